@@ -1,0 +1,9 @@
+"""DeepFakery: learn how deepfakes work by making one, measuring it and marking it."""
+
+import os
+
+__version__ = "0.1.0"
+
+# TensorFlow reads this once, when it is first imported; its start-up chatter about
+# missing GPUs is not what a reader came for.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,0 +1,311 @@
+"""Find faces, read their landmarks, align them, and tell who they are.
+
+Everything here is dlib and OpenCV; no network of ours is involved, so the identity
+descriptor can judge what our networks paint.
+
+Reference:
+    Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
+    Regression Trees" (the landmarks); Umeyama 1991, "Least-squares estimation of
+    transformation parameters" (the alignment); dlib's `dlib_face_recognition_resnet_
+    model_v1` (the descriptor). The landmark model was trained on iBUG 300-W, which
+    excludes commercial use.
+"""
+
+import importlib.util
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import dlib
+import numpy as np
+
+#: Two descriptors closer than this are the same person (dlib's own operating point).
+SAME_PERSON = 0.6
+
+#: Side in pixels of the aligned faces that a face folder holds.
+FACE_SIZE = 256
+
+#: Share of the aligned crop's side that an average face's width fills. One constant
+#: for extraction, training and merge: where they differ, pasted faces change size.
+COVERAGE = 0.72
+
+#: The 51 inner landmarks (brows, nose, eyes, mouth) of the average face, symmetric,
+#: in a unit square that its jaw spans from side to side. Generalised Procrustes mean
+#: of dlib's landmarks over 1,582 photos of Labeled Faces in the Wild.
+# fmt: off
+MEAN_FACE = np.array([
+    (0.101, 0.137), (0.160, 0.079), (0.246, 0.059), (0.337, 0.069), (0.421, 0.102),
+    (0.579, 0.102), (0.663, 0.069), (0.754, 0.059), (0.840, 0.079), (0.899, 0.137),
+    (0.500, 0.201), (0.500, 0.283), (0.500, 0.366), (0.500, 0.451), (0.400, 0.514),
+    (0.448, 0.533), (0.500, 0.548), (0.552, 0.533), (0.600, 0.514), (0.202, 0.221),
+    (0.254, 0.191), (0.316, 0.191), (0.371, 0.228), (0.313, 0.239), (0.252, 0.240),
+    (0.629, 0.228), (0.684, 0.191), (0.746, 0.191), (0.798, 0.221), (0.748, 0.240),
+    (0.687, 0.239), (0.303, 0.687), (0.374, 0.650), (0.447, 0.634), (0.500, 0.646),
+    (0.553, 0.634), (0.626, 0.650), (0.697, 0.687), (0.629, 0.757), (0.557, 0.787),
+    (0.500, 0.793), (0.443, 0.787), (0.371, 0.757), (0.334, 0.690), (0.446, 0.675),
+    (0.500, 0.680), (0.554, 0.675), (0.666, 0.690), (0.555, 0.725), (0.500, 0.731),
+    (0.445, 0.725),
+], np.float32)
+# fmt: on
+
+#: A rigid 3-D face (x right, y down, z away from the viewer, any unit) at eight
+#: landmarks that expressions hardly move: nose, eye corners, chin.
+_POSE_INDEX = (27, 30, 33, 36, 39, 42, 45, 8)
+_POSE_POINTS = np.array(
+    [
+        (0, -60, 5),
+        (0, 0, -22),
+        (0, 22, -4),
+        (-75, -55, 45),
+        (-30, -53, 28),
+        (30, -53, 28),
+        (75, -55, 45),
+        (0, 125, 20),
+    ],
+    np.float64,
+)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face found in an image.
+
+    Attributes:
+        landmarks: (68, 2) float32, (x, y) in pixels of the image.
+        score: The detector's confidence; above 0, about 1 to 3 for a frontal face.
+        descriptor: (128,) float32 identity descriptor, or None if not asked for.
+    """
+
+    landmarks: np.ndarray
+    score: float
+    descriptor: np.ndarray | None = None
+
+    @property
+    def size(self) -> float:
+        """Side of the box around the landmarks, in pixels."""
+        return float(np.ptp(self.landmarks, axis=0).max())
+
+
+@cache
+def _dlib(name: str):
+    spec = importlib.util.find_spec("face_recognition_models")
+    # Its files are read without importing it: the import needs `pkg_resources`,
+    # which new versions of setuptools no longer bring.
+    models = Path(spec.submodule_search_locations[0]) / "models"
+    if name == "detector":
+        return dlib.get_frontal_face_detector()
+    if name == "landmarks":
+        return dlib.shape_predictor(
+            str(models / "shape_predictor_68_face_landmarks.dat")
+        )
+    return dlib.face_recognition_model_v1(
+        str(models / "dlib_face_recognition_resnet_model_v1.dat")
+    )
+
+
+def detect(image: np.ndarray, describe: bool = False) -> list[Face]:
+    """Find every face in an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        describe: Also compute each face's identity descriptor (a tenth of a second).
+
+    Returns:
+        Faces, largest first; an empty list where there is none.
+    """
+    image = np.ascontiguousarray(image)
+    side = max(image.shape[:2])
+    # The detector finds faces from 80 pixels up; its time grows with the area. A
+    # second, enlarged look is paid only where the first one saw nothing.
+    for longest in (640, 1280):
+        scale = min(longest / side, longest / 640)
+        small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
+        boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
+        if boxes:
+            break
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        corners = np.array([box.left(), box.top(), box.right(), box.bottom()]) / scale
+        shape = _dlib("landmarks")(
+            image, dlib.rectangle(*(int(round(c)) for c in corners))
+        )
+        landmarks = np.array([(p.x, p.y) for p in shape.parts()], np.float32)
+        face = Face(landmarks, float(score))
+        if describe:
+            face = Face(landmarks, float(score), descriptor(image, landmarks))
+        found.append(face)
+    return sorted(found, key=lambda face: -face.size)
+
+
+def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The identity descriptor of one face.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        landmarks: (68, 2) pixels.
+
+    Returns:
+        (128,) float32. The Euclidean distance of two is under `SAME_PERSON` where
+        dlib takes them for the same person.
+    """
+    points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
+    low, high = landmarks.min(0), landmarks.max(0)
+    box = dlib.rectangle(*(int(v) for v in (*low, *high)))
+    shape = dlib.full_object_detection(box, points)
+    described = _dlib("descriptor").compute_face_descriptor(
+        np.ascontiguousarray(image), shape
+    )
+    return np.array(described, np.float32)
+
+
+def _look(image: np.ndarray, describe: bool) -> list[Face]:
+    cv2.setNumThreads(1)
+    return detect(image, describe)
+
+
+def detect_each(
+    frames: Iterable, describe: bool = False, workers: int | None = None
+) -> Iterator[tuple]:
+    """`detect` over a stream of frames, on every core, in order.
+
+    Args:
+        frames: Objects with an `image`, such as `video.Frame`.
+        describe: Also compute identity descriptors.
+        workers: Processes; one a core by default. 0 works in this process.
+
+    Yields:
+        (frame, list of `Face`). At most a few frames a worker are held in memory.
+    """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if not workers:
+        for frame in frames:
+            yield frame, detect(frame.image, describe)
+        return
+    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    frames = iter(frames)
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = deque()
+        for frame in itertools.islice(frames, 4 * workers):
+            waiting.append((frame, pool.submit(_look, frame.image, describe)))
+        while waiting:
+            frame, look = waiting.popleft()
+            for later in itertools.islice(frames, 1):
+                waiting.append((later, pool.submit(_look, later.image, describe)))
+            yield frame, look.result()
+
+
+def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
+    """The similarity transform that puts a face upright into a square crop.
+
+    Args:
+        landmarks: (68, 2) pixels of the source image.
+        size: Side of the crop in pixels.
+
+    Returns:
+        (2, 3) float32, source pixels → crop pixels.
+    """
+    source = landmarks[17:].astype(np.float64)
+    target = ((MEAN_FACE - 0.5) * COVERAGE + 0.5) * size
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    source, target = source - source_mean, target - target_mean
+    # Umeyama's closed form; in two dimensions it is one complex division.
+    s, t = source @ [1, 1j], target @ [1, 1j]
+    a = (np.conj(s) @ t) / (np.abs(s) ** 2).sum()
+    rotation = np.array([[a.real, -a.imag], [a.imag, a.real]])
+    shift = target_mean - rotation @ source_mean
+    return np.column_stack([rotation, shift]).astype(np.float32)
+
+
+def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
+    """Cut an aligned face out of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        transform: (2, 3) from `alignment` with the same size.
+        size: Side of the crop in pixels.
+
+    Returns:
+        (size, size, 3) uint8 RGB; edge pixels are repeated beyond the image.
+    """
+    transform = np.asarray(transform, np.float64)
+    scale = np.hypot(transform[0, 0], transform[1, 0])
+    if scale < 0.5:  # shrinking by more than half would skip source pixels
+        image = cv2.resize(
+            image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+        )
+        transform = transform * [[1 / scale, 1 / scale, 1]]
+    return cv2.warpAffine(
+        image,
+        transform,
+        (size, size),
+        flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Apply a (2, 3) transform to (N, 2) points."""
+    return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+
+
+def hull(landmarks: np.ndarray, forehead: float = 0.4) -> np.ndarray:
+    """The outline of a face: its landmarks' convex hull, raised over the forehead.
+
+    Args:
+        landmarks: (68, 2).
+        forehead: How far above the brows it reaches, as a share of the distance from
+            brows to nose tip.
+
+    Returns:
+        (N, 2) float32 polygon in the landmarks' coordinates.
+    """
+    up = landmarks[27] - landmarks[33]  # along the nose, whichever way the head rolls
+    up = up / max(np.linalg.norm(up), 1e-6)
+    brows = landmarks[17:27]
+    height = np.linalg.norm(brows.mean(0) - landmarks[33])
+    raised = brows[1:-1] + forehead * height * up
+    return cv2.convexHull(np.float32(np.concatenate([landmarks, raised])))[:, 0]
+
+
+def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Head pose from landmarks, by fitting a rigid 3-D face.
+
+    Args:
+        landmarks: (68, 2) pixels.
+        image_size: (width, height) of the image, for a pinhole camera whose focal
+            length is the longer side.
+
+    Returns:
+        (3,) yaw, pitch, roll in degrees. Yaw is positive to the image's right, pitch
+        positive upwards, roll positive clockwise as seen.
+    """
+    width, height = image_size
+    focal = max(image_size)
+    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    _, rotation, _ = cv2.solvePnP(
+        _POSE_POINTS,
+        landmarks[list(_POSE_INDEX)].astype(np.float64),
+        camera,
+        None,
+        flags=cv2.SOLVEPNP_SQPNP,
+    )
+    matrix, _ = cv2.Rodrigues(rotation)
+    # matrix = Rz(roll) Ry(yaw) Rx(pitch), in image axes (x right, y down, z away).
+    yaw = -np.arcsin(np.clip(-matrix[2, 0], -1, 1))
+    pitch = np.arctan2(matrix[2, 1], matrix[2, 2])
+    roll = np.arctan2(matrix[1, 0], matrix[0, 0])
+    return np.degrees([yaw, pitch, roll]).astype(np.float32)
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Variance of the Laplacian of an (H, W, 3) uint8 image; higher is sharper."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
