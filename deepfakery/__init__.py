@@ -7,3 +7,6 @@ __version__ = "0.1.0"
 # TensorFlow reads this once, when it is first imported; its start-up chatter about
 # missing GPUs is not what a reader came for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+#: Set DEEPFAKERY_SMOKE=1 to shrink every run to seconds: the tests run the notebooks so.
+SMOKE = os.environ.get("DEEPFAKERY_SMOKE", "") == "1"

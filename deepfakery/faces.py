@@ -120,28 +120,46 @@ def detect(image: np.ndarray, describe: bool = False) -> list[Face]:
     Returns:
         Faces, largest first; an empty list where there is none.
     """
-    image = np.ascontiguousarray(image)
-    side = max(image.shape[:2])
-    # The detector finds faces from 80 pixels up; its time grows with the area. A
-    # second, enlarged look is paid only where the first one saw nothing.
-    for longest in (640, 1280):
-        scale = min(longest / side, longest / 640)
-        small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
-        boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
-        if boxes:
+    # Most frames are upright, and a whole clip of them pays for one look each. Only
+    # where nothing is seen is the frame enlarged, then turned to either side.
+    looks = ((640, 0), (1280, 0), (640, 1), (640, -1))
+    for longest, turns in looks:
+        turned = np.ascontiguousarray(np.rot90(image, turns))
+        found = _detect_upright(turned, longest)
+        if found:
             break
+    faces = []
+    for landmarks, score in found:
+        identity = descriptor(turned, landmarks) if describe else None
+        points = _turn_back(landmarks, image.shape, turns)
+        faces.append(Face(points, score, identity))
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
+    # The detector finds faces from 80 pixels up, and its time grows with the area.
+    scale = min(longest / max(image.shape[:2]), longest / 640)
+    small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
+    boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
     found = []
     for box, score in zip(boxes, scores, strict=True):
         corners = np.array([box.left(), box.top(), box.right(), box.bottom()]) / scale
-        shape = _dlib("landmarks")(
-            image, dlib.rectangle(*(int(round(c)) for c in corners))
-        )
-        landmarks = np.array([(p.x, p.y) for p in shape.parts()], np.float32)
-        face = Face(landmarks, float(score))
-        if describe:
-            face = Face(landmarks, float(score), descriptor(image, landmarks))
-        found.append(face)
-    return sorted(found, key=lambda face: -face.size)
+        box = dlib.rectangle(*(int(round(c)) for c in corners))
+        parts = _dlib("landmarks")(image, box).parts()
+        landmarks = np.array([(p.x, p.y) for p in parts], np.float32)
+        found.append((landmarks, float(score)))
+    return found
+
+
+def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
+    # Where points of np.rot90(image, turns) lie in the image itself.
+    height, width = shape[:2]
+    x, y = points.T
+    if turns == 1:
+        x, y = width - 1 - y, x
+    elif turns == -1:
+        x, y = y, height - 1 - x
+    return np.stack([x, y], axis=1)
 
 
 def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -1,0 +1,156 @@
+"""Pictures in, pictures out, and one way to read clips, folders and single photos."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from deepfakery import video
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+def read_image(path) -> np.ndarray:
+    """Read a picture the way a viewer shows it.
+
+    Args:
+        path: an image file of any kind Pillow reads; grey, palette, CMYK and 16-bit
+            are converted, transparency is laid on white, EXIF orientation is applied.
+
+    Returns:
+        RGB uint8 (H, W, 3).
+
+    Raises:
+        MediaError: the file is missing or no readable image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise video.MediaError(f"{path} does not exist; check the name.")
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+                grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+                image = Image.fromarray(grey.astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise video.MediaError(
+            f"{path} is not an image that can be read; save it again as PNG or JPEG."
+        ) from error
+
+
+def write_image(path, image: np.ndarray):
+    """Write a picture under a temporary name, then rename it.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        image: RGB uint8 (H, W, 3).
+
+    Raises:
+        ValueError: the array is no RGB uint8 image, or the suffix is not known.
+    """
+    path, image = Path(path), np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"{path} takes RGB uint8 of shape (H, W, 3), not {image.dtype} "
+            f"{image.shape}."
+        )
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    lossy = path.suffix.lower() in {".jpeg", ".jpg", ".webp"}
+    try:
+        Image.fromarray(image).save(temporary, **({"quality": 95} if lossy else {}))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _natural(path):
+    """A sorting key that puts frame 10 after frame 9."""
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [int(part) if part.isdecimal() else part for part in parts], str(path)
+
+
+def read_source(path, start: int = 0) -> Iterator[video.Frame]:
+    """Read a clip, a single image, or a folder of images with its subfolders.
+
+    In a folder, images come in natural order; other files are passed over, and an
+    image that cannot be read is warned of and left out.
+
+    Args:
+        path: the video, image or folder.
+        start: the first frame wanted; those before it are passed over.
+
+    Returns:
+        An iterator over `video.Frame`. Images have time 0 and their index as pts.
+
+    Raises:
+        MediaError: at the first step, if there is nothing to read.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
+        yield from video.read_frames(path, start)
+        return
+    if not path.is_dir():
+        yield video.Frame(0, 0.0, 0, read_image(path), path)
+        return
+    readable = 0
+    for index, file in enumerate(_images(path)):
+        if index < start:
+            continue
+        try:
+            image = read_image(file)
+        except video.MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+            continue
+        yield video.Frame(index, 0.0, index, image, file)
+        readable += 1
+    if not readable and not start:
+        raise video.MediaError(
+            f"{path} holds no image that can be read; give one that does."
+        )
+
+
+def count_frames(path) -> int | None:
+    """How many frames `read_source` will give, as far as headers tell.
+
+    Args:
+        path: the video, image or folder.
+
+    Returns:
+        A number, exact for images and near for clips; None where nothing says.
+
+    Raises:
+        MediaError: the source is missing or cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return len(_images(path))
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return 1
+    info = video.probe(path)
+    if info.frames is None and info.duration:
+        return round(info.duration * info.fps)
+    return info.frames
+
+
+def _images(folder: Path) -> list[Path]:
+    # A name that begins with a dot is half-written, or a file manager's own.
+    files = [
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not file.name.startswith(".")
+        and file.is_file()
+    ]
+    return sorted(files, key=lambda file: _natural(file.relative_to(folder)))

@@ -1,0 +1,118 @@
+"""Put a painted face back into its frame."""
+
+import cv2
+import numpy as np
+
+from deepfakery import faces
+
+
+def merge(
+    frame: np.ndarray,
+    landmarks: np.ndarray,
+    painted: np.ndarray,
+    mask: np.ndarray,
+    *,
+    erode: float = 0.02,
+    feather: float = 0.06,
+    colour: bool = True,
+) -> np.ndarray:
+    """Blend one painted face into a frame.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        landmarks: (68, 2) pixels of the frame's face.
+        painted: (S, S, 3) float32 in [0, 1], aligned as `faces.alignment` does.
+        mask: (S, S, 1) float32 in [0, 1], the network's own mask.
+        erode: How far the mask is drawn in, as a share of the crop's side.
+        feather: Width of its soft edge, likewise.
+        colour: Give the painted face the mean and spread of the frame's colours.
+
+    Returns:
+        (H, W, 3) uint8 RGB; pixels outside the mask are the frame's own.
+    """
+    size = painted.shape[0]
+    transform = faces.alignment(landmarks, size)
+    own = faces.crop(frame, transform, size).astype(np.float32) / 255
+    alpha = soft_mask(
+        faces.transform_points(landmarks, transform), mask, erode, feather
+    )
+    if colour:
+        painted = match_colour(painted, own, alpha)
+
+    # Work in the face's bounding box alone: a face is a small part of a frame.
+    inverse = cv2.invertAffineTransform(transform)
+    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]])
+    corners = faces.transform_points(corners, inverse)
+    height, width = frame.shape[:2]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int), 0, (width, height))
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int), 0, (width, height))
+    if x1 <= x0 or y1 <= y0:
+        return frame.copy()
+    inverse[:, 2] -= (x0, y0)
+    box = (int(x1 - x0), int(y1 - y0))
+    face = cv2.warpAffine(
+        painted, inverse, box, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    alpha = cv2.warpAffine(alpha, inverse, box, flags=cv2.INTER_LINEAR)[..., None]
+    out = frame.copy()
+    under = out[y0:y1, x0:x1].astype(np.float32)
+    blended = under + alpha * (np.clip(face, 0, 1) * 255 - under)
+    out[y0:y1, x0:x1] = blended.round().astype(np.uint8)
+    return out
+
+
+def soft_mask(
+    landmarks: np.ndarray, mask: np.ndarray, erode: float, feather: float
+) -> np.ndarray:
+    """Where the painted face shows: the landmark hull, where the network agrees.
+
+    Args:
+        landmarks: (68, 2) pixels of the crop.
+        mask: (S, S, 1) float32, the network's mask.
+        erode: Share of the side by which it is drawn in.
+        feather: Share of the side over which it fades.
+
+    Returns:
+        (S, S) float32 in [0, 1], 0 at the crop's edge.
+    """
+    size = mask.shape[0]
+    outline = (faces.hull(landmarks) * 16).round().astype(np.int32)
+    filled = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(filled, outline, 1.0, cv2.LINE_AA, shift=4)
+    filled = np.minimum(filled, mask[..., 0])
+    # A blur spreads both ways, so the mask is drawn in by the feather first.
+    inwards = max(1, round((erode + feather / 2) * size))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * inwards + 1,) * 2)
+    border = cv2.copyMakeBorder(filled, *(inwards,) * 4, cv2.BORDER_CONSTANT, value=0)
+    filled = cv2.erode(border, kernel)[inwards:-inwards, inwards:-inwards]
+    return cv2.GaussianBlur(filled, (0, 0), max(feather * size / 2, 0.5))
+
+
+def match_colour(painted: np.ndarray, own: np.ndarray, weight: np.ndarray):
+    """Give one face the colours of another, in CIE L*a*b*.
+
+    Args:
+        painted: (S, S, 3) float32 in [0, 1].
+        own: (S, S, 3) float32 in [0, 1], whose colours to take.
+        weight: (S, S) float32, where to look.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1].
+
+    Reference:
+        Reinhard et al. 2001, "Color Transfer between Images".
+    """
+    total = weight.sum()
+    if total < 1:
+        return painted
+    weight = weight[..., None] / total
+
+    def moments(lab):
+        mean = (lab * weight).sum((0, 1))
+        return mean, np.sqrt((np.square(lab - mean) * weight).sum((0, 1)))
+
+    lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
+    mean, spread = moments(lab)
+    own_mean, own_spread = moments(cv2.cvtColor(own, cv2.COLOR_RGB2LAB))
+    lab = (lab - mean) * (own_spread / (spread + 1e-3)).clip(0.5, 2) + own_mean
+    return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)

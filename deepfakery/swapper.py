@@ -1,0 +1,93 @@
+"""The face swapper: one shared encoder, a decoder for each identity."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from deepfakery import losses, networks
+
+
+class FaceSwapper(keras.Model):
+    """A shared encoder and a decoder per identity, trained to paint faces.
+
+    `fit` takes ({identity: warped faces}, {identity: faces with masks}) as
+    `batches.batches` yields them. Each decoder learns from its own identity alone;
+    the encoder learns from all.
+
+    Args:
+        identities: Names of the people to paint.
+        preset: A name in `networks.PRESETS`, or such a dict.
+
+    Example:
+        swapper = FaceSwapper(("collins", "hopper"))
+        swapper.compile(keras.optimizers.Adam(1e-3))
+        swapper.fit(batches.batches(facesets, swapper.size), steps_per_epoch=100)
+        painted, mask = swapper.swap(faces_of_collins, "hopper")
+    """
+
+    def __init__(self, identities, preset="light", **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(preset, str):
+            if preset not in networks.PRESETS:
+                known = ", ".join(networks.PRESETS)
+                raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
+            preset = networks.PRESETS[preset]
+        self.identities = tuple(identities)
+        self.preset = preset
+        self.size = preset["size"]
+        self.encoder = networks.build_encoder(self.size, **preset["encoder"])
+        latent = self.encoder.output_shape[1:]
+        self.decoders = {
+            name: networks.build_decoder(latent, **preset["decoder"], name=name)
+            for name in self.identities
+        }
+        self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
+        self._painters = {}
+        self.built = True
+
+    def call(self, faces):
+        """{identity: faces (B, S, S, 3)} → {identity: painted (B, S, S, 4)}."""
+        names = list(faces)
+        # One pass of the encoder over everybody: larger batches fill the processor.
+        latents = ops.split(
+            self.encoder(ops.concatenate([faces[n] for n in names])), len(names)
+        )
+        return {n: self.decoders[n](z) for n, z in zip(names, latents, strict=True)}
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        """Sum over identities of masked MAE, DSSIM and the mask's own error."""
+        total = 0.0
+        for name in self.identities:
+            target, painted = y[name], y_pred[name]
+            rgb, mask = target[..., :3], target[..., 3:]
+            # The surroundings count a little: hair and neck make the face believable.
+            weight = 0.2 + 0.8 * mask
+            error = losses.mae(rgb, painted[..., :3], weight)
+            total += error + 0.5 * losses.dssim(rgb, painted[..., :3], weight)
+            total += 0.2 * losses.mae(mask, painted[..., 3:])
+            self.painted[name].update_state(error)
+        return total
+
+    def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
+        """Paint faces as another person with the same pose and expression.
+
+        Args:
+            faces: (N, S, S, 3) float32 in [0, 1], aligned.
+            identity: Whose decoder paints.
+            batch: Faces at a time.
+
+        Returns:
+            Painted faces (N, S, S, 3) and masks (N, S, S, 1), float32 in [0, 1].
+
+        Raises:
+            ValueError: Nobody of that name was trained.
+        """
+        if identity not in self.decoders:
+            known = ", ".join(self.identities)
+            raise ValueError(f"No decoder paints {identity!r}; there are {known}.")
+        if identity not in self._painters:
+            latent = self.encoder(self.encoder.input)
+            painter = keras.Model(self.encoder.input, self.decoders[identity](latent))
+            self._painters[identity] = painter
+        out = self._painters[identity].predict(faces, batch_size=batch, verbose=0)
+        return out[..., :3], out[..., 3:]

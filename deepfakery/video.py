@@ -1,0 +1,484 @@
+"""Frames in, frames out.
+
+    info = probe("clip.mp4")
+    with VideoWriter("out.mp4", like=info) as writer:
+        for frame in read_frames("clip.mp4"):
+            writer.write(frame.image, frame.pts)
+
+writes the clip again with its pictures upright, every timestamp kept and its sound
+copied. Only a few frames are ever in memory.
+
+Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import Interpolation
+
+# Sound that the MP4 container holds; any other is encoded again, as AAC.
+MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
+
+# Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
+SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+BT709, BT601 = 1, 6
+LIMITED, FULL = 1, 2
+
+# swscale's default shortcuts shift flat colours by a level or two each way.
+EXACT = (
+    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+)
+
+
+class MediaError(ValueError):
+    """A file cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a clip or folder: RGB uint8 (H, W, 3), upright, contiguous."""
+
+    index: int  # 0-based, in display order
+    time: float  # seconds, presentation time
+    pts: int  # the same, in units of VideoInfo.time_base
+    image: np.ndarray
+    file: Path  # the clip, or the image itself when read from a folder
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a clip's header and its first frame say."""
+
+    path: Path
+    width: int  # of the upright picture, like height
+    height: int
+    fps: Fraction  # on average: the rate may vary
+    time_base: Fraction  # seconds in one unit of pts
+    start_pts: int  # of the first frame
+    frames: int | None  # None where the header does not say
+    duration: float | None  # seconds of picture
+    rotation: int  # degrees counterclockwise that make the stored picture upright
+    has_audio: bool
+    matrix: int = BT709  # this and the next three: H.273 numbers
+    color_range: int = LIMITED
+    primaries: int = 2  # 2: unspecified
+    transfer: int = 2
+    pixel_aspect: Fraction = Fraction(1)  # width / height of one upright pixel
+
+
+@contextmanager
+def _opened(path):
+    """The container and its picture stream."""
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give one video file.")
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; check the name.")
+    if not path.stat().st_size:
+        raise MediaError(f"{path} is empty; copy or download it again.")
+    try:
+        container = av.open(path)
+    except PermissionError as error:
+        raise MediaError(f"{path} may not be read; change its permissions.") from error
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(
+            f"{path} is not a video that FFmpeg can read; convert it to MP4 first."
+        ) from error
+    with container:
+        cover = Disposition.attached_pic  # the picture of a song is no video
+        streams = [
+            s
+            for s in container.streams.video
+            if s.codec_context and not s.disposition & cover
+        ]
+        if not streams:
+            raise MediaError(f"{path} holds no video that can be decoded; give a clip.")
+        yield container, streams[0]
+
+
+def _decoded(path, container, stream) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) of all that can be decoded; damage is skipped, then warned of."""
+    # Decoding one frame a thread would be no faster here, and it hides errors.
+    count, arrived, last, damage = 0, 0, None, None
+    step = max(1, round(1 / (_rate(stream) * stream.time_base)))
+    packets = container.demux(stream)
+    packet = True
+    while packet is not None:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # no further packet can be found
+            packet, damage = None, count if damage is None else damage
+        try:
+            frames = stream.decode(packet)
+        except av.EOFError:
+            frames = []
+        except av.FFmpegError:  # the packets after this one may be sound
+            frames, damage = [], count if damage is None else damage
+        arrived += bool(packet and packet.size)
+        for frame in frames:
+            if frame.is_corrupt and damage is None:
+                damage = count
+            pts = frame.pts if frame.pts is not None else frame.dts
+            if last is not None:  # time only runs forward, whatever the file says
+                pts = last + step if pts is None else max(pts, last + 1)
+            last = pts or 0
+            yield last, frame
+            count += 1
+    if not count:
+        raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
+    if damage is None and arrived < stream.frames:
+        damage = count
+    if damage is not None:
+        promised = f" of {stream.frames}" if stream.frames else ""
+        warnings.warn(
+            f"{path} is damaged: decoding failed near frame {damage}; "
+            f"{count}{promised} frames were read.",
+            stacklevel=3,
+        )
+
+
+def _rate(stream) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _matrix(frame) -> int:
+    """The frame's colour matrix; where it is not given, what players assume."""
+    if frame.colorspace in SWS_MATRIX:
+        return int(frame.colorspace)
+    return BT709 if min(frame.width, frame.height) > 576 else BT601
+
+
+def _range(frame) -> int:
+    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    return FULL if full else LIMITED
+
+
+def _display_matrix(frame) -> tuple[int, int, int, int]:
+    """a, b, c, d: the stored pixel (x, y) is shown at (a x + c y, b x + d y)."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _upright(image, display_matrix) -> np.ndarray:
+    """Turn and mirror by quarter turns, as the display matrix says."""
+    a, b, c, d = display_matrix
+    if abs(b) > abs(a):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _to_rgb(frame, width, height) -> np.ndarray:
+    return frame.reformat(
+        width=width,  # the first frame's size, should the size change on the way
+        height=height,
+        format="rgb24",
+        src_colorspace=SWS_MATRIX[_matrix(frame)],
+        src_color_range=_range(frame),
+        interpolation=EXACT,
+    ).to_ndarray()
+
+
+def probe(path) -> VideoInfo:
+    """Read a clip's header and its first frame.
+
+    Args:
+        path: a video file.
+
+    Returns:
+        Its `VideoInfo`.
+
+    Raises:
+        MediaError: the file is missing, unreadable or holds no picture.
+    """
+    with _opened(path) as (container, stream):
+        with closing(_decoded(path, container, stream)) as frames:
+            start_pts, frame = next(frames)
+        a, b, _, _ = _display_matrix(frame)
+        audio = container.streams.audio
+        turned = abs(b) > abs(a)
+        width, height = frame.width, frame.height
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        if stream.duration:
+            duration = float(stream.duration * stream.time_base)
+        else:
+            duration = container.duration / av.time_base if container.duration else None
+        return VideoInfo(
+            path=Path(path),
+            width=height if turned else width,
+            height=width if turned else height,
+            fps=_rate(stream),
+            time_base=stream.time_base,
+            start_pts=start_pts,
+            frames=stream.frames or None,
+            duration=duration,
+            rotation=frame.rotation,
+            has_audio=bool(audio and audio[0].codec_context),
+            matrix=_matrix(frame),
+            color_range=LIMITED if frame.format.is_rgb else _range(frame),
+            primaries=int(frame.color_primaries),
+            transfer=int(frame.color_trc),
+            pixel_aspect=1 / aspect if turned else aspect,
+        )
+
+
+def read_frames(path, start: int = 0) -> Iterator[Frame]:
+    """Decode a clip frame by frame.
+
+    A damaged clip yields every frame that can still be decoded, then warns.
+
+    Args:
+        path: a video file.
+        start: the first frame wanted; those before it are decoded, not converted.
+
+    Returns:
+        An iterator over `Frame`, images upright, RGB uint8 (H, W, 3).
+
+    Raises:
+        MediaError: at the first step, if nothing can be read.
+    """
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        width = height = None
+        for index, (pts, frame) in enumerate(_decoded(path, container, stream)):
+            width, height = width or frame.width, height or frame.height
+            if index >= start:
+                image = _upright(_to_rgb(frame, width, height), _display_matrix(frame))
+                time = float(pts * stream.time_base)
+                yield Frame(index, time, pts, image, path)
+
+
+class VideoWriter:
+    """Write frames as H.264 in MP4; use it in a `with` statement.
+
+    The clip is written beside its final place and renamed when complete, so that a
+    file under the final name is always whole; after an exception nothing is left.
+
+    Made with `like`, it keeps that clip's timestamps, colour tags and sound. Sound is
+    copied as it is where MP4 can hold it, otherwise encoded as AAC. When only a part
+    of the clip is written, the sound of that part goes with it.
+
+    Args:
+        path: the file to write, ending in `.mp4`.
+        like: `VideoInfo` of the clip whose timing, colours and sound to keep.
+        size: (width, height) of the frames; by default the first frame's.
+        fps: frames a second, when there is no `like`.
+        crf: x264's quality, 0 (lossless) to 51; 18 looks like the source.
+
+    Raises:
+        ValueError: the arguments contradict each other.
+    """
+
+    def __init__(
+        self, path, like: VideoInfo | None = None, *, size=None, fps=None, crf=18
+    ):
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".mp4":
+            raise ValueError(f"{path} must end in .mp4, the format that is written.")
+        if (like is None) == (fps is None):
+            raise ValueError("Give VideoWriter either `like` or `fps`, not both.")
+        self.like, self.size, self.crf = like, size, crf
+        self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
+        self.time_base = like.time_base if like else 1 / self.fps
+        self.temporary = self.path.with_name(f".{self.path.stem}.part.mp4")
+        self._step = max(1, round(1 / (self.fps * self.time_base)))
+        self._pts = None  # of the frame last written
+        self._container = self._sound = None
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, image: np.ndarray, pts: int | None = None):
+        """Add one frame.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            pts: its time in units of `like.time_base`, or as a frame count if the
+                writer was made with `fps`; by default one frame after the last.
+
+        Raises:
+            ValueError: the image has another size than the first, or time stands still.
+        """
+        image = np.ascontiguousarray(image)
+        width, height = self.size = self.size or (image.shape[1], image.shape[0])
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(
+                f"{self.path} takes RGB uint8 frames of shape {(height, width, 3)}, "
+                f"not {image.dtype} {image.shape}."
+            )
+        if pts is None:
+            first = self.like.start_pts if self.like else 0
+            pts = first if self._pts is None else self._pts + self._step
+        if self._pts is not None:
+            if pts <= self._pts:
+                raise ValueError(f"{self.path}: pts {pts} after {self._pts}.")
+            self._step = pts - self._pts
+        if self._container is None:
+            self._open(pts)
+        self._pts = pts
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
+            format=self._video.pix_fmt,
+            dst_colorspace=SWS_MATRIX[self._video.codec_context.colorspace],
+            dst_color_range=self._video.codec_context.color_range,
+            interpolation=EXACT,
+        )
+        frame.pts, frame.time_base = pts - self._origin, self.time_base
+        self._mux(self._video.encode(frame))
+        if self._sound:
+            self._sound.copy_until(pts * self.time_base)
+
+    def _open(self, pts):
+        """Start the file, now that size and first timestamp are known."""
+        like, (width, height) = self.like, self.size
+        # Edit lists count in the movie's time scale; a coarse one would shift streams.
+        movflags = {
+            "movflags": "+faststart",
+            "movie_timescale": str(max(1000, self.time_base.denominator)),
+        }
+        self._container = av.open(
+            self.temporary, "w", format="mp4", container_options=movflags
+        )
+        # Without B-frames frames are stored as they are shown; with them the header
+        # would give a clip of varying rate a slightly wrong duration.
+        options = {"crf": str(self.crf), "preset": "fast", "bf": "0"}
+        video = self._container.add_stream("libx264", rate=self.fps, options=options)
+        video.width, video.height = width, height
+        # Halved colour planes need even sizes; players are less fond of 4:4:4.
+        video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        video.time_base = video.codec_context.time_base = self.time_base
+        context = video.codec_context
+        context.thread_type, context.thread_count = "AUTO", 0
+        context.colorspace = like.matrix if like else BT709
+        context.color_range = like.color_range if like else LIMITED
+        context.color_primaries = like.primaries if like else BT709
+        context.color_trc = like.transfer if like else BT709
+        if like and like.pixel_aspect != 1:
+            context.sample_aspect_ratio = like.pixel_aspect
+        self._video, self._origin = video, pts
+        if like and like.has_audio:
+            self._sound = _Sound(like, self._container, self.path)
+            start = self._sound.start
+            if pts == like.start_pts and start is not None:
+                # The clip begins with its first stream, be it the sound.
+                self._origin = min(pts, floor(start / self.time_base))
+            self._sound.origin = self._origin * self.time_base
+        elif like and pts == like.start_pts:
+            self._origin = min(pts, 0)
+
+    def _mux(self, packets):
+        for packet in packets:
+            # Only the last one counts: MP4 stores where each of the others ends.
+            packet.duration = self._step
+            self._container.mux(packet)
+
+    def _finish(self):
+        if self._container is None:
+            raise MediaError(f"{self.path} was given no frame; check the source.")
+        self._mux(self._video.encode(None))
+        if self._sound:
+            end, limit = (self._pts + self._step) * self.time_base, None
+            if self.like.duration is not None:
+                start = self.like.start_pts * self.time_base
+                missing = start + Fraction(self.like.duration) - end
+                if missing > 2 * self._step * self.time_base:  # a part of the clip
+                    limit = end
+            self._sound.copy_until(limit)
+            self._sound.finish()
+        self._container.close()
+        os.replace(self.temporary, self.path)
+
+    def __exit__(self, exception_type, exception, traceback):
+        try:
+            if exception_type is None:
+                self._finish()
+        finally:
+            if self._sound:
+                self._sound.source.close()
+            if self._container:
+                with suppress(av.FFmpegError):  # the first error is the one to show
+                    self._container.close()
+            self.temporary.unlink(missing_ok=True)
+
+
+class _Sound:
+    """The first sound stream of a clip, on its way into another file."""
+
+    def __init__(self, like, output, target):
+        self.like, self.output, self.origin = like, output, Fraction(0)
+        self.source = av.open(like.path)
+        self.stream = stream = self.source.streams.audio[0]
+        self.start = None
+        if stream.start_time is not None:
+            self.start = stream.start_time * stream.time_base  # seconds
+        self.copies = stream.codec_context.codec.canonical_name in MP4_SOUND
+        if self.copies:
+            self.track = output.add_stream_from_template(stream)
+        else:
+            rates = av.Codec("aac", "w").audio_rates
+            rate = stream.rate if stream.rate in rates else 48_000
+            layout = "mono" if stream.channels == 1 else "stereo"
+            self.track = output.add_stream("aac", rate=rate, layout=layout)
+        self._packets = self._demuxed()
+        self._next = next(self._packets, None)
+        self._clock = None  # in samples, when encoding
+
+    def _demuxed(self):
+        last = None
+        try:
+            for packet in self.source.demux(self.stream):
+                # MP4 refuses a packet without time or one that steps back.
+                if packet.dts is None or (last is not None and packet.dts <= last):
+                    continue
+                last = packet.dts
+                yield packet
+        except av.FFmpegError as error:
+            warnings.warn(
+                f"{self.like.path} is damaged: its sound stops early "
+                f"({error.strerror}).",
+                stacklevel=2,
+            )
+
+    def copy_until(self, end: Fraction | None):
+        """Hand on what begins before `end`, in seconds of the source's clock."""
+        base = self.stream.time_base
+        while self._next and (end is None or self._next.dts * base < end):
+            packet, self._next = self._next, next(self._packets, None)
+            if (packet.dts + (packet.duration or 0)) * base < self.origin:
+                continue
+            if self.copies:
+                shift = round(self.origin / base)
+                packet.dts -= shift
+                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+                packet.stream = self.track
+                self.output.mux(packet)
+            else:
+                self._encode(packet)
+
+    def _encode(self, packet):
+        with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
+            for frame in self.stream.decode(packet):
+                rate = frame.sample_rate
+                pts = round((frame.pts * frame.time_base - self.origin) * rate)
+                # Many containers round times to milliseconds; count samples, and
+                # follow the file's clock only over a true gap.
+                if self._clock is None or abs(pts - self._clock) > rate // 20:
+                    self._clock = pts
+                frame.pts, frame.time_base = self._clock, Fraction(1, rate)
+                self._clock += frame.samples
+                self.output.mux(self.track.encode(frame))
+
+    def finish(self):
+        if not self.copies:
+            self.output.mux(self.track.encode(None))
