@@ -8,5 +8,5 @@ __version__ = "0.1.0"
 # missing GPUs is not what a reader came for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-#: Set DEEPFAKERY_SMOKE=1 to shrink every run to seconds: the tests run the notebooks so.
+#: DEEPFAKERY_SMOKE=1 shrinks every run to seconds; the tests run the notebooks so.
 SMOKE = os.environ.get("DEEPFAKERY_SMOKE", "") == "1"

@@ -318,7 +318,7 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     matrix, _ = cv2.Rodrigues(rotation)
     # matrix = Rz(roll) Ry(yaw) Rx(pitch), in image axes (x right, y down, z away).
     yaw = -np.arcsin(np.clip(-matrix[2, 0], -1, 1))
-    pitch = np.arctan2(matrix[2, 1], matrix[2, 2])
+    pitch = -np.arctan2(matrix[2, 1], matrix[2, 2])
     roll = np.arctan2(matrix[1, 0], matrix[0, 0])
     return np.degrees([yaw, pitch, roll]).astype(np.float32)
 

@@ -1,9 +1,15 @@
-"""Put a painted face back into its frame."""
+"""Put painted faces back into their frames: one face, or a whole clip."""
+
+import itertools
+import os
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
-from deepfakery import faces
+from deepfakery import batches, faces, images, provenance, video
 
 
 def merge(
@@ -59,6 +65,92 @@ def merge(
     blended = under + alpha * (np.clip(face, 0, 1) * 255 - under)
     out[y0:y1, x0:x1] = blended.round().astype(np.uint8)
     return out
+
+
+def swap_clip(
+    source: str | os.PathLike,
+    swapper,
+    identity: str,
+    path: str | os.PathLike,
+    *,
+    frames_folder: str | os.PathLike | None = None,
+    label: bool = True,
+    workers: int | None = None,
+    **look,
+) -> list[int]:
+    """Paint the largest face of every frame of a clip as somebody else.
+
+    The result has the clip's own frame count, timestamps, size, colours and sound;
+    frames without a face pass unchanged. It appears under its name when it is whole.
+
+    Args:
+        source: The clip to paint into.
+        swapper: A trained `FaceSwapper`.
+        identity: Whose decoder paints.
+        path: The MP4 to write.
+        frames_folder: Also write every frame here as a numbered PNG.
+        label: Write a small visible label into every painted frame.
+        workers: Processes that look for faces; one a core by default.
+        **look: `erode`, `feather` and `colour` of `merge`.
+
+    Returns:
+        Indices of the frames that were painted.
+
+    Raises:
+        video.MediaError: The clip cannot be read.
+        ValueError: It shows no face.
+    """
+    info = video.probe(source)
+    painted_frames = []
+    folder = aside = None
+    if frames_folder is not None:
+        folder = Path(frames_folder)
+        aside = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    stream = faces.detect_each(video.read_frames(source), workers=workers)
+    bar = tqdm(total=images.count_frames(source), unit="frame", desc="painting")
+    with video.VideoWriter(path, like=info) as writer, bar:
+        # The network likes company: faces are painted a batch at a time.
+        while chunk := list(itertools.islice(stream, 16)):
+            results = _paint(chunk, swapper, identity, look)
+            for (frame, _), (image, was_painted) in zip(chunk, results, strict=True):
+                if was_painted:
+                    painted_frames.append(frame.index)
+                    if label:
+                        image = provenance.label(image)
+                writer.write(image, frame.pts)
+                if aside:
+                    images.write_image(aside / f"{frame.index:06d}.png", image)
+                bar.update()
+        if not painted_frames:
+            raise ValueError(f"{source} shows no face; use footage in which one is.")
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+    return painted_frames
+
+
+def _paint(chunk, swapper, identity, look):
+    """(image, was it painted) for each (frame, faces)."""
+    size = swapper.size
+    with_face = [(frame, found[0].landmarks) for frame, found in chunk if found]
+    if with_face:
+        crops = [
+            faces.crop(frame.image, faces.alignment(points, size), size)
+            for frame, points in with_face
+        ]
+        rgb, masks = swapper.swap(batches.prepare(crops, size), identity)
+        painted = zip(rgb, masks, strict=True)
+    results = []
+    for frame, found in chunk:
+        if found:
+            face, mask = next(painted)
+            image = merge(frame.image, found[0].landmarks, face, mask, **look)
+            results.append((image, True))
+        else:
+            results.append((frame.image, False))
+    return results
 
 
 def soft_mask(

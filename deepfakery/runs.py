@@ -1,4 +1,4 @@
-"""What every training shares: a folder that holds the run, and goes on where it stopped.
+"""What every training shares: a folder that holds it, and goes on where it stopped.
 
 A run folder holds the two newest checkpoints, each a folder of its own:
 

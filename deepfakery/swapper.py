@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import losses, networks
+from deepfakery import losses, networks, runs
 
 
 class FaceSwapper(keras.Model):
@@ -44,6 +44,32 @@ class FaceSwapper(keras.Model):
         self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
         self._painters = {}
         self.built = True
+
+    @classmethod
+    def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":
+        """A new swapper from a named preset, or a trained one from its run folder.
+
+        Args:
+            name_or_folder: A name in `networks.PRESETS`, or a run folder.
+            identities: Names of the people to paint; a run folder knows its own.
+
+        Raises:
+            ValueError: The name is unknown, or a preset was given without identities.
+            FileNotFoundError: The run folder holds no checkpoint.
+        """
+        if str(name_or_folder) in networks.PRESETS:
+            if not identities:
+                raise ValueError("A new swapper needs identities, such as ('a', 'b').")
+            return cls(identities, str(name_or_folder))
+        config = runs.read(name_or_folder)["config"]
+        swapper = cls(config["identities"], config["preset"])
+        swapper.load_weights(runs.latest(name_or_folder) / "model.weights.h5")
+        return swapper
+
+    @property
+    def config(self) -> dict:
+        """What it takes to build this swapper again, as plain JSON."""
+        return {"identities": list(self.identities), "preset": self.preset}
 
     def call(self, faces):
         """{identity: faces (B, S, S, 3)} → {identity: painted (B, S, S, 4)}."""
