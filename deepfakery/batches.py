@@ -17,16 +17,16 @@ from deepfakery.faceset import FaceSet
 def batches(
     facesets: dict[str, FaceSet],
     size: int,
-    batch: int = 16,
+    batch: int = 8,
     *,
     seed: int = 0,
     start: int = 0,
     warp: float = 0.03,
-    rotate: float = 10.0,
+    rotate: float = 5.0,
     zoom: float = 0.05,
-    shift: float = 0.04,
-    flip: float = 0.5,
-    colour: float = 0.08,
+    shift: float = 0.02,
+    flip: float = 0.0,
+    colour: float = 0.05,
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
 
@@ -40,7 +40,8 @@ def batches(
         rotate: Largest rotation in degrees, either way.
         zoom: Largest change of scale.
         shift: Largest shift, as a share of the side.
-        flip: Share of faces mirrored.
+        flip: Share of faces mirrored. It doubles the poses of scarce footage, at the
+            price of a parting or a mole that appears on both sides.
         colour: Largest change of each channel's gain.
 
     Yields:

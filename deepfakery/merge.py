@@ -18,8 +18,8 @@ def merge(
     painted: np.ndarray,
     mask: np.ndarray,
     *,
-    erode: float = 0.02,
-    feather: float = 0.06,
+    erode: float = 0.0,
+    feather: float = 0.1,
     colour: bool = True,
 ) -> np.ndarray:
     """Blend one painted face into a frame.
@@ -171,13 +171,14 @@ def soft_mask(
     outline = (faces.hull(landmarks) * 16).round().astype(np.int32)
     filled = np.zeros((size, size), np.float32)
     cv2.fillConvexPoly(filled, outline, 1.0, cv2.LINE_AA, shift=4)
-    filled = np.minimum(filled, mask[..., 0])
+    # The network's mask is soft; only where it is sure of background does it decide.
+    filled = np.minimum(filled, np.clip(mask[..., 0] * 2, 0, 1))
     # A blur spreads both ways, so the mask is drawn in by the feather first.
     inwards = max(1, round((erode + feather / 2) * size))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * inwards + 1,) * 2)
     border = cv2.copyMakeBorder(filled, *(inwards,) * 4, cv2.BORDER_CONSTANT, value=0)
     filled = cv2.erode(border, kernel)[inwards:-inwards, inwards:-inwards]
-    return cv2.GaussianBlur(filled, (0, 0), max(feather * size / 2, 0.5))
+    return cv2.GaussianBlur(filled, (0, 0), max(feather * size / 4, 0.5))
 
 
 def match_colour(painted: np.ndarray, own: np.ndarray, weight: np.ndarray):

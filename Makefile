@@ -1,0 +1,38 @@
+PYTHON ?= python3
+MINUTES ?= 5
+PRESET ?= light
+OUT ?= data/output/swap
+PY = .venv/bin/python
+
+.PHONY: demo swap test notebooks help
+
+help:
+	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
+	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
+	@echo "make test                      everything that is checked"
+	@echo "make notebooks                 run the notebooks in full and keep their outputs"
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv …"
+	@$(PY) -m pip install --quiet --no-compile -r requirements.txt
+	@$(PY) -m pip install --quiet --no-deps -e .
+	@touch $@
+
+.venv/tested: .venv/installed
+	@$(PY) -m pip install --quiet --no-compile -e ".[test]"
+	@touch $@
+
+demo: .venv/installed
+	@$(PY) -m deepfakery demo
+
+swap: .venv/installed
+	@test -n "$(FACE)" -a -n "$(TARGET)" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
+	@$(PY) -m deepfakery swap --face "$(FACE)" --target "$(TARGET)" --minutes $(MINUTES) --preset $(PRESET) --out "$(OUT)"
+
+test: .venv/tested
+	@.venv/bin/ruff check .
+	@$(PY) -m pytest -q
+
+notebooks: .venv/installed
+	@$(PY) -m deepfakery notebooks
