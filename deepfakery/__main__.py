@@ -46,7 +46,7 @@ def main(arguments=None) -> int:
             run({**people, **training}, given.out, "swap.json")
     except papermill.PapermillExecutionError as error:
         known = error.ename in ("MediaError", "ValueError", "FileNotFoundError")
-        kind = "" if known else f"{error.ename} in {error.cell_index}: "
+        kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         print(f"Error: {kind}{error.evalue}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
@@ -113,7 +113,7 @@ def execute(name: str, parameters: dict, path: Path) -> None:
         for key, value in parameters.items()
         if key in known and known[key]["default"].strip("\"'") != str(value)
     }
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(f".{path.stem}.part.ipynb")
     try:
         papermill.execute_notebook(
             str(source),
@@ -123,7 +123,8 @@ def execute(name: str, parameters: dict, path: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            stderr_file=_Console(),
+            extra_arguments=["--log-level=ERROR"],
         )
         tidy(aside)
         os.replace(aside, path)
@@ -142,21 +143,40 @@ def tidy(path: Path) -> None:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
-        outputs = []
+        outputs, streams = [], {}
         for output in cell.get("outputs", []):
             if output.output_type != "stream":
                 outputs.append(output)
-            elif outputs and outputs[-1].get("name") == output.name:
-                outputs[-1].text += output.text
+            elif output.name in streams:
+                streams[output.name].text += output.text
             else:
+                streams[output.name] = output
                 outputs.append(output)
-        for output in outputs:
-            if output.output_type == "stream":
-                lines = output.text.replace("\r\n", "\n").split("\n")
-                output.text = "\n".join(line.split("\r")[-1] for line in lines)
+        for stream in streams.values():
+            lines = stream.text.replace("\r\n", "\n").split("\n")
+            lines = [line.split("\r")[-1] for line in lines if not _is_chatter(line)]
+            stream.text = "\n".join(lines)
+        outputs = [o for o in outputs if o.get("text") != ""]
         if "outputs" in cell:
             cell.outputs = outputs
     nbformat.write(notebook, path)
+
+
+def _is_chatter(line: str) -> bool:
+    # TensorFlow says this before it reads the setting that would silence it.
+    return "cudart_stub" in line or "absl::InitializeLog" in line
+
+
+class _Console:
+    """The terminal, without TensorFlow's start-up chatter."""
+
+    def write(self, text: str):
+        sys.stderr.write(
+            "".join(t for t in text.splitlines(True) if not _is_chatter(t))
+        )
+
+    def flush(self):
+        sys.stderr.flush()
 
 
 def _check(face: str, target: str) -> None:

@@ -113,6 +113,7 @@ def extract(
     folder: str | os.PathLike,
     *,
     minimum: int = 1,
+    describe: bool = True,
     workers: int | None = None,
 ) -> FaceSet:
     """Find, align and describe the largest face of every frame or photo.
@@ -123,6 +124,7 @@ def extract(
         source: A clip, a photo, or a folder of photos.
         folder: The face folder to fill, made if missing.
         minimum: Fewer faces than this are an error.
+        describe: Also compute identity descriptors, a tenth of a second each.
         workers: Processes; one a core by default.
 
     Returns:
@@ -161,7 +163,7 @@ def extract(
     frames = _chain(first, frames)
     bar = tqdm(total=total, initial=start, unit="frame", desc=f"faces of {folder.name}")
     with bar, index.open("a") as lines:
-        for frame, seen_faces in faces.detect_each(frames, True, workers):
+        for frame, seen_faces in faces.detect_each(frames, describe, workers):
             seen = frame.index + 1
             if seen_faces:
                 record = _store(frame, seen_faces[0], folder)
@@ -206,13 +208,17 @@ def _store(frame: video.Frame, face: faces.Face, folder: Path) -> dict:
         "source": frame.file.name,
         "frame": frame.index,
         "time": round(frame.time, 6),
-        "landmarks": face.landmarks.round(2).tolist(),
-        "transform": [[round(float(v), 6) for v in row] for row in transform],
+        "landmarks": [_rounded(point) for point in face.landmarks],
+        "transform": [_rounded(row) for row in transform],
         "score": round(face.score, 4),
         "sharpness": round(faces.sharpness(image), 2),
-        "pose": faces.pose(face.landmarks, (width, height)).round(2).tolist(),
-        "descriptor": face.descriptor.round(5).tolist(),
+        "pose": _rounded(faces.pose(face.landmarks, (width, height))),
+        "descriptor": None if face.descriptor is None else _rounded(face.descriptor),
     }
+
+
+def _rounded(values) -> list:
+    return [round(float(v), 5) for v in values]
 
 
 def _chain(first, rest):

@@ -207,5 +207,5 @@ def match_colour(painted: np.ndarray, own: np.ndarray, weight: np.ndarray):
     lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
     mean, spread = moments(lab)
     own_mean, own_spread = moments(cv2.cvtColor(own, cv2.COLOR_RGB2LAB))
-    lab = (lab - mean) * (own_spread / (spread + 1e-3)).clip(0.5, 2) + own_mean
+    lab = (lab - mean) * (own_spread / (spread + 1e-3)).clip(0.8, 1.25) + own_mean
     return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)

@@ -1,5 +1,8 @@
 """The face swapper: one shared encoder, a decoder for each identity."""
 
+import os
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import ops
@@ -65,6 +68,42 @@ class FaceSwapper(keras.Model):
         swapper = cls(config["identities"], config["preset"])
         swapper.load_weights(runs.latest(name_or_folder) / "model.weights.h5")
         return swapper
+
+    def start_from(self, base: str | os.PathLike) -> "FaceSwapper":
+        """Start from weights that already know faces, instead of from noise.
+
+        The encoder is taken over, and every decoder starts as the base decoder: what
+        is left to learn is the difference between a face and this face.
+
+        Args:
+            base: A file written by `save_base`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It was made with another preset.
+        """
+        if not Path(base).exists():
+            raise FileNotFoundError(f"There are no base weights at {base}.")
+        with np.load(base) as saved:  # plain arrays: no pickles
+            weights = [saved[str(i)].astype("float32") for i in range(len(saved))]
+        count = len(self.encoder.weights)
+        parts = {"encoder": weights[:count]}
+        parts |= dict.fromkeys(self.identities, weights[count:])
+        for name, part in parts.items():
+            model = self.encoder if name == "encoder" else self.decoders[name]
+            if [w.shape for w in part] != [tuple(w.shape) for w in model.weights]:
+                raise ValueError(f"{base} does not fit this preset; use one that does.")
+            model.set_weights(part)
+        return self
+
+    def save_base(self, path: str | os.PathLike) -> None:
+        """Write the encoder and the first decoder as float16, to start others from."""
+        first = self.decoders[self.identities[0]]
+        weights = self.encoder.get_weights() + first.get_weights()
+        arrays = {str(i): w.astype(np.float16) for i, w in enumerate(weights)}
+        aside = Path(path).with_suffix(".part.npz")
+        np.savez(aside, **arrays)
+        os.replace(aside, path)
 
     @property
     def config(self) -> dict:
