@@ -2,20 +2,26 @@
 
 python -m deepfakery demo                              the built-in people
 python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
+python -m deepfakery notebooks                         the demo, its outputs kept
+python -m deepfakery pretrain --faces photos/          base weights to start from
 """
 
 import argparse
 import json
 import os
+import platform
 import shutil
 import sys
 import time
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
 import papermill
 
-from deepfakery import images, networks, samples, video
+from deepfakery import images, samples, video
+from deepfakery.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -24,7 +30,11 @@ SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 def main(arguments=None) -> int:
     """Run a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="deepfakery", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="deepfakery",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="the whole way on the built-in people")
     demo.add_argument("--out", type=Path, default=ROOT / "data/output/demo")
@@ -32,12 +42,22 @@ def main(arguments=None) -> int:
     swap.add_argument("--face", required=True, help="footage of the person to paint")
     swap.add_argument("--target", required=True, help="footage to paint into")
     swap.add_argument("--minutes", type=float, default=5, help="of training")
-    swap.add_argument("--preset", default="light", choices=networks.PRESETS)
+    swap.add_argument("--preset", default="light", choices=PRESETS)
     swap.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
+    base = commands.add_parser("pretrain", help="make base weights from many faces")
+    base.add_argument("--faces", required=True, help="folder of photos of many people")
+    base.add_argument("--minutes", type=float, default=35, help="of training")
+    base.add_argument("--preset", default="light", choices=PRESETS)
+    base.add_argument("--out", type=Path, default=ROOT / "data/output/base")
+    commands.add_parser("notebooks", help="run the demo and keep its outputs in git")
     given = parser.parse_args(arguments)
     try:
         if given.command == "demo":
             run({}, given.out, "demo.json")
+        elif given.command == "notebooks":
+            keep()
+        elif given.command == "pretrain":
+            pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
             _check(given.face, given.target)
             people = {"face": _from_notebooks(given.face)}
@@ -100,6 +120,58 @@ def run(parameters: dict, out: Path, report: str) -> dict:
     return figures
 
 
+def keep() -> None:
+    """Run the demo afresh; keep its notebooks, picture and figures in the project."""
+    out = ROOT / "data/output/demo"
+    shutil.rmtree(out, ignore_errors=True)
+    figures = run({}, out, "demo.json")
+    for name in SWAP:
+        shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
+    results = ROOT / "data/results"
+    shutil.copy(out / "contact_sheet.jpg", results)
+    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
+    made = {
+        "command": "make notebooks",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: metadata.version(name) for name in packages},
+        "seed": 0,
+    }
+    kept = json.dumps({**made, "figures": figures}, indent=2) + "\n"
+    (results / "03_prediction.json").write_text(kept)
+
+
+def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
+    """Teach an encoder and one decoder faces in general, to start swappers from.
+
+    Args:
+        photos: A folder of photos of many people.
+        out: Workspace for the faces and the run; interrupted, it goes on from there.
+        preset: The networks' preset.
+        minutes: Of training.
+    """
+    # Imported here: a command that only runs notebooks needs no TensorFlow.
+    import keras
+
+    from deepfakery import batches, faceset, runs
+    from deepfakery.swapper import FaceSwapper
+
+    people = faceset.extract(photos, out / "faces", describe=False)
+    keras.utils.set_random_seed(0)
+    swapper = FaceSwapper(("base",), preset)
+    swapper.compile(keras.optimizers.Adam(1e-3))
+    config = {**swapper.config, "seed": 0}
+    run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
+    run_.fit(
+        batches.batches(
+            {"base": people.require()}, swapper.size, 16, flip=0.5, start=run_.step
+        )
+    )
+    path = ROOT / f"weights/base_{preset}.npz"
+    swapper.save_base(path)
+    print(f"{path.relative_to(ROOT)} after {run_.step} steps")
+
+
 def execute(name: str, parameters: dict, path: Path) -> None:
     """Run one notebook and write it, with its outputs, to `path`.
 
@@ -115,17 +187,17 @@ def execute(name: str, parameters: dict, path: Path) -> None:
     }
     aside = path.with_name(f".{path.stem}.part.ipynb")
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(aside),
-            parameters=passed,
-            cwd=str(NOTEBOOKS),
-            kernel_name="python3",
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=_Console(),
-            extra_arguments=["--log-level=ERROR"],
-        )
+        with _console() as console:
+            papermill.execute_notebook(
+                str(source),
+                str(aside),
+                parameters=passed,
+                cwd=str(NOTEBOOKS),
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=console,
+            )
         tidy(aside)
         os.replace(aside, path)
     finally:
@@ -167,16 +239,32 @@ def _is_chatter(line: str) -> bool:
     return "cudart_stub" in line or "absl::InitializeLog" in line
 
 
-class _Console:
-    """The terminal, without TensorFlow's start-up chatter."""
+@contextmanager
+def _console():
+    """A terminal for the kernel's words, without TensorFlow's start-up chatter.
 
-    def write(self, text: str):
-        sys.stderr.write(
-            "".join(t for t in text.splitlines(True) if not _is_chatter(t))
-        )
+    The kernel inherits this process's own error stream, and TensorFlow writes there
+    past Python; for as long as the kernel runs that stream leads nowhere.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
-    def flush(self):
-        sys.stderr.flush()
+    class Console:
+        def write(self, text: str):
+            kept = (t for t in text.splitlines(True) if not _is_chatter(t))
+            os.write(terminal, "".join(kept).encode())
+
+        def flush(self):
+            pass
+
+    try:
+        yield Console()
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _check(face: str, target: str) -> None:

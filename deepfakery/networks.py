@@ -1,4 +1,4 @@
-"""The networks as functional Keras models: encoder and decoder, and the presets.
+"""The networks as functional Keras models: encoder and decoder.
 
 One encoder serves every identity and one decoder each paints a single one. Because
 all decoders read the same latent, a decoder can be handed the latent of somebody
@@ -12,16 +12,6 @@ Reference:
 
 import keras
 from keras import layers, ops
-
-#: Arguments of `build_encoder` and `build_decoder`, by name.
-PRESETS = {
-    # Two CPU cores train it in minutes: most of its work is done on 16 × 16 maps.
-    "light": {
-        "size": 64,
-        "encoder": {"widths": (64, 128, 256), "stem": 4, "latent": 256, "depth": 128},
-        "decoder": {"widths": (64,), "refine": 128, "shuffle": 4},
-    },
-}
 
 
 @keras.saving.register_keras_serializable("deepfakery")

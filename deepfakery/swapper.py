@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import losses, networks, runs
+from deepfakery.presets import PRESETS
 
 
 class FaceSwapper(keras.Model):
@@ -19,7 +20,7 @@ class FaceSwapper(keras.Model):
 
     Args:
         identities: Names of the people to paint.
-        preset: A name in `networks.PRESETS`, or such a dict.
+        preset: A name in `presets.PRESETS`, or such a dict.
 
     Example:
         swapper = FaceSwapper(("collins", "hopper"))
@@ -31,10 +32,10 @@ class FaceSwapper(keras.Model):
     def __init__(self, identities, preset="light", **kwargs):
         super().__init__(**kwargs)
         if isinstance(preset, str):
-            if preset not in networks.PRESETS:
-                known = ", ".join(networks.PRESETS)
+            if preset not in PRESETS:
+                known = ", ".join(PRESETS)
                 raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
-            preset = networks.PRESETS[preset]
+            preset = PRESETS[preset]
         self.identities = tuple(identities)
         self.preset = preset
         self.size = preset["size"]
@@ -53,14 +54,14 @@ class FaceSwapper(keras.Model):
         """A new swapper from a named preset, or a trained one from its run folder.
 
         Args:
-            name_or_folder: A name in `networks.PRESETS`, or a run folder.
+            name_or_folder: A name in `presets.PRESETS`, or a run folder.
             identities: Names of the people to paint; a run folder knows its own.
 
         Raises:
             ValueError: The name is unknown, or a preset was given without identities.
             FileNotFoundError: The run folder holds no checkpoint.
         """
-        if str(name_or_folder) in networks.PRESETS:
+        if str(name_or_folder) in PRESETS:
             if not identities:
                 raise ValueError("A new swapper needs identities, such as ('a', 'b').")
             return cls(identities, str(name_or_folder))
@@ -154,5 +155,7 @@ class FaceSwapper(keras.Model):
             latent = self.encoder(self.encoder.input)
             painter = keras.Model(self.encoder.input, self.decoders[identity](latent))
             self._painters[identity] = painter
-        out = self._painters[identity].predict(faces, batch_size=batch, verbose=0)
+        painter = self._painters[identity]
+        parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
+        out = np.concatenate([painter.predict_on_batch(part) for part in parts])
         return out[..., :3], out[..., 3:]
