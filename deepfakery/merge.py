@@ -1,8 +1,10 @@
 """Put painted faces back into their frames: one face, or a whole clip."""
 
+import collections
 import itertools
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -75,6 +77,7 @@ def swap_clip(
     *,
     frames_folder: str | os.PathLike | None = None,
     label: bool = True,
+    credentials: bool = True,
     workers: int | None = None,
     **look,
 ) -> list[int]:
@@ -90,6 +93,7 @@ def swap_clip(
         path: The MP4 to write.
         frames_folder: Also write every frame here as a numbered PNG.
         label: Write a small visible label into every painted frame.
+        credentials: Sign the clip and the painted frames with Content Credentials.
         workers: Processes that look for faces; one a core by default.
         **look: `erode`, `feather` and `colour` of `merge`.
 
@@ -100,57 +104,121 @@ def swap_clip(
         video.MediaError: The clip cannot be read.
         ValueError: It shows no face.
     """
-    info = video.probe(source)
+    info, path = video.probe(source), Path(path)
     painted_frames = []
+    facts = {
+        "preset": swapper.preset_name,
+        "weights_sha256": swapper.sha256(),
+        "target": source,
+    }
+    unsigned = path.with_name(f".{path.stem}.unsigned.mp4")
     folder = aside = None
     if frames_folder is not None:
         folder = Path(frames_folder)
         aside = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-    stream = faces.detect_each(video.read_frames(source), workers=workers)
     bar = tqdm(total=images.count_frames(source), unit="frame", desc="painting")
-    with video.VideoWriter(path, like=info) as writer, bar:
-        # The network likes company: faces are painted a batch at a time.
-        while chunk := list(itertools.islice(stream, 16)):
-            results = _paint(chunk, swapper, identity, look)
-            for (frame, _), (image, was_painted) in zip(chunk, results, strict=True):
+    frames = paint_frames(source, swapper, identity, workers=workers, **look)
+    try:
+        with video.VideoWriter(unsigned, like=info) as writer, bar:
+            for frame, image, was_painted in frames:
                 if was_painted:
                     painted_frames.append(frame.index)
-                    if label:
-                        image = provenance.label(image)
+                    image = provenance.label(image) if label else image
                 writer.write(image, frame.pts)
                 if aside:
-                    images.write_image(aside / f"{frame.index:06d}.png", image)
+                    name = aside / f"{frame.index:06d}.png"
+                    images.write_image(name, image)
+                    if credentials and was_painted:
+                        provenance.sign(name, **facts)
                 bar.update()
-        if not painted_frames:
-            raise ValueError(f"{source} shows no face; use footage in which one is.")
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
+            if not painted_frames:
+                raise ValueError(f"{source} shows no face; use footage that does.")
+        if credentials:  # last: any later change would break the signature
+            provenance.sign(unsigned, **facts)
+        os.replace(unsigned, path)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(aside, folder)
+    finally:
+        if aside:
+            shutil.rmtree(aside, ignore_errors=True)
     return painted_frames
 
 
-def _paint(chunk, swapper, identity, look):
-    """(image, was it painted) for each (frame, faces)."""
+def paint_frames(
+    source: str | os.PathLike,
+    swapper,
+    identity: str,
+    *,
+    workers: int | None = None,
+    **look,
+) -> Iterator[tuple[video.Frame, np.ndarray, bool]]:
+    """Paint the largest face of every frame; `swap_clip` without the export.
+
+    Args:
+        source: The clip to paint into.
+        swapper: A trained `FaceSwapper`.
+        identity: Whose decoder paints.
+        workers: Processes that look for faces; one a core by default.
+        **look: `erode`, `feather` and `colour` of `merge`.
+
+    Yields:
+        (the clip's own frame, (H, W, 3) uint8 RGB, whether a face was painted).
+    """
     size = swapper.size
-    with_face = [(frame, found[0].landmarks) for frame, found in chunk if found]
-    if with_face:
+    found = faces.detect_each(video.read_frames(source), workers=workers)
+    stream = steady((frame, f[0].landmarks if f else None) for frame, f in found)
+    # The network likes company: faces are painted a batch at a time.
+    while chunk := list(itertools.islice(stream, 16)):
         crops = [
             faces.crop(frame.image, faces.alignment(points, size), size)
-            for frame, points in with_face
+            for frame, points in chunk
+            if points is not None
         ]
-        rgb, masks = swapper.swap(batches.prepare(crops, size), identity)
-        painted = zip(rgb, masks, strict=True)
-    results = []
-    for frame, found in chunk:
-        if found:
-            face, mask = next(painted)
-            image = merge(frame.image, found[0].landmarks, face, mask, **look)
-            results.append((image, True))
-        else:
-            results.append((frame.image, False))
-    return results
+        if crops:
+            rgb, masks = swapper.swap(batches.prepare(crops, size), identity)
+            painted = zip(rgb, masks, strict=True)
+        for frame, points in chunk:
+            if points is None:
+                yield frame, frame.image, False
+            else:
+                yield frame, merge(frame.image, points, *next(painted), **look), True
+
+
+def steady(stream: Iterable[tuple]) -> Iterator[tuple]:
+    """Smooth landmarks over time: the detector's tremble goes, motion stays.
+
+    Each frame takes the middle of the parabola that fits seven frames best, so that
+    steady and accelerating motion pass without lag. Where a face appears, leaves or
+    jumps, it is left as it was found.
+
+    Args:
+        stream: Pairs of anything and (68, 2) landmarks or None.
+
+    Yields:
+        The same pairs, with the landmarks smoothed.
+
+    Reference:
+        Savitzky & Golay 1964, "Smoothing and Differentiation of Data by Simplified
+        Least Squares Procedures", Table I.
+    """
+    weights = np.float32([-2, 3, 6, 7, 6, 3, -2]) / 21
+    nothing = [(None, None)] * 3
+    window = collections.deque(nothing, maxlen=7)
+    for pair in itertools.chain(stream, nothing):
+        window.append(pair)
+        if len(window) < 7 or window[3][0] is None:
+            continue
+        middle, landmarks = window[3]
+        track = [points for _, points in window]
+        if all(points is not None for points in track):
+            track = np.stack(track)
+            steps = np.linalg.norm(np.diff(track, axis=0), axis=2).max()
+            if steps < 0.25 * np.ptp(landmarks, axis=0).max():
+                landmarks = np.tensordot(weights, track, 1)
+        yield middle, landmarks
 
 
 def soft_mask(

@@ -1,5 +1,6 @@
 """The face swapper: one shared encoder, a decoder for each identity."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -105,6 +106,19 @@ class FaceSwapper(keras.Model):
         aside = Path(path).with_suffix(".part.npz")
         np.savez(aside, **arrays)
         os.replace(aside, path)
+
+    @property
+    def preset_name(self) -> str:
+        """Name of the preset, or "custom"."""
+        return next((n for n, p in PRESETS.items() if p == self.preset), "custom")
+
+    def sha256(self) -> str:
+        """Fingerprint of the weights, hexadecimal: it changes when any of them does."""
+        digest = hashlib.sha256()
+        for model in (self.encoder, *self.decoders.values()):
+            for weight in model.get_weights():
+                digest.update(np.ascontiguousarray(weight))
+        return digest.hexdigest()
 
     @property
     def config(self) -> dict:
