@@ -46,7 +46,7 @@ def main(arguments=None) -> int:
     swap.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
-    base.add_argument("--minutes", type=float, default=35, help="of training")
+    base.add_argument("--minutes", type=float, default=30, help="of training")
     base.add_argument("--preset", default="light", choices=PRESETS)
     base.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     commands.add_parser("notebooks", help="run the demo and keep its outputs in git")

@@ -102,8 +102,7 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
     media_type, _ = mimetypes.guess_type(path.name)
     actions = {"actions": _actions(kind, target)}
     model = {"preset": preset, "weights_sha256": weights_sha256}
-    manifest = {
-        "title": path.name,
+    manifest = {  # without a title: files are renamed, credentials are not
         "claim_generator_info": [{"name": "DeepFakery", "version": __version__}],
         "assertions": [  # created: the signer answers for it
             {"label": "c2pa.actions.v2", "data": actions, "created": True},
@@ -159,7 +158,8 @@ def inspect(path, *, trust=None) -> dict:
         return {"signed": False}
     except c2pa.C2paError as error:
         return {"signed": False, "problems": [str(error)]}
-    manifest = report["manifests"][report["active_manifest"]]
+    # Words that are damaged may be missing from the report altogether.
+    manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     stated = {a["label"]: a.get("data") for a in manifest.get("assertions", [])}
     stated = {name: data for name, data in stated.items() if isinstance(data, dict)}
     model = stated.get(MODEL, {})
@@ -175,7 +175,7 @@ def inspect(path, *, trust=None) -> dict:
     problems = [status["code"] for status in report.get("validation_status", [])]
     return {
         "signed": True,
-        "state": report["validation_state"],
+        "state": report.get("validation_state", "Invalid"),
         "tampered": any(code.endswith(".mismatch") for code in problems),
         "signer": signature.get("common_name") or signature.get("issuer", ""),
         "signer_known": "signingCredential.trusted" in success,
