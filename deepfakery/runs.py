@@ -81,7 +81,7 @@ class Run(keras.callbacks.Callback):
         steps: int | None = None,
         threshold: float | None = None,
         every: int = 20,
-        save_seconds: float = 60,
+        save_seconds: float = 20,
         decay: float = 0.4,
     ):
         super().__init__()

@@ -1,0 +1,113 @@
+"""What is costly to make and is used by several test files: made once a session."""
+
+import keras
+import numpy as np
+import pytest
+
+from deepfakery import batches, faces, faceset, samples
+from deepfakery.swapper import FaceSwapper
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signer(tmp_path_factory):
+    """Exports are signed as somebody who exists for this session only."""
+    folder = tmp_path_factory.mktemp("signer") / "identity"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFAKERY_IDENTITY", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Name → a clip of 72 frames, both people under the same motion."""
+    folder = tmp_path_factory.mktemp("clips")
+    moves = samples.motion(72, seed=0)
+    return {
+        name: samples.write_clip(folder / f"{name}.mp4", name, moves)
+        for name in samples.PEOPLE
+    }
+
+
+@pytest.fixture(scope="session")
+def short_clips(tmp_path_factory):
+    """Name → a clip of 12 frames, both people under another motion."""
+    folder = tmp_path_factory.mktemp("short")
+    moves = samples.motion(300, seed=1)[::25]
+    return {
+        name: samples.write_clip(folder / f"{name}_short.mp4", name, moves)
+        for name in samples.PEOPLE
+    }
+
+
+@pytest.fixture(scope="session")
+def facesets(clips, tmp_path_factory):
+    """Name → the faces of that clip. Not to be changed; copy the folder first."""
+    folder = tmp_path_factory.mktemp("faces")
+    return {
+        name: faceset.extract(clip, folder / name, workers=2)
+        for name, clip in clips.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def posed():
+    """A function: one frame of a person with some columns of the motion set."""
+
+    def frame(name, **columns):
+        row = [columns.get(column, 0) for column in samples.MOTION]
+        return next(samples.animate(name, [row]))
+
+    return frame
+
+
+@pytest.fixture(scope="session")
+def landmarks():
+    """A function: the 68 landmarks of the largest face of an image."""
+    return lambda image: faces.detect(image)[0].landmarks
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A preset whose training steps take milliseconds."""
+    return {
+        "size": 32,
+        "encoder": {"widths": (16, 32), "stem": 2, "latent": 32, "depth": 16},
+        "decoder": {"widths": (16,), "refine": 16, "shuffle": 1},
+    }
+
+
+@pytest.fixture(scope="session")
+def make_swapper(tiny):
+    """A function: a new, compiled, untrained swapper, always with the same weights."""
+
+    def make(identities=samples.PEOPLE, rate=2e-3):
+        keras.utils.set_random_seed(0)
+        swapper = FaceSwapper(identities, tiny)
+        swapper.compile(keras.optimizers.Adam(rate))
+        return swapper
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained(make_swapper):
+    """An untrained tiny swapper that paints noise; not to be trained."""
+    return make_swapper()
+
+
+@pytest.fixture
+def swapper(make_swapper):
+    """An untrained tiny swapper of the test's own."""
+    return make_swapper()
+
+
+@pytest.fixture(scope="session")
+def aligned(facesets):
+    """Name → (6, 32, 32, 3) float32 faces as the tiny swapper reads them."""
+    return {n: batches.prepare(f.images(limit=6), 32) for n, f in facesets.items()}
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """(48, 48, 3) uint8 in which nobody can be seen."""
+    return np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)

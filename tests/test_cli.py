@@ -1,0 +1,176 @@
+"""The command line, run as anybody runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from deepfakery import __main__ as cli
+from deepfakery.video import VideoWriter
+
+ROOT = Path(cli.__file__).parents[1]
+
+
+def swap(face, target, out, **more):
+    options = [f"--{key}={value}" for key, value in more.items()]
+    command = [sys.executable, "-m", "deepfakery", "swap", "--face", str(face)]
+    command += ["--target", str(target), "--out", str(out), *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+
+
+def assert_refused(done, *words):
+    """One sentence says what is wrong and with what; nobody sees a traceback."""
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert len(said) == 1, done.stderr
+    for word in words:
+        assert word in said[0]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    """A folder of files that are no footage."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("These are words, not pictures.\n" * 100)
+    (folder / "photos").mkdir()
+    with VideoWriter(folder / "fog.mp4", fps=25) as writer:
+        for _ in range(4):
+            writer.write(np.full((120, 160, 3), 90, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing.mp4", "does not exist"),
+        ("empty.mp4", "is empty"),
+        ("text.mp4", "not a video"),
+        ("photos", "is a folder"),
+    ],
+)
+def test_a_target_that_is_no_clip_is_named_at_once(name, words, bad, tmp_path):
+    done = swap("hopper", bad / name, tmp_path / "out")
+    assert_refused(done, name, words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.jpg", "photos"])
+def test_a_face_that_is_no_footage_is_named_at_once(name, bad, tmp_path):
+    done = swap(bad / name, "collins", tmp_path / "out")
+    assert_refused(done, name)
+    assert not (tmp_path / "out").exists()
+    assert "01_data_generation" not in done.stdout  # nothing was begun
+
+
+def test_one_file_twice_is_refused(clips, tmp_path):
+    done = swap(clips["hopper"], clips["hopper"], tmp_path / "out")
+    assert_refused(done, "hopper.mp4", "two people")
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_for_no_time_is_refused(tmp_path):
+    done = swap("hopper", "collins", tmp_path / "out", minutes=0)
+    assert done.returncode != 0 and "minutes" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_footage_without_a_face_is_named(bad, short_clips, tmp_path):
+    done = swap(short_clips["hopper"], bad / "fog.mp4", tmp_path / "out")
+    assert_refused(done, "fog.mp4", "face")
+    assert not (tmp_path / "out").exists()
+
+
+def test_footage_with_too_few_faces_is_named(short_clips, tmp_path):
+    (tmp_path / "out").mkdir()  # what was there before stays
+    done = swap(short_clips["hopper"], short_clips["collins"], tmp_path / "out")
+    assert_refused(done, "collins_short.mp4", "12 faces", "64")
+    assert (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").rglob("*.ipynb"))
+    assert not list((tmp_path / "out").rglob("faces.jsonl"))
+
+
+def test_other_arguments_are_refused_with_their_usage():
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfakery", "swap", "--face", "hopper"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert "usage:" in done.stderr and "--target" in done.stderr
+
+
+# --- notebooks as they are kept ---------------------------------------------------
+
+
+def stream(name, text):
+    return nbformat.v4.new_output("stream", name=name, text=text)
+
+
+def tidied(tmp_path, *outputs):
+    cell = nbformat.v4.new_code_cell("work()", outputs=list(outputs))
+    cell.metadata = {"papermill": {"duration": 3}, "tags": ["parameters"]}
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["papermill"] = {"output_path": "/home/somebody"}
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    cli.tidy(tmp_path / "a.ipynb")
+    return nbformat.read(tmp_path / "a.ipynb", as_version=4)
+
+
+def test_of_a_progress_bar_the_last_line_stays(tmp_path):
+    notebook = tidied(
+        tmp_path,
+        stream("stderr", "painting: 0%\rpainting: 50%"),
+        stream("stderr", "\rpainting: 100%\ndone\r\n"),
+    )
+    (output,) = notebook.cells[0].outputs
+    assert (output.name, output.text) == ("stderr", "painting: 100%\ndone\n")
+
+
+def test_streams_are_merged_and_pictures_stay(tmp_path):
+    picture = nbformat.v4.new_output("display_data", {"text/plain": "a picture"})
+    notebook = tidied(
+        tmp_path,
+        stream("stdout", "one\n"),
+        stream("stderr", "a warning\n"),
+        picture,
+        stream("stdout", "two\n"),
+        stream("stderr", "another\n"),
+    )
+    outputs = notebook.cells[0].outputs
+    assert [o.get("name", o.output_type) for o in outputs] == [
+        "stdout",
+        "stderr",
+        "display_data",
+    ]
+    assert outputs[0].text == "one\ntwo\n"
+    assert outputs[1].text == "a warning\nanother\n"
+
+
+def test_timing_and_paths_are_taken_out(tmp_path):
+    notebook = tidied(tmp_path, stream("stdout", "one\n"))
+    assert "papermill" not in notebook.metadata
+    assert notebook.cells[0].metadata == {"tags": ["parameters"]}
+
+
+def test_a_notebook_is_tidied_once_and_for_all(tmp_path):
+    tidied(tmp_path, stream("stderr", "0%\r100%\n"), stream("stdout", "x"))
+    before = (tmp_path / "a.ipynb").read_bytes()
+    cli.tidy(tmp_path / "a.ipynb")
+    assert (tmp_path / "a.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", cli.SWAP)
+def test_every_notebook_takes_the_same_parameters(name):
+    notebook = nbformat.read(cli.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    (cell,) = cells
+    names = {line.split("=")[0].strip() for line in cell.source.splitlines()}
+    assert {"face", "target", "workspace"} <= names

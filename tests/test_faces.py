@@ -1,0 +1,269 @@
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from deepfakery import faces, samples
+
+
+def similarity(angle, scale, shift):
+    """(2, 3): turn clockwise as seen by degrees, scale, then shift."""
+    turn = np.radians(angle)
+    a, b = scale * np.cos(turn), scale * np.sin(turn)
+    return np.array([[a, -b, shift[0]], [b, a, shift[1]]])
+
+
+def with_jaw(inner):
+    """68 landmarks of which only the 51 inner ones are meant."""
+    return np.concatenate([np.zeros((17, 2)), inner]).astype(np.float32)
+
+
+def mean_face(size):
+    return ((faces.MEAN_FACE - 0.5) * faces.COVERAGE + 0.5) * size
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    image = skimage.data.astronaut()
+    return image, faces.detect(image)
+
+
+# --- alignment --------------------------------------------------------------------
+
+
+def test_the_mean_face_is_symmetric():
+    mirrored = faces.MEAN_FACE * (-1, 1) + (1, 0)
+    brows, eyes = list(range(9, -1, -1)), [28, 27, 26, 25, 30, 29]
+    np.testing.assert_allclose(mirrored[:10], faces.MEAN_FACE[brows], atol=0.002)
+    np.testing.assert_allclose(mirrored[19:25], faces.MEAN_FACE[eyes], atol=0.002)
+    np.testing.assert_allclose(faces.MEAN_FACE[10:14, 0], 0.5)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_mean_face_is_aligned_to_itself(size):
+    transform = faces.alignment(with_jaw(mean_face(size)), size)
+    np.testing.assert_allclose(transform, [[1, 0, 0], [0, 1, 0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("angle", [0, 33, -90, 179])
+@pytest.mark.parametrize("scale", [0.25, 3])
+def test_alignment_undoes_a_similarity_transform(angle, scale):
+    applied = similarity(angle, scale, (120, -35))
+    moved = with_jaw(faces.transform_points(mean_face(128), applied))
+    found = faces.alignment(moved, 128)
+    back = faces.transform_points(moved[17:], found)
+    np.testing.assert_allclose(back, mean_face(128), atol=1e-3)
+    both = np.vstack([found, [0, 0, 1]]) @ np.vstack([applied, [0, 0, 1]])
+    np.testing.assert_allclose(both, np.eye(3), atol=1e-3)
+
+
+def test_alignment_never_shears_or_mirrors(facesets):
+    for record in facesets["hopper"].records[::10]:
+        (a, b, _), (c, d, _) = record["transform"]
+        assert (a, b) == pytest.approx((d, -c), abs=1e-5)
+        assert a * d - b * c > 0
+
+
+def test_a_crop_laid_back_is_the_image(astronaut):
+    image, found = astronaut
+    size = 256
+    transform = faces.alignment(found[0].landmarks, size)
+    crop = faces.crop(image, transform, size)
+    assert crop.shape == (size, size, 3) and crop.dtype == np.uint8
+    inverse = cv2.invertAffineTransform(transform)
+    back = cv2.warpAffine(crop, inverse, image.shape[1::-1], flags=cv2.INTER_AREA)
+    (x0, y0), (x1, y1) = (found[0].landmarks.min(0), found[0].landmarks.max(0))
+    box = np.s_[int(y0) : int(y1), int(x0) : int(x1)]
+    assert np.abs(back[box].astype(int) - image[box]).mean() < 3
+
+
+def test_landmarks_of_a_crop_lie_on_the_mean_face(posed, landmarks):
+    for name in samples.PEOPLE:
+        image = posed(name, roll=8, x=0.2)
+        points = landmarks(image)
+        crop = faces.crop(image, faces.alignment(points))
+        placed = faces.transform_points(points, faces.alignment(points))[17:]
+        assert np.abs(placed - mean_face(256)).mean() < 8
+        assert np.abs(landmarks(crop)[17:] - placed).mean() < 4
+
+
+def test_shrinking_skips_no_pixels():
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255  # one pixel in two: their mean is grey
+    crop = faces.crop(stripes, similarity(0, 1 / 8, (0, 0)), 64)
+    assert np.abs(crop[2:-2, 2:-2].astype(int) - 127).max() <= 8
+
+
+def test_points_and_pixels_move_alike():
+    image = np.zeros((200, 200, 3), np.uint8)
+    cv2.circle(image, (120, 80), 4, (255, 255, 255), -1)
+    transform = similarity(30, 0.7, (20, -10))
+    moved = faces.crop(image, transform, 200)[..., 0] > 127
+    y, x = np.argwhere(moved).mean(0)
+    (expected,) = faces.transform_points(np.float32([[120, 80]]), transform)
+    np.testing.assert_allclose((x, y), expected, atol=0.5)
+
+
+# --- detection --------------------------------------------------------------------
+
+
+def test_the_astronaut_is_found(astronaut):
+    _, found = astronaut
+    assert len(found) == 1
+    face = found[0]
+    assert face.landmarks.shape == (68, 2) and face.landmarks.dtype == np.float32
+    assert face.score > 0 and face.descriptor is None
+    assert np.abs(face.landmarks.mean(0) - (224, 127)).max() < 10
+    assert face.size == pytest.approx(np.ptp(face.landmarks, axis=0).max())
+
+
+@pytest.mark.parametrize("turns", [1, -1])
+def test_a_face_on_its_side_is_found_where_it_is(astronaut, turns):
+    image, upright = astronaut
+    turned = np.ascontiguousarray(np.rot90(image, turns))
+    (face,) = faces.detect(turned, describe=True)
+    x, y = upright[0].landmarks.T
+    last = len(image) - 1
+    expected = np.stack([y, last - x] if turns == 1 else [last - y, x], -1)
+    np.testing.assert_allclose(face.landmarks, expected, atol=1)
+    # Described upright, it is the same person.
+    described = faces.descriptor(image, upright[0].landmarks)
+    assert np.linalg.norm(face.descriptor - described) < 0.05
+
+
+def test_the_largest_face_comes_first(posed):
+    large = posed("collins")
+    image = np.full((384, 640, 3), 127, np.uint8)
+    image[:, :384] = large
+    image[:224, 400:624] = cv2.resize(posed("hopper"), (224, 224))
+    first, second = faces.detect(image)
+    assert first.size > second.size
+    assert first.landmarks[:, 0].max() < 384 < second.landmarks[:, 0].min()
+
+
+def test_a_small_face_is_found(posed):
+    image = np.full((1080, 1920, 3), 127, np.uint8)
+    image[700:950, 1200:1450] = cv2.resize(posed("collins"), (250, 250))
+    (face,) = faces.detect(image)
+    assert face.size < 130 and np.all(np.abs(face.landmarks - (1325, 825)) < 125)
+
+
+def test_nobody_is_found_where_nobody_is(noise):
+    assert faces.detect(noise) == []
+    assert faces.detect(np.full((300, 400, 3), 127, np.uint8)) == []
+    assert faces.detect(skimage.data.coffee()) == []
+
+
+def test_descriptors_tell_people_apart(posed):
+    seen = {
+        name: [
+            faces.detect(posed(name, **move), describe=True)[0].descriptor
+            for move in ({}, {"yaw": 15, "smile": 1, "light": 1})
+        ]
+        for name in samples.PEOPLE
+    }
+    for still, moved in seen.values():
+        assert still.shape == (128,) and still.dtype == np.float32
+        assert np.linalg.norm(still - moved) < faces.SAME_PERSON - 0.1
+    for a in seen["collins"]:
+        for b in seen["hopper"]:
+            assert np.linalg.norm(a - b) > faces.SAME_PERSON
+
+
+def test_detection_on_several_cores_keeps_the_order(posed):
+    people = ["collins", "hopper", None, "collins", None, "hopper"]
+    blank = np.full((200, 200, 3), 60, np.uint8)
+    frames = [
+        SimpleNamespace(index=i, image=blank if p is None else posed(p, x=i / 30))
+        for i, p in enumerate(people)
+    ]
+    expected = [faces.detect(frame.image) for frame in frames]
+    for workers in (0, 2):
+        seen = list(faces.detect_each(iter(frames), workers=workers))
+        assert [frame.index for frame, _ in seen] == list(range(6))
+        for (_, found), alone in zip(seen, expected, strict=True):
+            assert len(found) == len(alone)
+            for a, b in zip(found, alone, strict=True):
+                np.testing.assert_array_equal(a.landmarks, b.landmarks)
+
+
+def test_detection_takes_no_more_frames_than_it_needs(posed):
+    taken = []
+
+    def frames():
+        for i in range(1000):
+            taken.append(i)
+            yield SimpleNamespace(image=np.zeros((64, 64, 3), np.uint8))
+
+    stream = faces.detect_each(frames(), workers=0)
+    next(stream), next(stream)
+    assert len(taken) == 2
+
+
+# --- pose, outline, sharpness -----------------------------------------------------
+
+
+def test_pose_follows_the_commanded_motion(posed, landmarks):
+    def pose(**move):
+        return faces.pose(landmarks(posed("collins", **move)), (384, 384))
+
+    rest = pose()
+    assert np.abs(rest).max() < 8
+    for degrees in (-20, 20):
+        assert pose(yaw=degrees)[0] - rest[0] == pytest.approx(degrees, abs=7)
+    for degrees in (-10, 10):
+        assert pose(roll=degrees)[2] - rest[2] == pytest.approx(degrees, abs=3)
+    assert pose(pitch=12)[1] > rest[1] + 3
+    assert pose(pitch=-12)[1] < rest[1] - 3
+
+
+def test_pose_is_that_of_a_rigid_face_seen_by_a_camera():
+    yaw, pitch, roll = np.radians([15, 10, -7])
+    # Image axes: x right, y down, z away; positive yaw right, pitch up, roll clockwise.
+    turn_yaw = [
+        [np.cos(yaw), 0, -np.sin(yaw)],
+        [0, 1, 0],
+        [np.sin(yaw), 0, np.cos(yaw)],
+    ]
+    turn_pitch = [
+        [1, 0, 0],
+        [0, np.cos(pitch), np.sin(pitch)],
+        [0, -np.sin(pitch), np.cos(pitch)],
+    ]
+    turn_roll = [
+        [np.cos(roll), -np.sin(roll), 0],
+        [np.sin(roll), np.cos(roll), 0],
+        [0, 0, 1],
+    ]
+    matrix = np.array(turn_roll) @ turn_yaw @ turn_pitch
+    points = faces._POSE_POINTS @ matrix.T + (0, 0, 900)
+    landmarks = np.zeros((68, 2), np.float32)
+    seen = points[:, :2] / points[:, 2:] * 640 + (320, 240)
+    landmarks[list(faces._POSE_INDEX)] = seen
+    found = faces.pose(landmarks, (640, 480))
+    np.testing.assert_allclose(found, [15, 10, -7], atol=0.2)
+
+
+@pytest.mark.parametrize("roll", [0, 10])
+def test_the_outline_holds_all_landmarks_and_the_forehead(posed, landmarks, roll):
+    points = landmarks(posed("hopper", roll=roll))
+    outline = faces.hull(points)
+    assert outline.dtype == np.float32 and outline.shape[1] == 2
+    for x, y in points.tolist():
+        assert cv2.pointPolygonTest(outline, (x, y), True) > -0.01
+    up = points[27] - points[33]
+    up /= np.linalg.norm(up)
+    brows = points[17:27].mean(0)
+    assert (outline @ up).max() > brows @ up + 0.3 * np.linalg.norm(brows - points[33])
+    lower = faces.hull(points, forehead=0)
+    assert cv2.contourArea(lower) < cv2.contourArea(outline)
+
+
+def test_blur_lowers_sharpness(astronaut):
+    image, _ = astronaut
+    blurred = [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (1, 2, 4)]
+    values = [faces.sharpness(im) for im in (image, *blurred)]
+    assert np.all(np.diff(values) < 0)
+    assert faces.sharpness(np.full((64, 64, 3), 90, np.uint8)) == 0

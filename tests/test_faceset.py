@@ -1,0 +1,230 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfakery import faces, faceset, images, samples, video
+from deepfakery.faceset import FaceSet, extract
+
+KEYS = {
+    "image",
+    "source",
+    "frame",
+    "time",
+    "landmarks",
+    "transform",
+    "score",
+    "sharpness",
+    "pose",
+    "descriptor",
+}
+
+
+@pytest.fixture
+def copied(facesets, tmp_path):
+    """A copy of Hopper's face folder that a test may change."""
+    return shutil.copytree(facesets["hopper"].folder, tmp_path / "hopper")
+
+
+@pytest.fixture
+def album(posed, tmp_path):
+    """A folder of photos with a subfolder, a photo without a face, and other files."""
+    folder = tmp_path / "album"
+    images.write_image(folder / "p2.png", posed("collins", yaw=10))
+    images.write_image(folder / "p10.jpg", posed("collins", yaw=-10))
+    images.write_image(folder / "summer" / "p2.png", posed("collins", smile=1))
+    images.write_image(folder / "p3.png", np.full((200, 300, 3), 90, np.uint8))
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def grey_clip(path, frames=5):
+    with video.VideoWriter(path, fps=25) as writer:
+        for i in range(frames):
+            writer.write(np.full((120, 160, 3), 80 + i, np.uint8))
+    return path
+
+
+def test_every_frame_gives_an_image_and_a_record(facesets, clips):
+    for name, found in facesets.items():
+        assert len(found) == 72
+        lines = (found.folder / "faces.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == found.records
+        assert [r["frame"] for r in found.records] == list(range(72))
+        for record in found.records[::20]:
+            assert set(record) == KEYS
+            assert record["source"] == clips[name].name
+            assert record["time"] == pytest.approx(record["frame"] / 30, abs=1e-3)
+            assert np.shape(record["landmarks"]) == (68, 2)
+            assert np.shape(record["transform"]) == (2, 3)
+            assert np.shape(record["pose"]) == (3,)
+            assert np.shape(record["descriptor"]) == (128,)
+            assert record["score"] > 0 and record["sharpness"] > 0
+            image = images.read_image(found.folder / record["image"])
+            assert image.shape == (faces.FACE_SIZE, faces.FACE_SIZE, 3)
+        files = {file.name for file in found.folder.glob("*.jpg")}
+        assert files == {r["image"] for r in found.records}
+
+
+def test_records_describe_their_frames(facesets, clips):
+    found = facesets["collins"]
+    frame = next(video.read_frames(clips["collins"], start=30))
+    record = found.records[30]
+    (face,) = faces.detect(frame.image, describe=True)
+    np.testing.assert_allclose(record["landmarks"], face.landmarks, atol=1e-4)
+    np.testing.assert_allclose(record["descriptor"], face.descriptor, atol=1e-4)
+    crop = faces.crop(frame.image, np.float32(record["transform"]))
+    assert np.abs(found.images()[30].astype(int) - crop).mean() < 2
+
+
+def test_arrays_have_one_row_a_face(facesets):
+    found = facesets["collins"]
+    assert found.descriptors().shape == (72, 128)
+    pictures = found.images(64)
+    assert pictures.shape == (72, 64, 64, 3) and pictures.dtype == np.uint8
+    few = found.images(64, limit=4)
+    np.testing.assert_array_equal(few, pictures[[0, 24, 47, 71]])
+    assert found.images(64, limit=500).shape == pictures.shape
+
+
+@pytest.mark.parametrize("size", [256, 96])
+def test_landmarks_land_on_the_aligned_face(facesets, landmarks, size):
+    found = facesets["hopper"]
+    points = found.landmarks(size)
+    assert points.shape == (72, 68, 2) and points.dtype == np.float32
+    for i in (0, 40):
+        picture = cv2.resize(found.images(size)[i], (256, 256))
+        seen = landmarks(picture) * size / 256
+        assert np.abs(seen - points[i])[17:].mean() < 0.02 * size
+
+
+def test_a_deleted_image_is_a_deleted_face(copied, facesets):
+    gone = [facesets["hopper"].records[i]["image"] for i in (0, 10, 11)]
+    for name in gone:
+        (copied / name).unlink()
+    left = FaceSet.load(copied)
+    assert len(left) == 69 and len(left.images(32)) == 69
+    assert not {r["image"] for r in left.records} & set(gone)
+
+
+def test_an_interrupted_extraction_goes_on_where_it_stopped(copied, clips, facesets):
+    whole = facesets["hopper"].records
+    lines = (copied / "faces.jsonl").read_text().splitlines(keepends=True)
+    # What a kill leaves: the last line is torn, and later faces were never written.
+    (copied / "faces.jsonl").write_text("".join(lines[:67]) + lines[67][:200])
+    for record in whole[68:]:
+        (copied / record["image"]).unlink()
+    state = json.loads((copied / "extraction.json").read_text())
+    (copied / "extraction.json").write_text(json.dumps({**state, "frames": None}))
+    untouched = (copied / whole[66]["image"]).stat().st_mtime_ns
+    with pytest.warns(UserWarning, match="line 68"):
+        again = extract(clips["hopper"], copied, workers=0)
+    assert again.records == whole
+    assert (copied / whole[66]["image"]).stat().st_mtime_ns == untouched
+    assert json.loads((copied / "extraction.json").read_text()) == state
+    assert not list(copied.glob(".*"))
+
+
+def test_an_extraction_interrupted_at_the_very_end_is_finished(copied, clips):
+    state = json.loads((copied / "extraction.json").read_text())
+    (copied / "extraction.json").write_text(json.dumps({**state, "frames": None}))
+    assert len(extract(clips["hopper"], copied, workers=0)) == 72
+    assert json.loads((copied / "extraction.json").read_text()) == state
+
+
+def test_a_finished_folder_is_returned_as_it_is(copied, clips):
+    FaceSet.load(copied)
+    (copied / FaceSet.load(copied).records[5]["image"]).unlink()
+    before = {file: file.stat().st_mtime_ns for file in copied.iterdir()}
+    again = extract(clips["hopper"], copied, workers=0)
+    assert len(again) == 71
+    assert {file: file.stat().st_mtime_ns for file in copied.iterdir()} == before
+
+
+def test_a_folder_of_other_footage_is_refused(copied, clips):
+    with pytest.raises(ValueError, match=r"hopper\.mp4, not of collins\.mp4"):
+        extract(clips["collins"], copied, workers=0)
+    assert len(FaceSet.load(copied)) == 72
+
+
+def test_footage_without_a_face_is_named_and_leaves_nothing(tmp_path):
+    clip = grey_clip(tmp_path / "fog.mp4")
+    with pytest.raises(ValueError, match=r"fog\.mp4 shows no face"):
+        extract(clip, tmp_path / "faces", workers=0)
+    assert not (tmp_path / "faces").exists()
+
+
+def test_footage_with_too_few_faces_is_named_and_leaves_nothing(tmp_path, short_clips):
+    clip = shutil.copy(short_clips["collins"], tmp_path / "glimpse.mp4")
+    with pytest.raises(ValueError, match=r"glimpse\.mp4 shows only 12 faces.* 64"):
+        extract(clip, tmp_path / "faces", minimum=64, describe=False, workers=0)
+    assert not (tmp_path / "faces").exists()
+
+
+def test_weeding_a_folder_too_far_never_deletes_it(copied, clips):
+    for record in FaceSet.load(copied).records[:40]:
+        (copied / record["image"]).unlink()
+    with pytest.raises(ValueError, match="32 faces"):
+        extract(clips["hopper"], copied, minimum=64, workers=0)
+    assert len(FaceSet.load(copied)) == 32
+
+
+def test_a_folder_that_was_there_before_is_never_deleted(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="no face"):
+        extract(grey_clip(tmp_path / "fog.mp4"), tmp_path / "mine", workers=0)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_footage_that_cannot_be_read_leaves_nothing(tmp_path):
+    (tmp_path / "text.mp4").write_text("words")
+    (tmp_path / "empty").mkdir()
+    for name in ("text.mp4", "missing.mp4", "missing.jpg", "empty"):
+        with pytest.raises(video.MediaError, match=name):
+            extract(tmp_path / name, tmp_path / "faces", workers=0)
+        assert not (tmp_path / "faces").exists()
+
+
+def test_a_nested_folder_of_photos_is_footage(album, tmp_path):
+    found = extract(album, tmp_path / "faces", describe=False, workers=0)
+    assert [r["source"] for r in found.records] == ["p2.png", "p10.jpg", "p2.png"]
+    assert [r["frame"] for r in found.records] == [0, 2, 3]
+    assert len({r["image"] for r in found.records}) == 3
+    assert all(r["descriptor"] is None for r in found.records)
+    assert json.loads((tmp_path / "faces/extraction.json").read_text())["frames"] == 4
+
+
+def test_a_single_photo_is_footage(album, tmp_path):
+    found = extract(album / "p10.jpg", tmp_path / "faces", workers=0)
+    assert len(found) == 1 and found.descriptors().shape == (1, 128)
+
+
+def test_the_largest_face_of_a_frame_is_kept(posed, tmp_path):
+    image = np.full((384, 640, 3), 127, np.uint8)
+    image[:, 256:] = posed("collins")
+    image[:224, 10:234] = cv2.resize(posed("hopper"), (224, 224))
+    images.write_image(tmp_path / "pair.png", image)
+    (record,) = extract(tmp_path / "pair.png", tmp_path / "faces", workers=0).records
+    assert np.min(record["landmarks"], axis=0)[0] > 256
+
+
+def test_too_few_faces_for_training_are_named(facesets, copied):
+    enough = facesets["collins"]
+    assert enough.require() is enough
+    with pytest.raises(ValueError, match="hopper holds 72 faces.* at least 100"):
+        FaceSet.load(copied).require(100)
+    assert faceset.MINIMUM == 64
+
+
+def test_what_is_no_face_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a face folder"):
+        FaceSet.load(tmp_path / "nowhere")
+
+
+def test_both_people_hold_the_same_pose(facesets):
+    yaw = [[r["pose"][0] for r in f.records] for f in facesets.values()]
+    assert np.corrcoef(yaw)[0, 1] > 0.6
+    assert samples.PEOPLE == tuple(facesets)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from deepfakery import images
+from deepfakery.video import MediaError, read_frames
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images in two folders, in natural order 0 to 4, and a text."""
+    names = ("a/1.png", "a/2.png", "a/10.png", "b.png", "c.png")
+    for value, name in enumerate(names):
+        images.write_image(tmp_path / name, np.full((8, 8, 3), value, np.uint8))
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_frames_are_counted_whatever_the_source(folder, clips):
+    assert images.count_frames(clips["collins"]) == 72
+    assert images.count_frames(folder) == 5
+    assert images.count_frames(folder / "b.png") == 1
+    for source in (clips["collins"], folder, folder / "b.png"):
+        assert images.count_frames(source) == len(list(images.read_source(source)))
+
+
+def test_counting_what_is_missing_is_an_error(tmp_path):
+    for name in ("missing.mp4", "missing.png", "missing"):
+        with pytest.raises(MediaError, match=name):
+            images.count_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_a_folder_may_be_read_from_any_image_on(folder, start):
+    frames = list(images.read_source(folder, start))
+    assert [f.index for f in frames] == list(range(start, 5))
+    assert [f.image[0, 0, 0] for f in frames] == list(range(start, 5))
+
+
+def test_a_clip_may_be_read_from_any_frame_on(clips):
+    late = list(images.read_source(clips["hopper"], start=69))
+    assert [f.index for f in late] == [69, 70, 71]
+    everything = list(read_frames(clips["hopper"]))
+    np.testing.assert_array_equal(late[0].image, everything[69].image)
+
+
+def test_beyond_the_end_nothing_is_left(folder, clips):
+    assert list(images.read_source(folder, start=5)) == []
+    assert list(images.read_source(clips["hopper"], start=72)) == []

@@ -1,0 +1,101 @@
+import keras
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+
+from deepfakery.losses import dssim, mae
+
+
+@pytest.fixture(scope="module")
+def pictures(facesets):
+    """(4, 48, 48, 3) float32 in [0, 1]."""
+    return facesets["collins"].images(48, limit=4).astype(np.float32) / 255
+
+
+def blurred(pictures, sigma):
+    return gaussian_filter(pictures, (0, sigma, sigma, 0))
+
+
+def test_equal_pictures_lose_nothing(pictures):
+    assert float(mae(pictures, pictures)) == 0
+    assert float(dssim(pictures, pictures)) == pytest.approx(0, abs=1e-4)
+
+
+def test_mae_is_the_mean_absolute_error(pictures):
+    other = pictures[::-1].copy()
+    expected = np.abs(pictures - other).mean()
+    assert float(mae(pictures, other)) == pytest.approx(expected, rel=1e-5)
+    everything = np.full((4, 48, 48, 1), 0.3, np.float32)
+    for loss in (mae, dssim):
+        weighted = float(loss(pictures, other, everything))
+        assert weighted == pytest.approx(float(loss(pictures, other)), rel=1e-4)
+
+
+def test_dssim_grows_with_blur(pictures):
+    values = [float(dssim(pictures, blurred(pictures, s))) for s in (0.5, 1, 2, 4)]
+    assert np.all(np.diff(values) > 0.01)
+
+
+def test_dssim_lies_between_nothing_and_one(pictures):
+    noise = np.random.default_rng(0).random(pictures.shape, np.float32)
+    for other in (noise, 1 - pictures, np.zeros_like(pictures)):
+        assert 0.2 < float(dssim(pictures, other)) <= 1
+    checks = np.indices((48, 48)).sum(0) % 2
+    checks = np.broadcast_to(checks[None, ..., None], (1, 48, 48, 3)).astype(np.float32)
+    assert 0.9 < float(dssim(checks, 1 - checks)) <= 1
+
+
+@pytest.mark.parametrize("sigma", [0.7, 3])
+def test_dssim_is_half_the_distance_of_ssim_from_one(pictures, sigma):
+    other = blurred(pictures, sigma)
+    # Only the middle: at the edges each takes the window's missing part otherwise.
+    middle = np.zeros((4, 48, 48, 1), np.float32)
+    middle[:, 4:-4, 4:-4] = 1
+    expected = []
+    for a, b in zip(pictures.astype(float), other.astype(float), strict=True):
+        _, local = structural_similarity(
+            a,
+            b,
+            win_size=7,
+            data_range=1,
+            channel_axis=2,
+            use_sample_covariance=False,
+            full=True,
+        )
+        expected.append((1 - local[4:-4, 4:-4].mean()) / 2)
+    found = float(dssim(pictures, other, middle))
+    assert found == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_what_weighs_nothing_is_not_looked_at(pictures):
+    damaged = pictures.copy()
+    damaged[:, :16] = 0
+    weight = np.ones((4, 48, 48, 1), np.float32)
+    weight[:, :20] = 0  # a window of 7 reaches three pixels beyond the damage
+    for loss in (mae, dssim):
+        assert float(loss(pictures, damaged)) > 0.05
+        assert float(loss(pictures, damaged, weight)) == pytest.approx(0, abs=1e-4)
+        assert np.isfinite(float(loss(pictures, damaged, 0 * weight)))
+
+
+@pytest.mark.parametrize("loss", [mae, dssim])
+def test_descending_the_loss_nears_the_target(pictures, loss):
+    painted = keras.Variable(blurred(pictures, 2))
+    model = keras.Sequential([Painting(painted)])
+    model.compile(keras.optimizers.Adam(0.01), loss=lambda y, p: loss(y, p))
+    before = np.abs(painted.numpy() - pictures).mean()
+    for _ in range(15):
+        model.train_on_batch(np.zeros((4, 1), np.float32), pictures)
+    assert np.abs(painted.numpy() - pictures).mean() < 0.8 * before
+
+
+class Painting(keras.layers.Layer):
+    """Gives a picture that can be trained, whatever goes in."""
+
+    def __init__(self, picture):
+        super().__init__()
+        self.picture = picture
+
+    def call(self, x):
+        return self.picture + 0 * x[:, None, None]

@@ -1,0 +1,425 @@
+"""Content Credentials on real files: what they say, and what breaks them."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from PIL import Image, PngImagePlugin
+
+import deepfakery
+from deepfakery import provenance
+from deepfakery.images import read_image, write_image
+from deepfakery.provenance import inspect, sign
+from deepfakery.video import VideoWriter
+
+ROOT = Path(__file__).parents[1]
+CLIPS = ROOT.parent / "shared" / "clips"
+SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".mp4")
+UNTRUSTED = "signingCredential.untrusted"
+WEIGHTS = "0123456789abcdef" * 4
+
+
+@pytest.fixture(autouse=True)
+def identity(tmp_path_factory, monkeypatch):
+    """A folder of its own, which does not exist yet."""
+    folder = tmp_path_factory.mktemp("home") / "config" / "identity"
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(folder))
+    return folder
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def make(path):
+    """A small file in the format its suffix names."""
+    if path.suffix == ".mp4":
+        with VideoWriter(path, fps=25) as writer:
+            for index in range(10):
+                writer.write(picture(index))
+    else:
+        write_image(path, picture())
+    return path
+
+
+@pytest.fixture(params=SUFFIXES)
+def export(request, tmp_path):
+    return make(tmp_path / f"export{request.param}")
+
+
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def decoded(path):
+    """Everything a player gets: times and bytes of each frame, picture and sound."""
+    frames = []
+    with av.open(path) as container:
+        for frame in container.decode(*container.streams.get()):
+            time = frame.pts * frame.time_base
+            frames.append((type(frame).__name__, time, frame.to_ndarray().tobytes()))
+    return frames
+
+
+def test_credentials_say_how_a_swap_was_made(export, tmp_path):
+    target = make(tmp_path / "private" / "target.png")
+    sign(export, preset="light", weights_sha256=WEIGHTS, target=target)
+    found = inspect(export)
+    assert found.pop("time").endswith("Z")
+    assert found == {
+        "signed": True,
+        "state": "Valid",
+        "tampered": False,
+        "signer": "DeepFakery local identity",
+        "signer_known": False,
+        "generator": f"DeepFakery {deepfakery.__version__}",
+        "actions": ["c2pa.opened", "c2pa.edited"],
+        "source_type": "compositeWithTrainedAlgorithmicMedia",
+        "ingredients": ["target.png"],
+        "preset": "light",
+        "weights_sha256": WEIGHTS,
+        "problems": [UNTRUSTED],
+    }
+
+
+def test_credentials_say_what_a_network_made_by_itself(export):
+    sign(export, kind="made")
+    found = inspect(export)
+    assert found["state"] == "Valid" and found["actions"] == ["c2pa.created"]
+    assert found["source_type"] == "trainedAlgorithmicMedia"
+    assert found["ingredients"] == [] and found["preset"] == ""
+
+
+def test_an_input_is_no_parent_of_what_a_network_made(tmp_path):
+    export, source = make(tmp_path / "large.png"), make(tmp_path / "small.png")
+    sign(export, kind="made", target=source)
+    found = inspect(export)
+    assert found["state"] == "Valid" and found["actions"] == ["c2pa.created"]
+    assert found["ingredients"] == ["small.png"]
+
+
+def test_pixels_stay_and_no_aside_is_left(export):
+    export.chmod(0o640)
+    if export.suffix == ".mp4":
+        before = decoded(export)
+        sign(export)
+        assert decoded(export) == before and len(before) == 10
+    else:
+        before = read_image(export)
+        sign(export)
+        assert (read_image(export) == before).all()
+    assert os.listdir(export.parent) == [export.name]
+    assert export.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_clip_plays_as_before_with_its_sound(tmp_path):
+    source = CLIPS / "studio_a.mp4"
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(source.read_bytes())
+    sign(clip, target=source)
+    assert inspect(clip)["state"] == "Valid"
+    before = decoded(source)
+    assert {"VideoFrame", "AudioFrame"} == {kind for kind, *_ in before}
+    assert decoded(clip) == before
+
+
+def test_one_changed_bit_is_reported_as_tampering(export):
+    sign(export)
+    # Somewhere in the pixels: PNG and JPEG end with them, a clip has them in `mdat`.
+    media = export.read_bytes().find(b"mdat") + 200
+    flip(export, {".tif": 1000, ".webp": 200, ".mp4": media}.get(export.suffix, -30))
+    found = inspect(export)
+    assert found["signed"] and found["tampered"] and found["state"] == "Invalid"
+    assert any(code.endswith("Hash.mismatch") for code in found["problems"])
+
+
+def test_changed_words_are_reported_as_tampering(export):
+    sign(export, preset="light")
+    flip(export, export.read_bytes().find(b"light"))
+    found = inspect(export)
+    assert found["tampered"] and found["state"] == "Invalid"
+
+
+def test_credentials_moved_to_another_picture_are_reported(tmp_path):
+    export, other = make(tmp_path / "a.jpg"), tmp_path / "b.jpg"
+    write_image(other, picture(7))
+    sign(export)
+    signed, bare = export.read_bytes(), other.read_bytes()
+    start = signed.index(b"\xff\xeb")  # APP11 holds the credentials
+    length = int.from_bytes(signed[start + 2 : start + 4], "big") + 2
+    other.write_bytes(bare[:20] + signed[start : start + length] + bare[20:])
+    assert inspect(other)["tampered"]
+
+
+def test_a_file_without_credentials_is_unsigned(export):
+    assert inspect(export) == {"signed": False}
+
+
+@pytest.mark.parametrize("suffix", (*SUFFIXES, ".txt", ""))
+def test_any_file_gets_an_answer(tmp_path, suffix):
+    path = tmp_path / f"odd{suffix}"
+    for content in (None, b"", b"\0", os.urandom(4000)):
+        if content is not None:
+            path.write_bytes(content)
+        found = inspect(path)
+        assert found["signed"] is False and found["problems"]
+    assert inspect(tmp_path)["signed"] is False
+
+
+def test_a_cut_or_damaged_file_is_never_valid(export):
+    sign(export)
+    whole = export.read_bytes()
+    random = np.random.default_rng(0)
+    for length in random.integers(1, len(whole), 25):
+        export.write_bytes(whole[:length])
+        assert inspect(export).get("state") != "Valid"
+    for places in random.integers(0, len(whole), (25, 20)):
+        damaged = bytearray(whole)
+        for place in places:
+            damaged[place] ^= 0xFF
+        export.write_bytes(damaged)
+        assert inspect(export).get("state") != "Valid"
+
+
+def test_a_changed_file_is_believed_in_nothing_new(tmp_path):
+    export = make(tmp_path / "export.png")
+    sign(export, preset="light", target="hopper")
+    whole, told = export.read_bytes(), inspect(export)
+    words = whole.find(b"light")
+    for place in (*range(words - 60, words + 60), *range(0, len(whole), 23)):
+        flip(export, place)
+        found = inspect(export)
+        # Between and behind the words is room that nothing is read from.
+        assert found == told or found.get("state") != "Valid"
+        export.write_bytes(whole)
+
+
+def test_signing_again_replaces_what_was_said(export):
+    sign(export, preset="light")
+    sign(export, preset="other")
+    assert inspect(export)["preset"] == "other"
+    assert inspect(export)["state"] == "Valid"
+
+
+def test_credentials_of_the_target_are_taken_along(tmp_path):
+    target, export = make(tmp_path / "target.png"), make(tmp_path / "export.jpg")
+    sign(target, preset="first-of-all")
+    sign(export, target=target)
+    assert inspect(export)["state"] == "Valid"
+    assert b"first-of-all" in export.read_bytes()
+
+
+def test_a_target_that_cannot_be_read_is_named(tmp_path):
+    export = make(tmp_path / "export.png")
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"no picture")
+    (tmp_path / "frames").mkdir()
+    for target in ("hopper", tmp_path / "frames", damaged, tmp_path / "gone.mpg"):
+        sign(export, target=target)
+        assert inspect(export)["ingredients"] == [Path(target).name]
+        assert inspect(export)["state"] == "Valid"
+
+
+def test_neither_key_nor_folders_are_in_the_file(export, identity, tmp_path):
+    target = make(tmp_path / "private" / "target.png")
+    sign(export, target=target)
+    data = export.read_bytes()
+    pem = (identity / "key.pem").read_bytes()
+    key = serialization.load_pem_private_key(pem, None)
+    secret = key.private_numbers().private_value.to_bytes(32, "big")
+    assert secret not in data and secret.hex().encode() not in data
+    assert pem.splitlines()[1] not in data and b"PRIVATE KEY" not in data
+    assert b"private" not in data and str(tmp_path).encode() not in data
+
+
+def test_credentials_do_not_depend_on_the_name(export):
+    aside = export.rename(export.with_name(f".{export.stem}.unsigned{export.suffix}"))
+    sign(aside)
+    aside.rename(export)
+    assert inspect(export)["state"] == "Valid"
+    assert b".unsigned" not in export.read_bytes()
+
+
+def test_the_identity_is_private_and_made_once(export, identity):
+    sign(export)
+    assert sorted(os.listdir(identity)) == ["certificate.pem", "key.pem"]
+    assert (identity / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert identity.stat().st_mode & 0o777 == 0o700
+    before = [file.read_bytes() for file in sorted(identity.iterdir())]
+    sign(export)
+    assert [file.read_bytes() for file in sorted(identity.iterdir())] == before
+
+
+def test_the_certificate_is_what_c2pa_asks_for(tmp_path, identity):
+    sign(make(tmp_path / "export.png"))
+    pem = (identity / "certificate.pem").read_bytes()
+    leaf, issuer = x509.load_pem_x509_certificates(pem)
+    leaf.verify_directly_issued_by(issuer)
+    issuer.verify_directly_issued_by(issuer)
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature and not usage.key_cert_sign
+    usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.key_cert_sign and not usage.digital_signature
+    purpose = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [p.dotted_string for p in purpose] == ["1.3.6.1.5.5.7.3.4"]
+
+
+def test_a_signer_is_known_to_whom_trusts_the_certificate(tmp_path, identity):
+    export = make(tmp_path / "export.png")
+    sign(export)
+    found = inspect(export, trust=identity / "certificate.pem")
+    assert found["signer_known"] and found["state"] == "Trusted"
+    assert found["problems"] == []
+    flip(export, -30)
+    found = inspect(export, trust=identity / "certificate.pem")
+    assert found["state"] == "Invalid" and found["tampered"]
+
+
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "P-521", "RSA", "Ed25519"])
+def test_a_certificate_of_ones_own_signs(tmp_path, identity, kind):
+    key = {
+        "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "RSA": lambda: rsa.generate_private_key(65537, 2048),
+        "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    }[kind]()
+    style = serialization.PrivateFormat
+    style = style.PKCS8 if kind == "Ed25519" else style.TraditionalOpenSSL
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, style, serialization.NoEncryption()
+    )
+    identity.mkdir(parents=True)
+    (identity / "key.pem").write_bytes(pem)
+    chain = provenance._certify(key.public_key())
+    (identity / "certificate.pem").write_bytes(chain)
+    export = make(tmp_path / "export.png")
+    sign(export)
+    assert inspect(export)["state"] == "Valid"
+    assert inspect(export, trust=identity / "certificate.pem")["signer_known"]
+    assert (identity / "key.pem").read_bytes() == pem
+    assert (identity / "certificate.pem").read_bytes() == chain
+
+
+def test_an_identity_that_cannot_sign_is_named(tmp_path, identity):
+    export = make(tmp_path / "export.png")
+    before = export.read_bytes()
+    identity.mkdir(parents=True)
+    (identity / "certificate.pem").write_text("a certificate")
+    with pytest.raises(ValueError, match=r"identity.*key.pem is missing"):
+        sign(export)
+    (identity / "key.pem").write_text("a key")
+    with pytest.raises(ValueError, match="identity.*without a password"):
+        sign(export)
+    (identity / "key.pem").unlink()
+    (identity / "certificate.pem").unlink()
+    sign(make(tmp_path / "other.png"))
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    (identity / "certificate.pem").write_bytes(provenance._certify(stranger))
+    with pytest.raises(ValueError, match="could not be signed"):
+        sign(export)
+    assert export.read_bytes() == before
+
+
+def test_processes_that_start_together_share_one_identity(tmp_path, identity):
+    exports = [make(tmp_path / f"{i}.png") for i in range(4)]
+    code = (
+        "import sys; from deepfakery.provenance import sign; print(flush=True);"
+        "input(); sign(sys.argv[1])"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(export)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for export in exports
+    ]
+    for worker in workers:
+        worker.stdout.readline()  # it has imported all it needs
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate(timeout=60)
+        assert worker.returncode == 0
+    assert sorted(os.listdir(identity)) == ["certificate.pem", "key.pem"]
+    for export in exports:
+        assert inspect(export, trust=identity / "certificate.pem")["signer_known"]
+
+
+def test_what_cannot_be_signed_stays_as_it_was(tmp_path):
+    for suffix in SUFFIXES:
+        path = tmp_path / f"damaged{suffix}"
+        path.write_bytes(b"nothing of the kind")
+        with pytest.raises(ValueError, match="damaged.*could not be signed"):
+            sign(path)
+        assert path.read_bytes() == b"nothing of the kind"
+    with pytest.raises(ValueError, match="must end in one of"):
+        sign(make(tmp_path / "picture.bmp"))
+    with pytest.raises(ValueError, match="kind must be one of"):
+        sign(make(tmp_path / "picture.png"), kind="real")
+    with pytest.raises(FileNotFoundError, match="gone.png"):
+        sign(tmp_path / "gone.png")
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_no_address_in_a_file_is_asked(tmp_path):
+    asked = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/credentials.c2pa"
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt(
+        "XML:com.adobe.xmp",
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        'rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
+        f'dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>',
+    )
+    path, export = tmp_path / "pointing.png", make(tmp_path / "export.png")
+    Image.fromarray(picture()).save(path, pnginfo=text)
+    assert inspect(path)["signed"] is False
+    sign(export, target=path)
+    assert inspect(export)["ingredients"] == ["pointing.png"]
+    server.shutdown()
+    server.server_close()
+    assert asked == []
+
+
+def test_an_answer_is_plain_data(export):
+    sign(export)
+    assert json.loads(json.dumps(inspect(export))) == inspect(export)
+
+
+def test_a_clip_of_varying_rate_keeps_its_times(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, fps=Fraction(30000, 1001)) as writer:
+        for index in (0, 1, 5, 6, 20):
+            writer.write(picture(index), index)
+    before = decoded(path)
+    sign(path)
+    assert decoded(path) == before
