@@ -31,7 +31,7 @@ swap: .venv/installed
 	@$(PY) -m deepfakery swap --face "$(FACE)" --target "$(TARGET)" --minutes $(MINUTES) --preset $(PRESET) --out "$(OUT)"
 
 test: .venv/tested
-	@.venv/bin/ruff check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@$(PY) -m pytest -q
 
 notebooks: .venv/installed
