@@ -60,15 +60,25 @@ def main(arguments=None) -> int:
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
             _check(given.face, given.target)
-            people = {"face": _from_notebooks(given.face)}
-            people["target"] = _from_notebooks(given.target)
-            training = {"minutes": given.minutes, "preset": given.preset}
-            run({**people, **training}, given.out, "swap.json")
+            parameters = {
+                "face": _from_notebooks(given.face),
+                "target": _from_notebooks(given.target),
+                "minutes": given.minutes,
+                "preset": given.preset,
+            }
+            run(parameters, given.out, "swap.json")
     except papermill.PapermillExecutionError as error:
         known = error.ename in ("MediaError", "ValueError", "FileNotFoundError")
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
-        print(f"Error: {kind}{error.evalue}", file=sys.stderr)
+        said = error.evalue
+        for name in ("face", "target", "out"):  # as typed, not as seen from a notebook
+            if typed := getattr(given, name, None):
+                said = said.replace(_from_notebooks(typed), str(typed))
+        print(f"Error: {kind}{said}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -271,8 +281,8 @@ def _check(face: str, target: str) -> None:
     """Fail before any work where footage cannot be used."""
     samples.identities(face, target)
     for who in (face, target):
-        if who not in samples.PEOPLE:
-            images.count_frames(who)
+        if who not in samples.PEOPLE and images.count_frames(who) == 0:
+            raise ValueError(f"{who} holds no image or clip; give footage of a person.")
     if target not in samples.PEOPLE:
         video.probe(target)
 
