@@ -138,6 +138,7 @@ def keep() -> None:
     for name in SWAP:
         shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
     results = ROOT / "data/results"
+    results.mkdir(exist_ok=True)
     shutil.copy(out / "contact_sheet.jpg", results)
     packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
     made = {

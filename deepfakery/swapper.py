@@ -141,7 +141,7 @@ class FaceSwapper(keras.Model):
             target, painted = y[name], y_pred[name]
             rgb, mask = target[..., :3], target[..., 3:]
             # The surroundings count a little: hair and neck make the face believable.
-            weight = 0.2 + 0.8 * mask
+            weight = 0.1 + 0.9 * mask
             error = losses.mae(rgb, painted[..., :3], weight)
             total += error + 0.5 * losses.dssim(rgb, painted[..., :3], weight)
             total += 0.2 * losses.mae(mask, painted[..., 3:])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deepfakery import __main__ as cli
+from deepfakery.images import write_image
 from deepfakery.video import VideoWriter
 
 ROOT = Path(cli.__file__).parents[1]
@@ -40,6 +41,7 @@ def bad(tmp_path_factory):
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("These are words, not pictures.\n" * 100)
     (folder / "photos").mkdir()
+    write_image(folder / "album" / "grey.png", np.full((8, 8, 3), 90, np.uint8))
     with VideoWriter(folder / "fog.mp4", fps=25) as writer:
         for _ in range(4):
             writer.write(np.full((120, 160, 3), 90, np.uint8))
@@ -52,7 +54,7 @@ def bad(tmp_path_factory):
         ("missing.mp4", "does not exist"),
         ("empty.mp4", "is empty"),
         ("text.mp4", "not a video"),
-        ("photos", "is a folder"),
+        ("album", "is a folder"),
     ],
 )
 def test_a_target_that_is_no_clip_is_named_at_once(name, words, bad, tmp_path):
