@@ -59,6 +59,8 @@ def main(arguments=None) -> int:
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
+            if given.minutes <= 0:
+                parser.error("--minutes (MINUTES=) must be above 0")
             _check(given.face, given.target)
             parameters = {
                 "face": _from_notebooks(given.face),

@@ -91,6 +91,9 @@ def against_truth(
 
     Returns:
         `ssim`: mean structural similarity, 1 at best. `psnr`: mean in dB.
+
+    Raises:
+        ValueError: No frame shows a face in both.
     """
 
     def look(path: Path):
@@ -114,5 +117,7 @@ def against_truth(
         _, local = structural_similarity(made, true, channel_axis=2, full=True)
         ssim.append(local[inside].mean())
         error = (made[inside].astype(np.float64) - true[inside]) ** 2
-        psnr.append(10 * np.log10(255**2 / error.mean()))
+        psnr.append(10 * np.log10(255**2 / max(error.mean(), 1e-6)))
+    if not ssim:
+        raise ValueError(f"{source} and {truth} show no face in the same frame.")
     return {"ssim": float(np.mean(ssim)), "psnr": float(np.mean(psnr))}

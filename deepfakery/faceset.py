@@ -136,6 +136,7 @@ def extract(
             else. A folder that this call made is removed again.
     """
     source, folder = Path(source), Path(folder)
+    is_new = not folder.exists()
     progress = folder / "extraction.json"
     size_on_disk = source.stat().st_size if source.is_file() else None
     origin = {"source": source.name, "bytes": size_on_disk}
@@ -173,13 +174,17 @@ def extract(
             bar.update()
             bar.set_postfix(found=found, refresh=False)
     _write_atomically(progress, json.dumps({**origin, "frames": seen}))
-    return _enough(FaceSet.load(folder), source, minimum)
+    try:
+        return _enough(FaceSet.load(folder), source, minimum)
+    except ValueError:
+        if is_new:
+            shutil.rmtree(folder)
+        raise
 
 
 def _enough(faceset: FaceSet, source: Path, minimum: int) -> FaceSet:
     if len(faceset) >= minimum:
         return faceset
-    shutil.rmtree(faceset.folder)
     if not len(faceset):
         raise ValueError(f"{source} shows no face; use footage in which one is seen.")
     raise ValueError(

@@ -140,6 +140,7 @@ def count_frames(path) -> int | None:
     if path.is_dir():
         return len(_images(path))
     if path.suffix.lower() in IMAGE_SUFFIXES:
+        read_image(path)
         return 1
     info = video.probe(path)
     if info.frames is None and info.duration:

@@ -102,7 +102,7 @@ def swap_clip(
 
     Raises:
         video.MediaError: The clip cannot be read.
-        ValueError: It shows no face.
+        ValueError: It shows no face, or `frames_folder` holds something else.
     """
     info, path = video.probe(source), Path(path)
     painted_frames = []
@@ -115,6 +115,8 @@ def swap_clip(
     folder = aside = None
     if frames_folder is not None:
         folder = Path(frames_folder)
+        if folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
+            raise ValueError(f"{folder} holds other files; choose an empty folder.")
         aside = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -142,6 +144,7 @@ def swap_clip(
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(aside, folder)
     finally:
+        unsigned.unlink(missing_ok=True)
         if aside:
             shutil.rmtree(aside, ignore_errors=True)
     return painted_frames

@@ -10,6 +10,7 @@ A checkpoint is written under another name and then renamed, so that one that is
 is whole, whatever killed the run.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -85,8 +86,9 @@ class Run(keras.callbacks.Callback):
         decay: float = 0.4,
     ):
         super().__init__()
-        if minutes is None and steps is None:
-            raise ValueError("Give Run a budget: minutes, steps or both.")
+        budget = [given for given in (minutes, steps) if given is not None]
+        if not budget or min(budget) <= 0:
+            raise ValueError("Give Run a budget above 0: minutes, steps or both.")
         if deepfakery.SMOKE:
             steps, every = min(steps or 20, 20), 5
         self.folder, self.config = Path(folder), json.loads(json.dumps(config))
@@ -107,14 +109,11 @@ class Run(keras.callbacks.Callback):
         if self._share() >= 1:
             return
         batches = iter(batches)
+        first = next(batches)
+        self._trace(first)
         try:
-            # On TensorFlow a step that is first traced inside `fit` takes nearly twice
-            # the time of one first traced here.
-            self._set_rate()
-            self.trained.train_on_batch(*next(batches))
-            self.step += 1
             self.trained.fit(
-                batches,
+                (b for b in itertools.chain([first], batches)),
                 steps_per_epoch=self.every,
                 epochs=10**9,
                 shuffle=False,
@@ -170,6 +169,18 @@ class Run(keras.callbacks.Callback):
         self._bar.close()
         self._save()
 
+    def _trace(self, batch):
+        # On TensorFlow a step that is first traced inside `fit` takes nearly twice the
+        # time of one first traced outside. What it changes is put back: its rounding
+        # differs, and a resumed run must not differ from one that never stopped.
+        model = self.trained
+        model.optimizer.build(model.trainable_variables)
+        variables = [*model.variables, *model.optimizer.variables]
+        before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+        model.train_on_batch(*batch)
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
     def _set_rate(self):
         left = (1 - self._share()) / self.decay
         self.trained.optimizer.learning_rate = self.rate * min(1.0, max(0.05, left))
@@ -213,6 +224,8 @@ class Run(keras.callbacks.Callback):
                     f"{self.folder} was trained with {key}={then!r}, not {now!r}; "
                     "choose another folder or delete it."
                 )
+        # Unbuilt, the optimizer would skip its part of the file and forget its moments.
+        self.trained.optimizer.build(self.trained.trainable_variables)
         self.trained.load_weights(newest / "model.weights.h5")
         self.step, self.seconds = state["step"], state["seconds"]
         self.history = state["history"]

@@ -287,7 +287,8 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
     seed = 1 if unseen else 0
     clip = Path(folder) / f"{who}_{'unseen' if unseen else 'train'}.mp4"
     if not clip.exists():
-        write_clip(clip, who, motion(90 if deepfakery.SMOKE else 300, seed))
+        frames = (30 if unseen else 90) if deepfakery.SMOKE else 300
+        write_clip(clip, who, motion(frames, seed))
     return clip
 
 

@@ -43,8 +43,9 @@ class FaceSwapper(keras.Model):
         self.encoder = networks.build_encoder(self.size, **preset["encoder"])
         latent = self.encoder.output_shape[1:]
         self.decoders = {
-            name: networks.build_decoder(latent, **preset["decoder"], name=name)
-            for name in self.identities
+            # Not named after its person: file names hold what Keras names may not.
+            name: networks.build_decoder(latent, **preset["decoder"], name=f"paint_{i}")
+            for i, name in enumerate(self.identities)
         }
         self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
         self._painters = {}
