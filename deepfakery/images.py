@@ -95,7 +95,8 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
         start: the first frame wanted; those before it are passed over.
 
     Returns:
-        An iterator over `video.Frame`. Images have time 0 and their index as pts.
+        An iterator over `video.Frame`. Images have time 0; index and pts are their
+        place among the folder's images, those left out included.
 
     Raises:
         MediaError: at the first step, if there is nothing to read.
