@@ -274,7 +274,7 @@ def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
 
 
-def hull(landmarks: np.ndarray, forehead: float = 0.4) -> np.ndarray:
+def hull(landmarks: np.ndarray, forehead: float = 0.3) -> np.ndarray:
     """The outline of a face: its landmarks' convex hull, raised over the forehead.
 
     Args:

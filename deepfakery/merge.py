@@ -21,7 +21,7 @@ def merge(
     mask: np.ndarray,
     *,
     erode: float = 0.0,
-    feather: float = 0.05,
+    feather: float = 0.03,
     colour: bool = True,
 ) -> np.ndarray:
     """Blend one painted face into a frame.
