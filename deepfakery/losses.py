@@ -20,10 +20,7 @@ def mae(target, painted, weight=None):
     Returns:
         A scalar.
     """
-    error = ops.abs(target - painted)
-    if weight is None:
-        return ops.mean(error)
-    return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
+    return _mean(ops.abs(target - painted), weight)
 
 
 def dssim(target, painted, weight=None, window: int = 7):
@@ -56,6 +53,10 @@ def dssim(target, painted, weight=None, window: int = 7):
     ssim = (2 * mean_t * mean_p + c1) * (2 * cov + c2)
     ssim = ssim / ((mean_t**2 + mean_p**2 + c1) * (var + c2))
     error = ops.transpose(ops.clip((1 - ssim) / 2, 0, 1), (0, 2, 3, 1))
+    return _mean(error, weight)
+
+
+def _mean(error, weight):
     if weight is None:
         return ops.mean(error)
     return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
