@@ -4,11 +4,12 @@ PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
 
-.PHONY: demo swap test notebooks help
+.PHONY: demo swap evaluate test notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
+	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
 	@echo "make test                      everything that is checked"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
 
@@ -29,6 +30,10 @@ demo: .venv/installed
 swap: .venv/installed
 	@test -n "$(FACE)" -a -n "$(TARGET)" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
 	@$(PY) -m deepfakery swap --face "$(FACE)" --target "$(TARGET)" --minutes $(MINUTES) --preset $(PRESET) --out "$(OUT)"
+
+evaluate: .venv/installed
+	@test -n "$(SWAP)" -a -n "$(TARGET)" -a -n "$(FACE)" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
+	@$(PY) -m deepfakery evaluate --swap "$(SWAP)" --target "$(TARGET)" --face "$(FACE)" $(if $(TRUTH),--truth "$(TRUTH)") --out "$(OUT)"
 
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

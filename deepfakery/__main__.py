@@ -2,6 +2,7 @@
 
 python -m deepfakery demo                              the built-in people
 python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
+python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
 python -m deepfakery notebooks                         the demo, its outputs kept
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
@@ -14,6 +15,7 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -41,9 +43,23 @@ def main(arguments=None) -> int:
     swap = commands.add_parser("swap", help="the whole way on your own footage")
     swap.add_argument("--face", required=True, help="footage of the person to paint")
     swap.add_argument("--target", required=True, help="footage to paint into")
+    for role in ("face", "target"):
+        swap.add_argument(
+            f"--{role}-who",
+            default="most",
+            help=f"which person of the {role}'s footage: the one seen most, a number "
+            "of those in the faces folder, or a photo",
+        )
     swap.add_argument("--minutes", type=float, default=5, help="of training")
     swap.add_argument("--preset", default="light", choices=PRESETS)
     swap.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
+    score = commands.add_parser("evaluate", help="figures of any tool's swap")
+    score.add_argument("--swap", required=True, help="clip or folder of frames")
+    score.add_argument("--target", required=True, help="what it was made from")
+    score.add_argument("--face", required=True, help="face folder or footage")
+    score.add_argument("--truth", help="the same motion by the painted person")
+    score.add_argument("--match", default="index", choices=("index", "time"))
+    score.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
@@ -56,6 +72,8 @@ def main(arguments=None) -> int:
             run({}, given.out, "demo.json")
         elif given.command == "notebooks":
             keep()
+        elif given.command == "evaluate":
+            score_swap(given)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -65,12 +83,19 @@ def main(arguments=None) -> int:
             parameters = {
                 "face": _from_notebooks(given.face),
                 "target": _from_notebooks(given.target),
+                "face_who": _who_from_notebooks(given.face_who),
+                "target_who": _who_from_notebooks(given.target_who),
                 "minutes": given.minutes,
                 "preset": given.preset,
             }
             run(parameters, given.out, "swap.json")
     except papermill.PapermillExecutionError as error:
-        known = error.ename in ("MediaError", "ValueError", "FileNotFoundError")
+        known = error.ename in (
+            "MediaError",
+            "ValueError",
+            "FileNotFoundError",
+            "OSError",
+        )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         said = error.evalue
         for name in ("face", "target", "out"):  # as typed, not as seen from a notebook
@@ -87,20 +112,22 @@ def main(arguments=None) -> int:
     return 0
 
 
-def run(parameters: dict, out: Path, report: str) -> dict:
+def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     """Execute the three notebooks of a swap.
 
     Args:
         parameters: Name → value; each notebook is given those that it knows.
         out: The workspace, where everything is left.
         report: Name of the JSON file of figures in it.
+        study: Also run the cells tagged `study`: comparisons that a swap can do
+            without.
 
     Returns:
         The figures.
 
     Raises:
-        papermill.PapermillExecutionError: A cell failed. A workspace that this call
-            made is removed again.
+        papermill.PapermillExecutionError: A cell failed. If it was while finding
+            faces, a workspace that this call made is removed again.
     """
     out = out.resolve()
     is_new = not out.exists()
@@ -111,9 +138,9 @@ def run(parameters: dict, out: Path, report: str) -> dict:
         print(f"\n── {name}", flush=True)
         started = time.monotonic()
         try:
-            execute(name, parameters, out / f"{name}.ipynb")
+            execute(name, parameters, out / f"{name}.ipynb", study)
         except papermill.PapermillExecutionError:
-            if is_new:
+            if is_new and name == SWAP[0]:  # later, faces and training are kept
                 shutil.rmtree(out)
             else:
                 (out / f"{name}.ipynb").unlink(missing_ok=True)
@@ -136,7 +163,7 @@ def keep() -> None:
     """Run the demo afresh; keep its notebooks, picture and figures in the project."""
     out = ROOT / "data/output/demo"
     shutil.rmtree(out, ignore_errors=True)
-    figures = run({}, out, "demo.json")
+    figures = run({}, out, "demo.json", study=True)
     for name in SWAP:
         shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
     results = ROOT / "data/results"
@@ -152,6 +179,24 @@ def keep() -> None:
     }
     kept = json.dumps({**made, "figures": figures}, indent=2) + "\n"
     (results / "03_prediction.json").write_text(kept)
+
+
+def score_swap(given) -> None:
+    """Score a finished swap; leave the table and its figure in `given.out`."""
+    # Imported here: they take seconds that no other command needs.
+    from deepfakery import evaluate, plots, tables
+
+    frames = evaluate.measure(
+        given.swap, given.target, given.face, given.truth, match=given.match
+    )
+    table = tables.summarise(frames)
+    given.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(given.out / "evaluation.csv", index=False)
+    frames.to_csv(given.out / "evaluation_frames.csv", index=False)
+    plots.evaluation(table).savefig(given.out / "evaluation.png", dpi=100)
+    print(tables.side_by_side(table).to_string())
+    print(f"\nMeans over frames, 95 % intervals; in {os.path.relpath(given.out)}:")
+    print("evaluation.csv, evaluation_frames.csv, evaluation.png")
 
 
 def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
@@ -175,21 +220,19 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     swapper.compile(keras.optimizers.Adam(1e-3))
     config = {**swapper.config, "seed": 0}
     run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
-    run_.fit(
-        batches.batches(
-            {"base": people.require()}, swapper.size, 16, flip=0.5, start=run_.step
-        )
-    )
+    faces = {"base": people.require()}
+    run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
     path = ROOT / f"weights/base_{preset}.npz"
     swapper.save_base(path)
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")
 
 
-def execute(name: str, parameters: dict, path: Path) -> None:
+def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:
     """Run one notebook and write it, with its outputs, to `path`.
 
-    Parameters that the notebook does not have, or that already have that value, are
-    not passed on: a run with its defaults leaves the notebook's cells as they are.
+    Without `study`, cells tagged so are left out. Parameters that the notebook does
+    not have, or that already have that value, are not passed on: a run with its
+    defaults leaves the notebook's cells as they are.
     """
     source = NOTEBOOKS / f"{name}.ipynb"
     known = papermill.inspect_notebook(str(source))
@@ -199,10 +242,15 @@ def execute(name: str, parameters: dict, path: Path) -> None:
         if key in known and known[key]["default"].strip("\"'") != str(value)
     }
     aside = path.with_name(f".{path.stem}.part.ipynb")
+    notebook = nbformat.read(source, as_version=4)
+    if not study:
+        cells = notebook.cells
+        notebook.cells = [c for c in cells if "study" not in c.metadata.get("tags", ())]
+    nbformat.write(notebook, aside)
     try:
         with _console() as console:
             papermill.execute_notebook(
-                str(source),
+                str(aside),
                 str(aside),
                 parameters=passed,
                 cwd=str(NOTEBOOKS),
@@ -294,6 +342,13 @@ def _from_notebooks(path) -> str:
     if str(path) in samples.PEOPLE:
         return str(path)
     return os.path.relpath(Path(path).resolve(), NOTEBOOKS)
+
+
+def _who_from_notebooks(who: str) -> str:
+    if who == "most" or who.isdecimal():
+        return who
+    images.read_image(who)  # says what is wrong with it
+    return _from_notebooks(who)
 
 
 if __name__ == "__main__":

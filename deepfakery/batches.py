@@ -21,14 +21,14 @@ def batches(
     *,
     seed: int = 0,
     start: int = 0,
-    warp: float = 0.03,
-    rotate: float = 5.0,
-    zoom: float = 0.05,
-    shift: float = 0.02,
+    warp: float = 0.09,
     flip: float = 0.0,
     colour: float = 0.05,
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
+
+    The target is the aligned face as it is: turned or shifted at random, it would only
+    teach the decoder to blur.
 
     Args:
         facesets: Identity → faces.
@@ -37,32 +37,42 @@ def batches(
         seed: The only source of randomness.
         start: Number of the first batch, to go on where a run stopped.
         warp: Standard deviation of the warp, as a share of the side; 0 turns it off.
-        rotate: Largest rotation in degrees, either way.
-        zoom: Largest change of scale.
-        shift: Largest shift, as a share of the side.
         flip: Share of faces mirrored. It doubles the poses of scarce footage, at the
             price of a parting or a mole that appears on both sides.
         colour: Largest change of each channel's gain.
 
     Yields:
         ({identity: warped (batch, size, size, 3)},
-        {identity: target (batch, size, size, 4)}), float32 in [0, 1]; the target's
-        fourth channel is the face mask.
+        {identity: target (batch, size, size, 5)}), float32 in [0, 1]; the target's
+        fourth channel is the face mask, the fifth one covers eyes and mouth.
     """
-    # Half as large again as the network's faces, so that warping loses nothing.
-    pictures = {n: _with_masks(f, size * 3 // 2) for n, f in facesets.items()}
+    # Read half as large again as the network's faces: warping a small picture blurs it.
+    large = min(size * 3 // 2, faces.FACE_SIZE)
+    pictures = {n: f.images(large) for n, f in facesets.items()}
+    targets = {n: _targets(f, size) for n, f in facesets.items()}
     step = start
     while True:
         random = np.random.default_rng((seed, step))
         x, y = {}, {}
-        for name, images in pictures.items():
-            chosen = images[random.integers(len(images), size=batch)]
-            pairs = [
-                _vary(im, random, size, warp, rotate, zoom, shift, flip, colour)
-                for im in chosen
-            ]
-            x[name] = np.stack([warped[..., :3] for warped, _ in pairs])
-            y[name] = np.stack([target for _, target in pairs])
+        for name in facesets:
+            chosen = random.integers(len(targets[name]), size=batch)
+            mirrored = random.random((batch, 1, 1, 1)) < flip
+            gain = 1 + random.uniform(-colour, colour, (batch, 1, 1, 3))
+            gain = gain + random.uniform(-colour, colour, (batch, 1, 1, 1))
+            gain = gain.astype(np.float32) / 255
+
+            target = targets[name][chosen].astype(np.float32)
+            fed = target[..., :3]
+            if warp:
+                fed = [_warp(pictures[name][i], random, size, warp) for i in chosen]
+                fed = np.stack(fed).astype(np.float32)
+            x[name] = np.minimum(fed * gain, 1)
+            target[..., :3] *= gain
+            target[..., 3:] /= 255
+            y[name] = np.minimum(target, 1)
+            if flip:
+                x[name] = np.where(mirrored, x[name][:, :, ::-1], x[name])
+                y[name] = np.where(mirrored, y[name][:, :, ::-1], y[name])
         yield x, y
         step += 1
 
@@ -82,45 +92,34 @@ def prepare(images: np.ndarray, size: int) -> np.ndarray:
     return np.stack(small).astype(np.float32) / 255
 
 
-def _with_masks(faceset: FaceSet, side: int) -> np.ndarray:
-    # (N, side, side, 4) uint8
-    images = faceset.images(side)
-    out = np.zeros((*images.shape[:3], 4), np.uint8)
+def _targets(faceset: FaceSet, size: int) -> np.ndarray:
+    # (N, size, size, 5) uint8: RGB, the face, its eyes and mouth
+    images = faceset.images(size)
+    out = np.zeros((*images.shape[:3], 5), np.uint8)
     out[..., :3] = images
-    for picture, points in zip(out, faceset.landmarks(side), strict=True):
-        mask = np.zeros((side, side), np.uint8)
-        outline = (faces.hull(points) * 16).round().astype(np.int32)
-        cv2.fillConvexPoly(mask, outline, 255, cv2.LINE_AA, shift=4)
-        picture[..., 3] = mask
+    for target, points in zip(out, faceset.landmarks(size), strict=True):
+        target[..., 3] = faces.hull_mask(points, size) * 255
+        target[..., 4] = _eyes_and_mouth(points, size)
     return out
 
 
-def _vary(picture, random, size, warp, rotate, zoom, shift, flip, colour):
-    # Network pixels → picture pixels; both faces are read from the picture in one go.
-    side = picture.shape[0]
-    angle = np.radians(random.uniform(-rotate, rotate))
-    scale = side / size * (1 + random.uniform(-zoom, zoom))
-    a, b = float(scale * np.cos(angle)), float(scale * np.sin(angle))
-    mirror = -1 if random.random() < flip else 1
-    move = (0.5 + random.uniform(-shift, shift, 2)) * side - 0.5
-    move = move.astype(np.float32)
-    gain = 1 + random.uniform(-colour, colour, 3) + random.uniform(-colour, colour)
+def _eyes_and_mouth(points: np.ndarray, size: int) -> np.ndarray:
+    mask = np.zeros((size, size), np.uint8)
+    for part in (points[36:42], points[42:48], points[48:60]):
+        outline = (cv2.convexHull(part) * 16).round().astype(np.int32)
+        cv2.fillConvexPoly(mask, outline, 255, cv2.LINE_AA, shift=4)
+    # With the lids and lips around them.
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size // 32 * 2 + 1,) * 2)
+    return cv2.dilate(mask, kernel)
 
-    def read(xs, ys):
-        map_x = mirror * (a * xs - b * ys) + move[0]
-        map_y = b * xs + a * ys + move[1]
-        out = cv2.remap(
-            picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ).astype(np.float32)
-        out *= np.float32([*gain / 255, 1 / 255])
-        return np.minimum(out, 1, out=out)
 
-    line = np.arange(size, dtype=np.float32) - (size - 1) / 2
-    xs, ys = np.meshgrid(line, line)
-    target = read(xs, ys)
-    if not warp:
-        return target, target
+def _warp(picture, random, size, warp):
     # A 5 × 5 grid of displacements, interpolated to every pixel.
     offsets = random.normal(0, warp * size, (5, 5, 2)).astype(np.float32)
     offsets = cv2.resize(offsets, (size, size), interpolation=cv2.INTER_CUBIC)
-    return read(xs + offsets[..., 0], ys + offsets[..., 1]), target
+    scale = picture.shape[0] / size
+    at = np.mgrid[:size, :size][::-1].transpose(1, 2, 0)  # (size, size, 2) of x, y
+    at = ((at + 0.5 + offsets) * scale - 0.5).astype(np.float32)
+    return cv2.remap(
+        picture, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )

@@ -7,8 +7,9 @@ Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
     Regression Trees" (the landmarks); Umeyama 1991, "Least-squares estimation of
     transformation parameters" (the alignment); dlib's `dlib_face_recognition_resnet_
-    model_v1` (the descriptor). The landmark model was trained on iBUG 300-W, which
-    excludes commercial use.
+    model_v1` (the descriptor); King 2015, "Max-Margin Object Detection" (both
+    detectors, over gradients and over a network's features). The landmark model was
+    trained on iBUG 300-W, which excludes commercial use.
 """
 
 import importlib.util
@@ -26,8 +27,13 @@ import cv2
 import dlib
 import numpy as np
 
+from deepfakery.heads import MEAN_FACE, POSE_INDEX, POSE_POINTS
+
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
+
+#: Smaller pictures hold no face that could be found; pixels.
+SMALLEST = 40
 
 #: Side in pixels of the aligned faces that a face folder holds.
 FACE_SIZE = 256
@@ -36,42 +42,6 @@ FACE_SIZE = 256
 #: for extraction, training and merge: where they differ, pasted faces change size.
 COVERAGE = 0.72
 
-#: The 51 inner landmarks (brows, nose, eyes, mouth) of the average face, symmetric,
-#: in a unit square that its jaw spans from side to side. Generalised Procrustes mean
-#: of dlib's landmarks over 1,582 photos of Labeled Faces in the Wild.
-# fmt: off
-MEAN_FACE = np.array([
-    (0.101, 0.137), (0.160, 0.079), (0.246, 0.059), (0.337, 0.069), (0.421, 0.102),
-    (0.579, 0.102), (0.663, 0.069), (0.754, 0.059), (0.840, 0.079), (0.899, 0.137),
-    (0.500, 0.201), (0.500, 0.283), (0.500, 0.366), (0.500, 0.451), (0.400, 0.514),
-    (0.448, 0.533), (0.500, 0.548), (0.552, 0.533), (0.600, 0.514), (0.202, 0.221),
-    (0.254, 0.191), (0.316, 0.191), (0.371, 0.228), (0.313, 0.239), (0.252, 0.240),
-    (0.629, 0.228), (0.684, 0.191), (0.746, 0.191), (0.798, 0.221), (0.748, 0.240),
-    (0.687, 0.239), (0.303, 0.687), (0.374, 0.650), (0.447, 0.634), (0.500, 0.646),
-    (0.553, 0.634), (0.626, 0.650), (0.697, 0.687), (0.629, 0.757), (0.557, 0.787),
-    (0.500, 0.793), (0.443, 0.787), (0.371, 0.757), (0.334, 0.690), (0.446, 0.675),
-    (0.500, 0.680), (0.554, 0.675), (0.666, 0.690), (0.555, 0.725), (0.500, 0.731),
-    (0.445, 0.725),
-], np.float32)
-# fmt: on
-
-#: A rigid 3-D face (x right, y down, z away from the viewer, any unit) at eight
-#: landmarks that expressions hardly move: nose, eye corners, chin.
-_POSE_INDEX = (27, 30, 33, 36, 39, 42, 45, 8)
-_POSE_POINTS = np.array(
-    [
-        (0, -60, 5),
-        (0, 0, -22),
-        (0, 22, -4),
-        (-75, -55, 45),
-        (-30, -53, 28),
-        (30, -53, 28),
-        (75, -55, 45),
-        (0, 125, 20),
-    ],
-    np.float64,
-)
-
 
 @dataclass(frozen=True)
 class Face:
@@ -79,7 +49,8 @@ class Face:
 
     Attributes:
         landmarks: (68, 2) float32, (x, y) in pixels of the image.
-        score: The detector's confidence; above 0, about 1 to 3 for a frontal face.
+        score: The detector's confidence; about 1 to 3 for a frontal face, 0 or less
+            where others had to help (see `detect` and `search.follow`).
         descriptor: (128,) float32 identity descriptor, or None if not asked for.
     """
 
@@ -105,29 +76,38 @@ def _dlib(name: str):
         return dlib.shape_predictor(
             str(models / "shape_predictor_68_face_landmarks.dat")
         )
+    if name == "network":
+        return dlib.cnn_face_detection_model_v1(
+            str(models / "mmod_human_face_detector.dat")
+        )
     return dlib.face_recognition_model_v1(
         str(models / "dlib_face_recognition_resnet_model_v1.dat")
     )
 
 
-def detect(image: np.ndarray, describe: bool = False) -> list[Face]:
+def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
     """Find every face in an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         describe: Also compute each face's identity descriptor (a tenth of a second).
+        effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
+            enlarged, then turned to either side. 2: a network is asked that knows
+            profiles and tilted heads and takes ten times as long; its faces have a
+            score of 0.
 
     Returns:
         Faces, largest first; an empty list where there is none.
     """
-    # Most frames are upright, and a whole clip of them pays for one look each. Only
-    # where nothing is seen is the frame enlarged, then turned to either side.
-    looks = ((640, 0), (1280, 0), (640, 1), (640, -1))
-    for longest, turns in looks:
+    # Most frames are upright, and a whole clip of them pays for one look each.
+    looks = [(640, 0), (1280, 0), (640, 1), (640, -1)]
+    for longest, turns in looks if effort else looks[:1]:
         turned = np.ascontiguousarray(np.rot90(image, turns))
         found = _detect_upright(turned, longest)
         if found:
             break
+    if not found and effort > 1:
+        turned, turns, found = image, 0, _detect_turned(image)
     faces = []
     for landmarks, score in found:
         identity = descriptor(turned, landmarks) if describe else None
@@ -139,16 +119,48 @@ def detect(image: np.ndarray, describe: bool = False) -> list[Face]:
 def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
     # The detector finds faces from 80 pixels up, and its time grows with the area.
     scale = min(longest / max(image.shape[:2]), longest / 640)
+    if scale * min(image.shape[:2]) < SMALLEST:
+        return []
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
     boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
+    return [
+        (fit_landmarks(image, *_corners(box) / scale), float(score))
+        for box, score in zip(boxes, scores, strict=True)
+    ]
+
+
+def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    scale = min(2, 240 / max(image.shape[:2]))  # larger takes seconds
+    if scale * min(image.shape[:2]) < SMALLEST:
+        return []
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     found = []
-    for box, score in zip(boxes, scores, strict=True):
-        corners = np.array([box.left(), box.top(), box.right(), box.bottom()]) / scale
-        box = dlib.rectangle(*(int(round(c)) for c in corners))
-        parts = _dlib("landmarks")(image, box).parts()
-        landmarks = np.array([(p.x, p.y) for p in parts], np.float32)
-        found.append((landmarks, float(score)))
+    for box in _dlib("network")(small, 0):
+        if box.confidence > 0.5:
+            corners = _corners(box.rect) / scale
+            # Its boxes sit a tenth higher than those that the landmarks expect.
+            corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
+            found.append((fit_landmarks(image, *corners), 0.0))
     return found
+
+
+def _corners(box) -> np.ndarray:
+    return np.float64([(box.left(), box.top()), (box.right(), box.bottom())])
+
+
+def fit_landmarks(image: np.ndarray, low, high) -> np.ndarray:
+    """The landmarks of a face whose box is known.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        low, high: (x, y) pixels of the box's corners, top left and bottom right.
+
+    Returns:
+        (68, 2) float32 pixels.
+    """
+    box = dlib.rectangle(*(int(round(float(v))) for v in (*low, *high)))
+    parts = _dlib("landmarks")(np.ascontiguousarray(image), box).parts()
+    return np.array([(p.x, p.y) for p in parts], np.float32)
 
 
 def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
@@ -173,14 +185,29 @@ def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         (128,) float32. The Euclidean distance of two is under `SAME_PERSON` where
         dlib takes them for the same person.
     """
+    described = _dlib("descriptor").compute_face_descriptor(*shape_of(image, landmarks))
+    return np.array(described, np.float32)
+
+
+def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
+    """`descriptor` for faces that `dlib.get_face_chip` has cut out, several at once.
+
+    Args:
+        chips: (150, 150, 3) uint8 RGB each.
+
+    Returns:
+        (N, 128) float32.
+    """
+    described = _dlib("descriptor").compute_face_descriptor(list(chips))
+    return np.float32(described).reshape(-1, 128)
+
+
+def shape_of(image: np.ndarray, landmarks: np.ndarray) -> tuple:
+    """An image and landmarks as dlib's own functions take them."""
     points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
     low, high = landmarks.min(0), landmarks.max(0)
     box = dlib.rectangle(*(int(v) for v in (*low, *high)))
-    shape = dlib.full_object_detection(box, points)
-    described = _dlib("descriptor").compute_face_descriptor(
-        np.ascontiguousarray(image), shape
-    )
-    return np.array(described, np.float32)
+    return np.ascontiguousarray(image), dlib.full_object_detection(box, points)
 
 
 def _look(image: np.ndarray, describe: bool) -> list[Face]:
@@ -256,10 +283,16 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
     transform = np.asarray(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
     if scale < 0.5:  # shrinking by more than half would skip source pixels
+        step = int(1 / scale)
+        height, width = np.array(image.shape[:2]) // step
         image = cv2.resize(
-            image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+            image[: height * step, : width * step],
+            (int(width), int(height)),
+            interpolation=cv2.INTER_AREA,
         )
-        transform = transform * [[1 / scale, 1 / scale, 1]]
+        transform = transform * [[step, step, 1]]
+        # The first pixel now stands for several, whose middle lies further in.
+        transform[:, 2] += transform[:, :2].sum(1) * (0.5 - 0.5 / step)
     return cv2.warpAffine(
         image,
         transform,
@@ -293,6 +326,24 @@ def hull(landmarks: np.ndarray, forehead: float = 0.3) -> np.ndarray:
     return cv2.convexHull(np.float32(np.concatenate([landmarks, raised])))[:, 0]
 
 
+def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.3) -> np.ndarray:
+    """Which pixels of a square picture the face covers, with soft edges.
+
+    Args:
+        landmarks: (68, 2) pixels of the picture.
+        size: Side of the picture in pixels.
+        forehead: As in `hull`.
+
+    Returns:
+        (size, size) float32 in [0, 1].
+    """
+    # OpenCV draws soft edges on uint8 alone; a sixteenth of a pixel is fine enough.
+    mask = np.zeros((size, size), np.uint8)
+    outline = (hull(landmarks, forehead) * 16).round().astype(np.int32)
+    cv2.fillConvexPoly(mask, outline, 255, cv2.LINE_AA, shift=4)
+    return mask.astype(np.float32) / 255
+
+
 def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Head pose from landmarks, by fitting a rigid 3-D face.
 
@@ -309,8 +360,8 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     focal = max(image_size)
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
     _, rotation, _ = cv2.solvePnP(
-        _POSE_POINTS,
-        landmarks[list(_POSE_INDEX)].astype(np.float64),
+        POSE_POINTS,
+        landmarks[list(POSE_INDEX)].astype(np.float64),
         camera,
         None,
         flags=cv2.SOLVEPNP_SQPNP,

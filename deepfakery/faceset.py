@@ -7,7 +7,7 @@ are the truth: delete one in a file manager and that face is gone.
 import json
 import os
 import shutil
-import warnings
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from deepfakery import faces, images, video
+from deepfakery import extraction, faces, images, people, records, weeding
 
 #: Fewer faces than this teach a decoder nothing that holds up.
 MINIMUM = 64
@@ -30,8 +30,9 @@ class FaceSet:
         records: One dict a face, in order of extraction, as in `faces.jsonl`:
             `image` (file name in the folder), `source` (file name), `frame` (index),
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
-            `transform` (2×3, source pixels → pixels of the image), `score`,
-            `sharpness`, `pose` (yaw, pitch, roll in degrees), `descriptor` (128).
+            `transform` (2×3, source pixels → pixels of the image), `score`, `size`
+            (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
+            degrees), `descriptor` (128), `number` (of the face, in all the footage).
     """
 
     folder: Path
@@ -51,8 +52,8 @@ class FaceSet:
                 f"{folder} is not a face folder: it holds no faces.jsonl. "
                 "Make one with faceset.extract (notebook 01)."
             )
-        records = [r for r in _read_lines(index) if (folder / r["image"]).exists()]
-        return cls(folder, records)
+        found = records.read_lines(index)
+        return cls(folder, [r for r in found if (folder / r["image"]).exists()])
 
     def __len__(self) -> int:
         return len(self.records)
@@ -67,13 +68,13 @@ class FaceSet:
         Returns:
             (N, size, size, 3) uint8 RGB.
         """
-        records = self.records
-        if limit is not None and limit < len(records):
-            chosen = np.linspace(0, len(records) - 1, limit).round().astype(int)
-            records = [records[i] for i in chosen]
-        shape = (len(records), size, size, 3)
+        shown = self.records
+        if limit is not None and limit < len(shown):
+            chosen = np.linspace(0, len(shown) - 1, limit).round().astype(int)
+            shown = [shown[i] for i in chosen]
+        shape = (len(shown), size, size, 3)
         out = np.empty(shape, np.uint8)
-        for i, record in enumerate(records):
+        for i, record in enumerate(shown):
             image = images.read_image(self.folder / record["image"])
             if image.shape[0] != size:
                 image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
@@ -94,6 +95,51 @@ class FaceSet:
         """(N, 128) float32 identity descriptors."""
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
 
+    def others(self) -> dict[str, "FaceSet"]:
+        """The other people of the same footage: `person_<number>` → their faces."""
+        folders = sorted((self.folder / "others").glob("person_*/"))
+        return {folder.name: FaceSet.load(folder) for folder in folders}
+
+    def rejected(self) -> dict[str, tuple[int, np.ndarray]]:
+        """What extraction turned away.
+
+        Returns:
+            Reason → (how many faces, (N, 256, 256, 3) uint8 of a few of them).
+        """
+        state = json.loads((self.folder / "extraction.json").read_text())
+        out = {}
+        for reason, count in state["rejected"].items():
+            files = sorted((self.folder / "rejected" / reason).glob("*.jpg"))
+            few = [images.read_image(file) for file in files]
+            shape = (-1, faces.FACE_SIZE, faces.FACE_SIZE, 3)
+            out[reason] = count, np.uint8(few).reshape(shape)
+        return out
+
+    def split(self, held_out: float = 0.1) -> tuple["FaceSet", "FaceSet"]:
+        """Faces to train on and faces to judge by, always the same ones.
+
+        Neighbouring frames are nearly equal, so that single frames held out would be
+        known from training; a few stretches are held out, spread over the footage.
+
+        Args:
+            held_out: Share to hold out, 0 to 1.
+
+        Returns:
+            (to train on, held out); together all faces.
+        """
+        count = len(self)
+        held = min(count, max(1, round(held_out * count))) if held_out > 0 else 0
+        stretches = min(4, held)
+        chosen = set()
+        for i in range(stretches):
+            length = held * (i + 1) // stretches - held * i // stretches
+            start = (count * (2 * i + 1) // stretches - length) // 2
+            chosen.update(range(start, start + length))
+        parts = ([], [])
+        for i, record in enumerate(self.records):
+            parts[i in chosen].append(record)
+        return tuple(FaceSet(self.folder, part) for part in parts)
+
     def require(self, minimum: int = MINIMUM) -> "FaceSet":
         """This face set, if it holds enough faces to train on.
 
@@ -109,23 +155,31 @@ class FaceSet:
 
 
 def extract(
-    source: str | os.PathLike,
+    source: str | os.PathLike | list,
     folder: str | os.PathLike,
     *,
+    who: str | int | os.PathLike = "most",
     minimum: int = 1,
     describe: bool = True,
+    limits: dict | None = None,
     workers: int | None = None,
 ) -> FaceSet:
-    """Find, align and describe the largest face of every frame or photo.
+    """Find the faces of footage, weed them, and keep those of one person.
 
-    Interrupted and called again, it goes on after the last face written.
+    Interrupted and called again, it goes on where it stopped. The other people that
+    the footage shows are laid beside, see `people`; asked again for another `who`, it
+    looks through nothing anew.
 
     Args:
-        source: A clip, a photo, or a folder of photos.
+        source: A clip, a photo, a folder of either, or a list of these.
         folder: The face folder to fill, made if missing.
+        who: "most" for the person seen most often, a number of `people`, the path of
+            a photo of the person, or "everyone".
         minimum: Fewer faces than this are an error.
-        describe: Also compute identity descriptors, a tenth of a second each.
-        workers: Processes; one a core by default.
+        describe: Also compute identity descriptors, a tenth of a second each. Without
+            them it is everyone who is kept.
+        limits: What is to differ from `weeding.LIMITS`.
+        workers: Processes; one a core by default. 0 works in this process.
 
     Returns:
         The finished face set.
@@ -134,115 +188,102 @@ def extract(
         video.MediaError: The source cannot be read.
         ValueError: It shows too few faces, or the folder holds faces of something
             else. A folder that this call made is removed again.
+        OSError: The folder cannot be written.
     """
-    source, folder = Path(source), Path(folder)
-    is_new = not folder.exists()
-    progress = folder / "extraction.json"
-    size_on_disk = source.stat().st_size if source.is_file() else None
-    origin = {"source": source.name, "bytes": size_on_disk}
-    state = json.loads(progress.read_text()) if progress.exists() else None
-    if state and {key: state[key] for key in origin} != origin:
+    sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
+    folder, limits = Path(folder), limits or {}
+    if unknown := limits.keys() - weeding.LIMITS.keys():
         raise ValueError(
-            f"{folder} holds faces of {state['source']}, not of {source.name}; "
-            "choose another folder or delete it."
+            f"There is no limit {sorted(unknown)}; choose from {list(weeding.LIMITS)}."
         )
-    if state and state["frames"] is not None:
-        return _enough(FaceSet.load(folder), source, minimum)
-
-    # Opening the source comes first: a bad file leaves no folder behind.
-    total = images.count_frames(source)
-    index = folder / "faces.jsonl"
-    done = _read_lines(index) if index.exists() else []
-    start = done[-1]["frame"] + 1 if done else 0
-    frames = images.read_source(source, start=start)
-    first = next(frames, None)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_atomically(progress, json.dumps({**origin, "frames": None}))
-    # Written afresh without the torn last line that a kill can leave.
-    _write_atomically(index, "".join(json.dumps(r) + "\n" for r in done))
-    seen, found = start, len(done)
-    frames = _chain(first, frames)
-    bar = tqdm(total=total, initial=start, unit="frame", desc=f"faces of {folder.name}")
-    with bar, index.open("a") as lines:
-        for frame, seen_faces in faces.detect_each(frames, describe, workers):
-            seen = frame.index + 1
-            if seen_faces:
-                record = _store(frame, seen_faces[0], folder)
-                lines.write(json.dumps(record) + "\n")
-                lines.flush()
-                found += 1
-            bar.update()
-            bar.set_postfix(found=found, refresh=False)
-    _write_atomically(progress, json.dumps({**origin, "frames": seen}))
+    who = str(who) if describe else "everyone"
+    is_new = not folder.exists()
+    job = extraction.Job(sources, folder, {**weeding.LIMITS, **limits}, describe)
     try:
-        return _enough(FaceSet.load(folder), source, minimum)
+        if job.state["frames"] is None:
+            job.run(workers)
+        # A photo may be another one under the same name.
+        if job.state["who"] != who or Path(who).is_file():
+            if {who, job.state["who"]} != {"everyone", None}:
+                people.choose(folder, who)
+            job.save(who=who)
+        return _enough(FaceSet.load(folder), job.name, minimum)
     except ValueError:
         if is_new:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _enough(faceset: FaceSet, source: Path, minimum: int) -> FaceSet:
+def extract_many(
+    sources: list,
+    folder: str | os.PathLike,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    **options,
+) -> tuple[dict[str, FaceSet], dict[str, str]]:
+    """`extract` for many clips, each into a face folder of its own, several at once.
+
+    One that fails does not stop the others; run again, only what is missing is done.
+
+        from dask.distributed import Client
+        with Client("scheduler:8786") as client:
+            extract_many(clips, "/shared/faces", executor=client.get_executor())
+
+    Args:
+        sources: Clips, photos or folders of photos.
+        folder: Where the face folders are made, named after their sources. On a
+            cluster every machine must see it and the sources under the same path.
+        executor: What runs the clips; by default processes on this machine.
+        workers: Processes on this machine; one a core by default.
+        **options: As for `extract`.
+
+    Returns:
+        ({name: faces}, {name: what went wrong}).
+    """
+    jobs = {}
+    for source in map(Path, sources):
+        name = source.stem
+        if name in jobs:  # two of the same name, from different folders
+            name = f"{source.resolve().parent.name}_{name}"
+        while name in jobs:
+            name += "_"
+        jobs[name] = source.absolute()
+    done, failed, folder = {}, {}, Path(folder).absolute()
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    with extraction.pool(workers, executor) as crew:
+        running = {
+            crew.submit(_extract_one, source, folder / name, options): name
+            for name, source in jobs.items()
+        }
+        for future in tqdm(as_completed(running), total=len(jobs), unit="clip"):
+            name = running[future]
+            try:
+                future.result()
+                done[name] = FaceSet.load(folder / name)
+            except Exception as error:  # whatever befell one clip, the rest goes on
+                failed[name] = str(error) or type(error).__name__
+    in_order = {name: done[name] for name in jobs if name in done}
+    return in_order, {name: failed[name] for name in jobs if name in failed}
+
+
+def _extract_one(source: Path, folder: Path, options: dict) -> None:
+    extract(source, folder, workers=0, **options)
+
+
+def _enough(faceset: FaceSet, source: str, minimum: int) -> FaceSet:
     if len(faceset) >= minimum:
         return faceset
     if not len(faceset):
+        rejected = faceset.rejected()
+        if rejected:
+            reasons = ", ".join(f"{n} {why}" for why, (n, _) in rejected.items())
+            raise ValueError(
+                f"{source} shows no face that is good enough ({reasons}); use better "
+                "footage or other `limits`."
+            )
         raise ValueError(f"{source} shows no face; use footage in which one is seen.")
     raise ValueError(
         f"{source} shows only {len(faceset)} faces; training needs at least {minimum}. "
         "Use longer footage, or add photos."
     )
-
-
-def _store(frame: video.Frame, face: faces.Face, folder: Path) -> dict:
-    transform = faces.alignment(face.landmarks)
-    image = faces.crop(frame.image, transform)
-    name = f"{frame.file.stem}_{frame.index:06d}.jpg"
-    # Full colour resolution at quality 95: a third of a PNG, and no visible loss.
-    flags = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        95,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(folder / name), bgr, flags):
-        raise OSError(f"{folder / name} could not be written; is the disk full?")
-    height, width = frame.image.shape[:2]
-    return {
-        "image": name,
-        "source": frame.file.name,
-        "frame": frame.index,
-        "time": round(frame.time, 6),
-        "landmarks": [_rounded(point) for point in face.landmarks],
-        "transform": [_rounded(row) for row in transform],
-        "score": round(face.score, 4),
-        "sharpness": round(faces.sharpness(image), 2),
-        "pose": _rounded(faces.pose(face.landmarks, (width, height))),
-        "descriptor": None if face.descriptor is None else _rounded(face.descriptor),
-    }
-
-
-def _rounded(values) -> list:
-    return [round(float(v), 5) for v in values]
-
-
-def _chain(first, rest):
-    if first is not None:
-        yield first
-        yield from rest
-
-
-def _read_lines(path: Path) -> list[dict]:
-    records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            warnings.warn(f"{path}, line {number}: not JSON, skipped", stacklevel=3)
-    return records
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text)
-    os.replace(aside, path)

@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from PIL import Image, ImageOps
 from deepfakery import video
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+#: What is looked for in folders; a clip that is named may end as it likes.
+CLIP_SUFFIXES = {
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+}
 
 
 def read_image(path) -> np.ndarray:
@@ -41,6 +47,10 @@ def read_image(path) -> np.ndarray:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image)
             return np.array(image.convert("RGB"))
+    except PermissionError as error:
+        raise video.MediaError(
+            f"{path} may not be read; change its permissions."
+        ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise video.MediaError(
             f"{path} is not an image that can be read; save it again as PNG or JPEG."
@@ -85,10 +95,10 @@ def _natural(path):
 
 
 def read_source(path, start: int = 0) -> Iterator[video.Frame]:
-    """Read a clip, a single image, or a folder of images with its subfolders.
+    """Read a clip, a single image, or a folder of either with its subfolders.
 
-    In a folder, images come in natural order; other files are passed over, and an
-    image that cannot be read is warned of and left out.
+    In a folder, files come in natural order; other files are passed over, and what
+    cannot be read is warned of and left out.
 
     Args:
         path: the video, image or folder.
@@ -96,32 +106,36 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
 
     Returns:
         An iterator over `video.Frame`. Images have time 0; index and pts are their
-        place among the folder's images, those left out included.
+        place among all that the folder holds, images left out included.
 
     Raises:
         MediaError: at the first step, if there is nothing to read.
     """
     path = Path(path)
-    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
-        yield from video.read_frames(path, start)
-        return
     if not path.is_dir():
-        yield video.Frame(0, 0.0, 0, read_image(path), path)
+        if is_image(path):
+            yield video.Frame(0, 0.0, 0, read_image(path), path)
+        else:
+            yield from video.read_frames(path, start)
         return
-    readable = 0
-    for index, file in enumerate(_images(path)):
-        if index < start:
-            continue
+    readable = place = 0
+    for file in list_files(path):
         try:
-            image = read_image(file)
+            if not is_image(file):
+                for frame in video.read_frames(file):
+                    if place >= start:
+                        yield replace(frame, index=place)
+                    place, readable = place + 1, readable + 1
+                continue
+            if place >= start:
+                yield video.Frame(place, 0.0, place, read_image(file), file)
+                readable += 1
         except video.MediaError as error:
             warnings.warn(f"Left out: {error}", stacklevel=2)
-            continue
-        yield video.Frame(index, 0.0, index, image, file)
-        readable += 1
+        place += 1
     if not readable and not start:
         raise video.MediaError(
-            f"{path} holds no image that can be read; give one that does."
+            f"{path} holds no image or clip that can be read; give one that does."
         )
 
 
@@ -139,8 +153,8 @@ def count_frames(path) -> int | None:
     """
     path = Path(path)
     if path.is_dir():
-        return len(_images(path))
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return sum(1 if is_image(f) else _count_or_0(f) for f in list_files(path))
+    if is_image(path):
         read_image(path)
         return 1
     info = video.probe(path)
@@ -149,12 +163,26 @@ def count_frames(path) -> int | None:
     return info.frames
 
 
-def _images(folder: Path) -> list[Path]:
+def _count_or_0(clip: Path) -> int:
+    try:
+        return count_frames(clip) or 0
+    except video.MediaError:
+        return 0
+
+
+def is_image(path) -> bool:
+    """Whether a file is a picture, by its name; everything else may be a clip."""
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def list_files(folder) -> list[Path]:
+    """The images and clips of a folder and its subfolders, in natural order."""
     # A name that begins with a dot is half-written, or a file manager's own.
+    folder = Path(folder)
     files = [
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES | CLIP_SUFFIXES
         and not file.name.startswith(".")
         and file.is_file()
     ]

@@ -2,7 +2,8 @@
 
 Reference:
     Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural
-    Similarity" (SSIM; DSSIM is half its distance from 1).
+    Similarity" (SSIM; DSSIM is half its distance from 1). Lim & Ye 2017, "Geometric
+    GAN" (the hinge); Mao et al. 2017, "Least Squares Generative Adversarial Networks".
 """
 
 import numpy as np
@@ -54,6 +55,54 @@ def dssim(target, painted, weight=None, window: int = 7):
     ssim = ssim / ((mean_t**2 + mean_p**2 + c1) * (var + c2))
     error = ops.transpose(ops.clip((1 - ssim) / 2, 0, 1), (0, 2, 3, 1))
     return _mean(error, weight)
+
+
+def told_apart(real, fake, kind: str = "hinge"):
+    """What a discriminator minimises: real scored high, painted scored low.
+
+    Args:
+        real: Its scores of real faces, any shape.
+        fake: Its scores of painted ones.
+        kind: "hinge" or "least_squares".
+
+    Returns:
+        A scalar.
+    """
+    if kind == "hinge":
+        return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
+    return 0.5 * (ops.mean((real - 1) ** 2) + ops.mean((fake + 1) ** 2))
+
+
+def taken_for_real(fake, kind: str = "hinge"):
+    """What an adversarial painter minimises: its own faces scored low.
+
+    Args:
+        fake: The discriminator's scores of painted faces, any shape.
+        kind: "hinge" or "least_squares".
+
+    Returns:
+        A scalar.
+    """
+    return -ops.mean(fake) if kind == "hinge" else 0.5 * ops.mean((fake - 1) ** 2)
+
+
+def matching(real, fake):
+    """How far painted faces are from real ones as a discriminator sees them.
+
+    Args:
+        real: Its feature maps of real faces, a list of tensors.
+        fake: Its feature maps of the same faces painted.
+
+    Returns:
+        A scalar, the mean absolute error over all maps.
+
+    Reference:
+        Wang et al. 2018, "High-Resolution Image Synthesis and Semantic Manipulation
+        with Conditional GANs", equation 4.
+    """
+    pairs = zip(real, fake, strict=True)
+    errors = [ops.mean(ops.abs(ops.cast(r - f, "float32"))) for r, f in pairs]
+    return sum(errors) / len(errors)
 
 
 def _mean(error, weight):

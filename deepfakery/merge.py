@@ -1,17 +1,48 @@
-"""Put painted faces back into their frames: one face, or a whole clip."""
+"""Put painted faces back into their frames: one face, or a stream of frames."""
 
-import collections
 import itertools
 import os
-import shutil
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from deepfakery import batches, faces, images, provenance, video
+from deepfakery import batches, colour, faces, images, masks, sharpness, tracks, video
+
+#: How a painted face is blended in, and what can be said about it otherwise. These
+#: win on the built-in people and on studio footage; see notebook 03.
+LOOK = {
+    "region": "hull",  # whose mask: "both", "hull" or "network"
+    "erode": 0.015,  # how far it is drawn in, as a share of the crop's side; may be < 0
+    "feather": 0.06,  # width of its soft edge, likewise
+    "forehead": 0.3,  # how far it reaches above the brows, as in `faces.hull`
+    "colour": "reinhard",  # "none", "reinhard", "linear", "histogram" or "poisson"
+    "sharpen": 0.5,  # 0 to 1: how far the face goes towards the frame's sharpness
+    "grain": 0.0,  # 0 to 1: how much of the frame's grain it is given
+    "scale": 1.0,  # size of the painted face
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A painted face, ready to be laid over its frame.
+
+    Attributes:
+        transform: (2, 3), frame pixels → pixels of `rgb`.
+        rgb: (S, S, 3) float32 in [0, 1], as it was painted.
+        alpha: (M, M) float32 in [0, 1], where it shows.
+        colours: What `colour.apply` is to do.
+        detail: What `sharpness.sharpen` and `.finish` are to do.
+        look: As `LOOK`.
+    """
+
+    transform: np.ndarray
+    rgb: np.ndarray
+    alpha: np.ndarray
+    colours: np.ndarray
+    detail: np.ndarray
+    look: dict
 
 
 def merge(
@@ -19,10 +50,7 @@ def merge(
     landmarks: np.ndarray,
     painted: np.ndarray,
     mask: np.ndarray,
-    *,
-    erode: float = 0.0,
-    feather: float = 0.03,
-    colour: bool = True,
+    **look,
 ) -> np.ndarray:
     """Blend one painted face into a frame.
 
@@ -31,252 +59,262 @@ def merge(
         landmarks: (68, 2) pixels of the frame's face.
         painted: (S, S, 3) float32 in [0, 1], aligned as `faces.alignment` does.
         mask: (S, S, 1) float32 in [0, 1], the network's own mask.
-        erode: How far the mask is drawn in, as a share of the crop's side.
-        feather: Width of its soft edge, likewise.
-        colour: Give the painted face the mean and spread of the frame's colours.
+        **look: What is to differ from `LOOK`.
 
     Returns:
         (H, W, 3) uint8 RGB; pixels outside the mask are the frame's own.
+
+    Raises:
+        ValueError: `look` asks for what there is not.
     """
+    return blend(frame, [lay(frame, landmarks, painted, mask, **look)])
+
+
+def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
+    """Prepare a painted face for its frame.
+
+    Args:
+        frame, landmarks, painted, mask, **look: As for `merge`.
+        own: (S, S, 3) uint8, the frame's own face as aligned, where it is at hand.
+
+    Returns:
+        A `Layer` for `blend`, its colours and its sharpness matched to this frame.
+    """
+    if unknown := look.keys() - LOOK.keys():
+        raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
+    look = LOOK | look
     size = painted.shape[0]
     transform = faces.alignment(landmarks, size)
-    own = faces.crop(frame, transform, size).astype(np.float32) / 255
-    alpha = soft_mask(
-        faces.transform_points(landmarks, transform), mask, erode, feather
+    points = faces.transform_points(landmarks, transform)
+    alpha = masks.soft_mask(
+        points, mask, look["region"], look["erode"], look["feather"], look["forehead"]
     )
-    if colour:
-        painted = match_colour(painted, own, alpha)
+    # To paint larger is to read the frame's pixels closer together.
+    shrink = 1 / look["scale"]
+    transform = transform * np.float32(shrink)
+    transform[:, 2] += size / 2 * (1 - shrink)
+    if own is None or shrink != 1:
+        own = faces.crop(frame, transform, size)
+    own = own.astype(np.float32) / 255
+    weight = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
+    weight *= _inside(frame, transform, size)
+    colours = colour.fit(painted, own, weight, look["colour"])
+    detail = np.zeros(2, np.float32)
+    if look["sharpen"] or look["grain"]:
+        # The middle of the face, from brows to mouth, at the frame's own resolution.
+        scale = np.clip(1 / np.hypot(transform[0, 0], transform[1, 0]), 0.5, 256 / size)
+        side, quarter = round(size / 2 * scale), size // 4
+        fine = (transform - np.float32([[0, 0, quarter], [0, 0, quarter]])) * scale
+        middle = np.s_[quarter:-quarter, quarter:-quarter]
+        detail = sharpness.fit(
+            cv2.resize(
+                colour.apply(painted, colours, look["colour"])[middle], (side, side)
+            ),
+            faces.crop(frame, fine, side).astype(np.float32) / 255,
+            cv2.resize(weight[middle], (side, side)) * _inside(frame, fine, side),
+        )
+        detail *= np.float32([look["sharpen"], look["grain"]])
+    return Layer(transform, painted, alpha, colours, detail, look)
 
-    # Work in the face's bounding box alone: a face is a small part of a frame.
-    inverse = cv2.invertAffineTransform(transform)
-    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]])
-    corners = faces.transform_points(corners, inverse)
-    height, width = frame.shape[:2]
-    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int), 0, (width, height))
-    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int), 0, (width, height))
-    if x1 <= x0 or y1 <= y0:
-        return frame.copy()
-    inverse[:, 2] -= (x0, y0)
-    box = (int(x1 - x0), int(y1 - y0))
-    face = cv2.warpAffine(
-        painted, inverse, box, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    alpha = cv2.warpAffine(alpha, inverse, box, flags=cv2.INTER_LINEAR)[..., None]
+
+def blend(frame: np.ndarray, layers: Iterable[Layer], seed: int = 0) -> np.ndarray:
+    """Lay painted faces over a frame.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        layers: As from `lay`.
+        seed: Of the grain, which changes from frame to frame.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     out = frame.copy()
-    under = out[y0:y1, x0:x1].astype(np.float32)
-    blended = under + alpha * (np.clip(face, 0, 1) * 255 - under)
-    out[y0:y1, x0:x1] = blended.round().astype(np.uint8)
+    for layer in layers:
+        box, inverse, shape = _box(frame, layer)
+        if not all(shape):
+            continue
+        rgb = colour.apply(layer.rgb, layer.colours, layer.look["colour"])
+        rgb = sharpness.sharpen(rgb, layer.detail)
+        face = cv2.warpAffine(
+            (rgb * 255).round().astype(np.uint8),
+            inverse,
+            shape,
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        face = sharpness.finish(face, layer.detail, seed)
+        alpha = _alpha(layer, inverse, shape)
+        out[box] = cv2.blendLinear(face, out[box], alpha, 1 - alpha)
     return out
 
 
-def swap_clip(
-    source: str | os.PathLike,
-    swapper,
-    identity: str,
-    path: str | os.PathLike,
-    *,
-    frames_folder: str | os.PathLike | None = None,
-    label: bool = True,
-    credentials: bool = True,
-    workers: int | None = None,
-    **look,
-) -> list[int]:
-    """Paint the largest face of every frame of a clip as somebody else.
-
-    The result has the clip's own frame count, timestamps, size, colours and sound;
-    frames without a face pass unchanged. It appears under its name when it is whole.
-
-    Args:
-        source: The clip to paint into.
-        swapper: A trained `FaceSwapper`.
-        identity: Whose decoder paints.
-        path: The MP4 to write.
-        frames_folder: Also write every frame here as a numbered PNG.
-        label: Write a small visible label into every painted frame.
-        credentials: Sign the clip and the painted frames with Content Credentials.
-        workers: Processes that look for faces; one a core by default.
-        **look: `erode`, `feather` and `colour` of `merge`.
-
-    Returns:
-        Indices of the frames that were painted.
-
-    Raises:
-        video.MediaError: The clip cannot be read.
-        ValueError: It shows no face, or `frames_folder` holds something else.
-    """
-    info, path = video.probe(source), Path(path)
-    painted_frames = []
-    facts = {
-        "preset": swapper.preset_name,
-        "weights_sha256": swapper.sha256(),
-        "target": source,
-    }
-    unsigned = path.with_name(f".{path.stem}.unsigned.mp4")
-    folder = aside = None
-    if frames_folder is not None:
-        folder = Path(frames_folder)
-        if folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
-            raise ValueError(f"{folder} holds other files; choose an empty folder.")
-        aside = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    bar = tqdm(total=images.count_frames(source), unit="frame", desc="painting")
-    frames = paint_frames(source, swapper, identity, workers=workers, **look)
-    try:
-        with video.VideoWriter(unsigned, like=info) as writer, bar:
-            for frame, image, was_painted in frames:
-                if was_painted:
-                    painted_frames.append(frame.index)
-                    image = provenance.label(image) if label else image
-                writer.write(image, frame.pts)
-                if aside:
-                    name = aside / f"{frame.index:06d}.png"
-                    images.write_image(name, image)
-                    if credentials and was_painted:
-                        provenance.sign(name, **facts)
-                bar.update()
-            if not painted_frames:
-                raise ValueError(f"{source} shows no face; use footage that does.")
-        if credentials:  # last: any later change would break the signature
-            provenance.sign(unsigned, **facts)
-        os.replace(unsigned, path)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(aside, folder)
-    finally:
-        unsigned.unlink(missing_ok=True)
-        if aside:
-            shutil.rmtree(aside, ignore_errors=True)
-    return painted_frames
+def shown(frame: np.ndarray, layers: Iterable[Layer]) -> np.ndarray:
+    """Where faces were painted, (H, W) float32 in [0, 1]."""
+    out = np.zeros(frame.shape[:2], np.float32)
+    for layer in layers:
+        box, inverse, shape = _box(frame, layer)
+        if all(shape):
+            out[box] = np.maximum(out[box], _alpha(layer, inverse, shape))
+    return out
 
 
 def paint_frames(
     source: str | os.PathLike,
     swapper,
-    identity: str,
+    identity: str | dict,
     *,
+    start: int = 0,
+    steady: bool = True,
     workers: int | None = None,
     **look,
-) -> Iterator[tuple[video.Frame, np.ndarray, bool]]:
-    """Paint the largest face of every frame; `swap_clip` without the export.
+) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
+    """Paint the faces of a clip or of photos; `export.swap_clip` without the file.
 
     Args:
-        source: The clip to paint into.
-        swapper: A trained `FaceSwapper`.
-        identity: Whose decoder paints.
+        source: What to paint into: a clip, a photo or a folder of photos.
+        swapper: A trained `FaceSwapper`, or one of `baselines`.
+        identity: Whose decoder paints the largest face of each frame. Or a dict, who
+            is painted → (N, 128) descriptors of the person to paint over: any number
+            of people, each told by descriptor, and nobody else touched.
+        start: The first frame wanted.
+        steady: Smooth landmarks and colours over the frames of a clip.
         workers: Processes that look for faces; one a core by default.
-        **look: `erode`, `feather` and `colour` of `merge`.
+        **look: What is to differ from `LOOK`.
 
     Yields:
-        (the clip's own frame, (H, W, 3) uint8 RGB, whether a face was painted).
+        (the source's own frame, (H, W, 3) uint8 RGB, what was painted into it).
     """
+    first = max(0, start - 16)  # what the smoothing of the first frame looks back on
+    frames = images.read_source(source, first)
+    found = faces.detect_each(frames, workers=workers)
+    stream = paint_stream(found, swapper, identity, steady=steady, **look)
+    return (painted for painted in stream if painted[0].index >= start)
+
+
+def paint_stream(
+    found: Iterable[tuple], swapper, identity, *, steady: bool = True, **look
+) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
+    """Paint faces that were found before; `paint_frames` without reading.
+
+    Args:
+        found: (frame, list of `faces.Face`), as from `faces.detect_each`.
+        swapper, identity, steady, **look: As for `paint_frames`.
+
+    Yields:
+        As `paint_frames`.
+    """
+    linked = tracks.link(found) if steady else _apart(found)
+    if isinstance(identity, str):
+        chosen = tracks.largest(linked, identity)
+    else:
+        chosen = tracks.recognised(linked, identity)
+    if steady:
+        laid = _evened(_painted(tracks.steady(chosen), swapper, look))
+    else:
+        laid = _painted(chosen, swapper, look)
+    for frame, layers in laid:
+        layers = list(layers.values())
+        yield frame, blend(frame.image, layers, seed=frame.index), layers
+
+
+def paint_image(image: np.ndarray, swapper, identity, **look) -> np.ndarray:
+    """Paint the faces of one picture; (H, W, 3) uint8 RGB in and out."""
+    frame = video.Frame(0, 0.0, 0, image, None)
+    found = [(frame, faces.detect(image))]
+    return next(paint_stream(found, swapper, identity, steady=False, **look))[1]
+
+
+def _apart(stream):
+    """Number faces so that none has anything to do with one of another photo."""
+    numbers = itertools.count()
+    for frame, found in stream:
+        yield frame, {next(numbers): face for face in found}
+
+
+def _painted(stream, swapper, look):
+    """(frame, {track: Chosen}) → (frame, {track: Layer})."""
     size = swapper.size
-    found = faces.detect_each(video.read_frames(source), workers=workers)
-    stream = steady((frame, f[0].landmarks if f else None) for frame, f in found)
     # The network likes company: faces are painted a batch at a time.
     while chunk := list(itertools.islice(stream, 16)):
-        crops = [
-            faces.crop(frame.image, faces.alignment(points, size), size)
-            for frame, points in chunk
-            if points is not None
+        jobs = [
+            (i, track, chosen)
+            for i, (_, faces_) in enumerate(chunk)
+            for track, chosen in faces_.items()
         ]
-        if crops:
-            rgb, masks = swapper.swap(batches.prepare(crops, size), identity)
-            painted = zip(rgb, masks, strict=True)
-        for frame, points in chunk:
-            if points is None:
-                yield frame, frame.image, False
-            else:
-                yield frame, merge(frame.image, points, *next(painted), **look), True
+        layers = [{} for _ in chunk]
+        for identity in dict.fromkeys(chosen.identity for _, _, chosen in jobs):
+            mine = [job for job in jobs if job[2].identity == identity]
+            crops = [
+                faces.crop(
+                    chunk[i][0].image, faces.alignment(chosen.landmarks, size), size
+                )
+                for i, _, chosen in mine
+            ]
+            painted = swapper.swap(batches.prepare(crops, size), identity)
+            for (i, track, chosen), own, *face in zip(
+                mine, crops, *painted, strict=True
+            ):
+                image, landmarks = chunk[i][0].image, chosen.landmarks
+                layers[i][track] = lay(image, landmarks, *face, own, **look)
+        yield from (
+            (frame, mine) for (frame, _), mine in zip(chunk, layers, strict=True)
+        )
 
 
-def steady(stream: Iterable[tuple]) -> Iterator[tuple]:
-    """Smooth landmarks over time: the detector's tremble goes, motion stays.
+def _evened(stream, reach: int = 4):
+    """Colours and sharpness of each face averaged over time, so that none flickers."""
+    weights = reach + 1 - np.abs(np.arange(-reach, reach + 1))
+    for window in tracks.windows(stream, reach):
+        frame, layers = window[reach]
+        out = {}
+        for track, layer in layers.items():
+            course = [
+                (weight, item[1][track])
+                for weight, item in zip(weights, window, strict=True)
+                if item and track in item[1]
+            ]
+            shares = [weight for weight, _ in course]
+            averages = {
+                name: np.average([getattr(one, name) for _, one in course], 0, shares)
+                for name in ("colours", "detail")
+            }
+            averages = {n: a.astype(np.float32) for n, a in averages.items()}
+            out[track] = replace(layer, **averages)
+        yield frame, out
 
-    Each frame takes the middle of the parabola that fits seven frames best, so that
-    steady and accelerating motion pass without lag. Where a face appears, leaves or
-    jumps, it is left as it was found.
 
-    Args:
-        stream: Pairs of anything and (68, 2) landmarks or None.
+def _inside(frame, transform, size):
+    """Which pixels of a crop lie in the frame: the others are nobody's colours."""
+    height, width = frame.shape[:2]
+    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]])
+    corners = faces.transform_points(corners, cv2.invertAffineTransform(transform))
+    if corners.min() >= 0 and (corners.max(0) < (width, height)).all():
+        return np.float32(1)
+    ones = np.ones((height, width), np.uint8)
+    return cv2.warpAffine(ones, transform, (size, size)).astype(np.float32)
 
-    Yields:
-        The same pairs, with the landmarks smoothed.
 
-    Reference:
-        Savitzky & Golay 1964, "Smoothing and Differentiation of Data by Simplified
-        Least Squares Procedures", Table I.
+def _box(frame, layer):
+    """The frame's part in which a face shows, the way there, and its (width, height).
+
+    A face is a small part of a frame, and only this part is worked on.
     """
-    weights = np.float32([-2, 3, 6, 7, 6, 3, -2]) / 21
-    nothing = [(None, None)] * 3
-    window = collections.deque(nothing, maxlen=7)
-    for pair in itertools.chain(stream, nothing):
-        window.append(pair)
-        if len(window) < 7 or window[3][0] is None:
-            continue
-        middle, landmarks = window[3]
-        track = [points for _, points in window]
-        if all(points is not None for points in track):
-            track = np.stack(track)
-            steps = np.linalg.norm(np.diff(track, axis=0), axis=2).max()
-            if steps < 0.25 * np.ptp(landmarks, axis=0).max():
-                landmarks = np.tensordot(weights, track, 1)
-        yield middle, landmarks
+    inverse = cv2.invertAffineTransform(layer.transform)
+    columns, rows = (np.flatnonzero(layer.alpha.max(i) > 1e-3) for i in (0, 1))
+    if not len(rows):
+        return (slice(0, 0), slice(0, 0)), inverse, (0, 0)
+    scale = len(layer.rgb) / len(layer.alpha)
+    x0, x1, y0, y1 = (end * scale for i in (columns, rows) for end in (i[0], i[-1]))
+    corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    corners = faces.transform_points(corners, inverse)
+    height, width = frame.shape[:2]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, (width, height))
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 0, (width, height))
+    inverse[:, 2] -= (x0, y0)
+    return (slice(y0, y1), slice(x0, x1)), inverse, (int(x1 - x0), int(y1 - y0))
 
 
-def soft_mask(
-    landmarks: np.ndarray, mask: np.ndarray, erode: float, feather: float
-) -> np.ndarray:
-    """Where the painted face shows: the landmark hull, where the network agrees.
-
-    Args:
-        landmarks: (68, 2) pixels of the crop.
-        mask: (S, S, 1) float32, the network's mask.
-        erode: Share of the side by which it is drawn in.
-        feather: Share of the side over which it fades.
-
-    Returns:
-        (S, S) float32 in [0, 1], 0 at the crop's edge.
-    """
-    size = mask.shape[0]
-    outline = (faces.hull(landmarks) * 16).round().astype(np.int32)
-    filled = np.zeros((size, size), np.float32)
-    cv2.fillConvexPoly(filled, outline, 1.0, cv2.LINE_AA, shift=4)
-    # The network's mask is soft; only where it is sure of background does it decide.
-    filled = np.minimum(filled, np.clip(mask[..., 0] * 2, 0, 1))
-    # A blur spreads both ways, so the mask is drawn in by the feather first.
-    inwards = max(1, round((erode + feather / 2) * size))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * inwards + 1,) * 2)
-    border = cv2.copyMakeBorder(filled, *(inwards,) * 4, cv2.BORDER_CONSTANT, value=0)
-    filled = cv2.erode(border, kernel)[inwards:-inwards, inwards:-inwards]
-    return cv2.GaussianBlur(filled, (0, 0), max(feather * size / 4, 0.5))
-
-
-def match_colour(painted: np.ndarray, own: np.ndarray, weight: np.ndarray):
-    """Give one face the colours of another, in CIE L*a*b*.
-
-    Args:
-        painted: (S, S, 3) float32 in [0, 1].
-        own: (S, S, 3) float32 in [0, 1], whose colours to take.
-        weight: (S, S) float32, where to look.
-
-    Returns:
-        (S, S, 3) float32 in [0, 1].
-
-    Reference:
-        Reinhard et al. 2001, "Color Transfer between Images".
-    """
-    total = weight.sum()
-    if total < 1:
-        return painted
-    weight = weight[..., None] / total
-
-    def moments(lab):
-        mean = (lab * weight).sum((0, 1))
-        return mean, np.sqrt((np.square(lab - mean) * weight).sum((0, 1)))
-
-    lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
-    mean, spread = moments(lab)
-    own_mean, own_spread = moments(cv2.cvtColor(own, cv2.COLOR_RGB2LAB))
-    lab = (lab - mean) * (own_spread / (spread + 1e-3)).clip(0.8, 1.25) + own_mean
-    return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)
+def _alpha(layer, inverse, shape):
+    finer = inverse.copy()
+    finer[:, :2] *= len(layer.rgb) / len(layer.alpha)
+    return cv2.warpAffine(layer.alpha, finer, shape, flags=cv2.INTER_LINEAR)

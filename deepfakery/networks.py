@@ -1,17 +1,55 @@
-"""The networks as functional Keras models: encoder and decoder.
+"""The networks as functional Keras models: encoder, decoder and discriminator.
 
 One encoder serves every identity and one decoder each paints a single one. Because
 all decoders read the same latent, a decoder can be handed the latent of somebody
-else's face: that is the whole trick of a face swap.
+else's face: that is the whole trick of a face swap. A discriminator looks at patches
+of a face and says of each whether it is real or painted.
 
 Reference:
     The shared-encoder autoencoder of the first deepfakes (2017); Shi et al. 2016,
     "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
-    Convolutional Neural Network" (the upscaling).
+    Convolutional Neural Network" (the upscaling); Isola et al. 2017, "Image-to-Image
+    Translation with Conditional Adversarial Networks" (judging patches); Miyato et al.
+    2018, "Spectral Normalization for Generative Adversarial Networks".
 """
+
+from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 from keras import layers, ops
+
+
+def best_precision() -> str:
+    """The fastest precision that training bears on this machine.
+
+    Returns:
+        "mixed_bfloat16" where the processor computes in it (a GPU, or a CPU with
+        AVX512-BF16 or AMX), "float32" elsewhere.
+    """
+    devices = keras.distribution.list_devices()
+    if any(kind in str(d).lower() for d in devices for kind in ("gpu", "cuda", "tpu")):
+        return "mixed_bfloat16"
+    flags = Path("/proc/cpuinfo")
+    has = flags.read_text() if flags.exists() else ""
+    return (
+        "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & {*has.split()} else "float32"
+    )
+
+
+@contextmanager
+def precision(name: str | None = None):
+    """Build networks in a precision: weights, losses and pictures stay float32.
+
+    Args:
+        name: A Keras dtype policy; the best one of this machine by default.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or best_precision())
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @keras.saving.register_keras_serializable("deepfakery")
@@ -38,56 +76,133 @@ class DepthToSpace(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def _conv(x, width, kernel=3, strides=1, slope=0.1):
+@keras.saving.register_keras_serializable("deepfakery")
+class SpectralConv2D(layers.Layer):
+    """A convolution whose kernel is divided by its largest singular value.
+
+    It cannot stretch any input, so a discriminator made of it stays smooth enough to
+    learn from. The singular value is tracked by one power iteration a training step.
+    Arguments as of `keras.layers.Conv2D`.
+    """
+
+    # Not `keras.layers.SpectralNormalization`: that one overwrites the kernel in its
+    # call, outside the optimizer, and no gradient reaches the kernel's length.
+
+    def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size = filters, kernel_size
+        self.strides, self.padding = strides, padding
+
+    def build(self, shape):
+        side = self.kernel_size
+        self.kernel = self.add_weight(
+            shape=(side, side, shape[-1], self.filters), name="kernel"
+        )
+        self.bias = self.add_weight(
+            shape=(self.filters,), initializer="zeros", name="bias"
+        )
+        self.direction = self.add_weight(
+            shape=(1, self.filters),
+            initializer="random_normal",
+            trainable=False,
+            name="direction",
+        )
+
+    def call(self, inputs, training=False):
+        kernel = ops.convert_to_tensor(self.kernel)
+        matrix = ops.cast(ops.reshape(kernel, (-1, self.filters)), "float32")
+        still = ops.stop_gradient(matrix)
+        u = ops.cast(self.direction, "float32")
+        v = ops.normalize(ops.matmul(u, ops.transpose(still)), axis=-1)
+        u = ops.normalize(ops.matmul(v, still), axis=-1)
+        if training:
+            self.direction.assign(u)
+        stretch = ops.sum(ops.matmul(v, matrix) * u)
+        kernel = kernel / ops.cast(stretch, kernel.dtype)
+        x = ops.conv(inputs, kernel, self.strides, self.padding)
+        return x + ops.cast(self.bias, x.dtype)
+
+    def get_config(self):
+        own = ("filters", "kernel_size", "strides", "padding")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def _activate(x, activation):
+    if activation == "leaky_relu":
+        return layers.LeakyReLU(0.1)(x)
+    return layers.Activation(activation)(x)
+
+
+def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
     x = layers.Conv2D(width, kernel, strides, padding="same")(x)
-    return layers.LeakyReLU(slope)(x)
+    return _activate(x, activation)
 
 
-def _upscale(x, width, kernel=3):
-    x = layers.Conv2D(4 * width, kernel, padding="same")(x)
-    x = DepthToSpace()(x)
-    return layers.LeakyReLU(0.1)(x)
+def _upscale(x, width, activation="leaky_relu"):
+    x = layers.Conv2D(4 * width, 3, padding="same")(x)
+    return _activate(DepthToSpace()(x), activation)
+
+
+def _residual(x, activation):
+    width = x.shape[-1]
+    y = _conv(x, width, activation=activation)
+    y = layers.Conv2D(width, 3, padding="same")(y)
+    return _activate(layers.Add()([x, y]), activation)
 
 
 def build_encoder(
     size: int = 64,
     widths=(64, 128, 256),
+    kernel: int = 3,
     stem: int = 4,
+    residual: int = 0,
     latent: int = 256,
+    grid: int = 128,
     depth: int = 128,
+    activation: str = "leaky_relu",
 ) -> keras.Model:
     """Face → latent.
 
     Args:
         size: Side of the face in pixels, a multiple of the product of all strides.
         widths: Channels of each strided convolution.
-        stem: Stride and kernel of the first one; the others have stride 2.
+        kernel: Side of the convolutions' kernels; the first one's is at least `stem`.
+        stem: Stride of the first one; the others have stride 2.
+        residual: Residual blocks after each strided convolution but the first.
         latent: Units of the bottleneck.
+        grid: Channels of the map that the bottleneck is unfolded into.
         depth: Channels of the latent map.
+        activation: Name of a Keras activation; a leaky ReLU has slope 0.1.
 
     Returns:
         A model (B, size, size, 3) in [0, 1] → (B, s, s, depth), s twice the side at
         which the convolutions end.
     """
     faces = keras.Input((size, size, 3), name="face")
-    x = _conv(faces, widths[0], kernel=stem, strides=stem)
+    x = _conv(faces, widths[0], max(kernel, stem), stem, activation)
     for width in widths[1:]:
-        x = _conv(x, width, strides=2)
+        x = _conv(x, width, kernel, 2, activation)
+        for _ in range(residual):
+            x = _residual(x, activation)
     s = x.shape[1]
     # All spatial order is lost here and found again: the latent says what the face
     # does, not where its pixels were.
     x = layers.Dense(latent, name="bottleneck")(layers.Flatten()(x))
-    x = layers.Dense(s * s * depth)(x)
-    x = layers.Reshape((s, s, depth))(x)
-    x = _upscale(x, depth)
+    x = layers.Dense(s * s * grid)(x)
+    x = layers.Reshape((s, s, grid))(x)
+    x = _upscale(x, depth, activation)
     return keras.Model(faces, x, name="encoder")
 
 
 def build_decoder(
     latent_shape,
     widths=(64,),
+    residual: int = 0,
     refine: int = 128,
     shuffle: int = 4,
+    last: int = 3,
+    mask: bool = True,
+    activation: str = "leaky_relu",
     name: str = "decoder",
 ) -> keras.Model:
     """Latent → face and mask.
@@ -95,21 +210,63 @@ def build_decoder(
     Args:
         latent_shape: (s, s, depth), as the encoder gives it.
         widths: Channels after each doubling.
-        refine: Channels of the last convolution before the picture.
+        residual: Residual blocks after each doubling.
+        refine: Channels of the last convolution before the picture; 0 leaves it out.
         shuffle: Factor of the final depth-to-space.
+        last: Side of the final convolution's kernel.
+        mask: Also paint how much each pixel belongs to the face.
+        activation: Name of a Keras activation; a leaky ReLU has slope 0.1.
         name: Name of the model.
 
     Returns:
-        A model (B, s, s, depth) → (B, S, S, 4) in [0, 1]: RGB, and how much each
-        pixel belongs to the face; S = s · 2 ** len(widths) · shuffle.
+        A model (B, s, s, depth) → (B, S, S, 4) in [0, 1]: RGB and the mask, or
+        (B, S, S, 3) without one; S = s · 2 ** len(widths) · shuffle.
     """
     latent = keras.Input(latent_shape, name="latent")
     x = latent
     for width in widths:
-        x = _upscale(x, width)
-    x = _conv(x, refine)
-    x = layers.Conv2D(4 * shuffle**2, 3, padding="same")(x)
+        x = _upscale(x, width, activation)
+        for _ in range(residual):
+            x = _residual(x, activation)
+    if refine:
+        x = _conv(x, refine, activation=activation)
+    channels = 4 if mask else 3
+    x = layers.Conv2D(channels * shuffle**2, last, padding="same")(x)
     # Kept in float32 under mixed precision: the picture has more than 8 bits to give.
-    x = DepthToSpace(shuffle, dtype="float32")(x)
+    x = layers.Activation("linear", dtype="float32")(x)
+    if shuffle > 1:
+        x = DepthToSpace(shuffle, dtype="float32")(x)
     x = layers.Activation("sigmoid", dtype="float32", name="painted")(x)
     return keras.Model(latent, x, name=name)
+
+
+def build_discriminator(
+    size: int = 64,
+    widths=(32, 64, 128),
+    kernel: int = 4,
+    spectral: bool = True,
+    name: str = "discriminator",
+) -> keras.Model:
+    """Face → a score for each of its patches.
+
+    Args:
+        size: Side of the face in pixels.
+        widths: Channels of each convolution of stride 2.
+        kernel: Side of their kernels.
+        spectral: Normalise every kernel spectrally.
+        name: Name of the model.
+
+    Returns:
+        A model (B, size, size, 3) in [0, 1] → (B, s, s, 1), s = size / 2 **
+        len(widths): unbounded scores, higher for real, lower for painted. Their mean
+        is the score of the face.
+    """
+    convolution = SpectralConv2D if spectral else layers.Conv2D
+    faces = keras.Input((size, size, 3), name="face")
+    x = layers.Rescaling(2.0, -1.0)(faces)
+    for i, width in enumerate(widths):
+        x = convolution(width, kernel, 2, padding="same")(x)
+        x = layers.LeakyReLU(0.2, name=f"feature_{i}")(x)
+    x = convolution(1, 3, padding="same")(x)
+    x = layers.Activation("linear", dtype="float32", name="score")(x)
+    return keras.Model(faces, x, name=name)

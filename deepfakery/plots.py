@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from deepfakery.metrics import MEASURES, PERSON, TARGET, TRUTH
+
 
 def tile(images, columns: int = 8, gap: int = 2) -> np.ndarray:
     """Lay images side by side, row by row.
@@ -143,10 +145,232 @@ def scatter(points: dict, x: str, y: str, title: str = "", width: float = 5) -> 
 
 
 def _draw_curves(axes, history, names=None):
-    names = names or [k for k in history[-1] if k not in ("step", "seconds")]
-    steps = [entry["step"] for entry in history]
+    # Held-out figures are not in every entry; what never moved from 0 was not measured.
+    seen = {k: None for entry in history for k, value in entry.items() if value}
+    names = names or [k for k in seen if k not in ("step", "seconds")]
     for name in names:
-        axes.plot(steps, [entry[name] for entry in history], label=name, linewidth=1.2)
+        points = [(e["step"], e[name]) for e in history if name in e]
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set(xlabel="step", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8, frameon=False, ncols=len(names))
+
+
+def coverage(measured: dict, kinds: dict, width: float = 10) -> Figure:
+    """What two or more face sets hold, side by side: poses as maps, the rest as curves.
+
+    Args:
+        measured: Identity → what `coverage.measure` gives.
+        kinds: `coverage.KINDS`.
+        width: Inches.
+    """
+    count = len(measured)
+    figure = Figure(figsize=(width, 5.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
+    maps = above.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
+    yaw, pitch = np.arange(-62.5, 63, 5), np.arange(-37.5, 38, 5)
+    tables = [
+        np.histogram2d(m["yaw"], m["pitch"], (yaw, pitch))[0] for m in measured.values()
+    ]
+    most = max(1, max(table.max() for table in tables))
+    for ax, name, own in zip(maps, measured, tables, strict=True):
+        others = sum(table for table in tables if table is not own)
+        shown = np.ma.masked_equal(own.T, 0)
+        image = ax.pcolormesh(yaw, pitch, shown, cmap="viridis", vmin=0, vmax=most)
+        missing = np.argwhere((own == 0) & (others >= 3))
+        x, y = (yaw[:-1] + 2.5)[missing[:, 0]], (pitch[:-1] + 2.5)[missing[:, 1]]
+        ax.plot(x, y, "x", color="tab:red", markersize=5, label="only the other has it")
+        ax.set(
+            title=f"{name}: {len(measured[name]['yaw'])} faces", xlabel="yaw (degrees)"
+        )
+        ax.grid(alpha=0.25)
+        if len(missing):
+            ax.legend(fontsize=7, loc="lower right")
+    maps[0].set_ylabel("pitch (degrees)")
+    above.colorbar(image, ax=maps, label="faces", shrink=0.8)
+    names = [name for name in kinds if name not in ("yaw", "pitch")]
+    for ax, key in zip(below.subplots(1, len(names)), names, strict=True):
+        values = np.concatenate([m[key] for m in measured.values()])
+        edges = np.linspace(values.min(), values.max() + 1e-6, 21)
+        for name, m in measured.items():
+            ax.hist(m[key], edges, histtype="stepfilled", alpha=0.45, label=name)
+        ax.set(xlabel=f"{key} ({kinds[key][0]})" if kinds[key][0] else key)
+        ax.set_yticks([])
+    below.axes[0].legend(fontsize=7)
+    below.axes[0].set_ylabel("faces")
+    return figure
+
+
+def rejections(
+    found: dict, count: int = 6, size: int = 72, width: float = 10
+) -> Figure:
+    """What extraction turned away: how many faces for each reason, and a few of them.
+
+    Args:
+        found: Identity → (faces kept, what `FaceSet.rejected` gives).
+        count: Pictures a reason.
+        size: Their side in pixels.
+        width: Inches.
+    """
+    rows = []
+    for name, (kept, rejected) in found.items():
+        rows.append((f"{name}: {kept} kept", kept, None))
+        for reason, (number, pictures) in sorted(rejected.items()):
+            rows.append((f"{number} {reason}", number, pictures[:count]))
+    figure = Figure(figsize=(width, 0.62 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(
+        len(rows), 2, width_ratios=(1, 1), gridspec_kw={"hspace": 0}, squeeze=False
+    )
+    longest = max(number for _, number, _ in rows) or 1
+    for (label, number, pictures), (bar, strip) in zip(rows, axes, strict=True):
+        bar.barh([0], [number], color="tab:green" if pictures is None else "tab:red")
+        bar.set(xlim=(0, longest), ylim=(-0.7, 0.7), xticks=[], yticks=[])
+        bar.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        bar.spines[:].set_visible(False)
+        strip.set_axis_off()
+        if pictures is not None and len(pictures):
+            small = [cv2.resize(picture, (size, size)) for picture in pictures]
+            blank = [np.full((size, size, 3), 255, np.uint8)] * (count - len(small))
+            strip.imshow(tile(np.stack(small + blank), count))
+            strip.set_anchor("W")
+    return figure
+
+
+def evaluation(table, measures=None, width: float = 10) -> Figure:
+    """A swap beside its floors and ceilings: a panel a measure, a dot a clip.
+
+    Args:
+        table: As from `tables.summarise`.
+        measures: Names of `metrics.MEASURES`; all in the table by default.
+        width: Inches.
+    """
+    clips = list(dict.fromkeys(table["clip"]))
+    present = set(table["measure"])
+    chosen = [m for m in measures or MEASURES if m in present]
+    # What a swap is compared with is grey; every swap has a colour of its own.
+    greys = {TARGET: "0.45", TRUTH: "0.0", PERSON: "0.65"}
+    swaps = [name for name in clips if name not in greys]
+    colours = {name: f"C{i}" for i, name in enumerate(swaps)} | greys
+    columns = 4
+    rows = -(-len(chosen) // columns)
+    height = 0.55 + 0.17 * len(clips)
+    figure = Figure(figsize=(width, rows * height + 0.1), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for ax, name in zip(axes.flat, chosen, strict=False):
+        m, part = MEASURES[name], table[table["measure"] == name]
+        for row in part.itertuples():
+            y, colour = clips.index(row.clip), colours[row.clip]
+            ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2, alpha=0.5)
+            ax.plot(row.value, y, "o", color=colour, markersize=5)
+        unit = f" ({m.unit})" if m.unit else ""
+        ax.set_title(f"{m.label}{unit}, {_BETTER[m.better]}", fontsize=8, loc="left")
+        ax.set_yticks(range(len(clips)), clips)
+        ax.set_ylim(len(clips) - 0.4, -0.6)
+        ax.tick_params(labelsize=8)
+        ax.tick_params(axis="y", left=False)
+        ax.grid(axis="x", alpha=0.3)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+    for ax in axes.flat[len(chosen) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def over_time(table, measures, title: str = "", width: float = 10) -> Figure:
+    """Measures against training time, between the target and the true swap.
+
+    Args:
+        table: As from `tables.summarise`, of clips that are named by their seconds.
+        measures: Names of `metrics.MEASURES`.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, 2.5), layout="constrained")
+    timed = table[[isinstance(clip, int | float) for clip in table["clip"]]]
+    for ax, name in zip(figure.subplots(1, len(measures)), measures, strict=True):
+        m = MEASURES[name]
+        course = timed[timed["measure"] == name]
+        seconds = course["clip"].astype(float)
+        ax.fill_between(seconds, course["low"], course["high"], alpha=0.2)
+        ax.plot(seconds, course["value"], "o-", markersize=4)
+        for clip, style in ((TARGET, ":"), (TRUTH, "--")):
+            level = table[(table["clip"] == clip) & (table["measure"] == name)]["value"]
+            # A ceiling far away (PSNR of the truth itself) would flatten the course.
+            if len(level) and m.unit != "dB":
+                ax.axhline(level.item(), color="0.5", linestyle=style, label=clip)
+        unit = f" ({m.unit})" if m.unit else ""
+        ax.set_title(f"{m.label}{unit}, {_BETTER[m.better]}", fontsize=8, loc="left")
+        ax.set_xlabel("seconds of training", fontsize=8)
+        ax.tick_params(labelsize=8)
+        ax.grid(alpha=0.3)
+    handles = {h.get_label(): h for ax in figure.axes for h in ax.lines}
+    named = [handles[clip] for clip in (TARGET, TRUTH) if clip in handles]
+    if named:
+        figure.axes[0].legend(handles=named, fontsize=7, frameon=False)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+_BETTER = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "near 1": "best near 1",
+}
+
+
+def mosaic(latent: np.ndarray, title: str = "", width: float = 10) -> Figure:
+    """Every channel of a latent map as a tile, each from its least to its greatest.
+
+    Args:
+        latent: (s, s, depth).
+        title: Above the figure.
+        width: Inches.
+    """
+    channels = np.moveaxis(latent, -1, 0)
+    low = channels.min((1, 2), keepdims=True)
+    spread = channels.max((1, 2), keepdims=True) - low
+    tiles = ((channels - low) / np.maximum(spread, 1e-6))[..., None].repeat(3, -1)
+    tiles = tiles.repeat(4, 1).repeat(4, 2)  # drawn as squares, not as a blur
+    return grid(tiles, columns=max(8, round(2 * len(tiles) ** 0.5)), title=title)
+
+
+def roc(scores: dict, title: str = "", width: float = 5) -> Figure:
+    """How well scores tell two kinds apart, at every threshold.
+
+    Args:
+        scores: Name → (scores of real, scores of painted), higher for real.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, width * 0.8), layout="constrained")
+    axes = figure.subplots()
+    for name, (real, fake) in scores.items():
+        cuts = np.sort(np.concatenate([real, fake, [np.inf, -np.inf]]))[::-1]
+        caught = [(real >= cut).mean() for cut in cuts]
+        wrong = [(fake >= cut).mean() for cut in cuts]
+        area = np.trapezoid(caught, wrong)
+        axes.plot(wrong, caught, label=f"{name}, area {area:.2f}")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    axes.set(xlabel="painted taken for real", ylabel="real taken for real", title=title)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
+    return figure
+
+
+def sweep(trials: list[tuple[float, dict]], label: str, width: float = 10) -> Figure:
+    """What a search over settings found: one panel a setting, one dot a trial.
+
+    Args:
+        trials: (figure reached, {setting: value}).
+        label: What the figure is.
+        width: Inches.
+    """
+    settings = list(trials[0][1])
+    figure = Figure(figsize=(width, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for axes, setting in zip(panels, settings, strict=True):
+        dots = sorted((str(chosen[setting]), value) for value, chosen in trials)
+        axes.plot(*zip(*dots, strict=True), "o", alpha=0.7)
+        axes.set(xlabel=setting)
+        axes.margins(x=0.3)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(label, fontsize=8)
+    return figure

@@ -1,11 +1,65 @@
 """The named presets, as plain dictionaries."""
 
-#: Arguments of `networks.build_encoder` and `networks.build_decoder`, by name.
+#: Arguments of `networks.build_encoder`, `networks.build_decoder` and
+#: `networks.build_discriminator`, by name.
 PRESETS = {
+    # The network of the first deepfakes (2017), to the letter: 82 million weights.
+    "original": {
+        "size": 64,
+        "encoder": {
+            "widths": [128, 256, 512, 1024],
+            "kernel": 5,
+            "stem": 2,
+            "latent": 1024,
+            "grid": 1024,
+            "depth": 512,
+        },
+        "decoder": {
+            "widths": [256, 128, 64],
+            "refine": 0,
+            "shuffle": 1,
+            "last": 5,
+            "mask": False,
+        },
+        "discriminator": {"widths": [64, 128, 256]},
+    },
     # Two CPU cores train it in minutes: most of its work is done on 16 × 16 maps.
     "light": {
         "size": 64,
-        "encoder": {"widths": [64, 128, 256], "stem": 4, "latent": 256, "depth": 128},
+        "encoder": {"widths": [64, 128, 256], "stem": 4, "latent": 256, "grid": 128},
         "decoder": {"widths": [64], "refine": 128, "shuffle": 4},
+        "discriminator": {"widths": [32, 64, 128]},
+    },
+    # Four times the pixels, and residual blocks to fill them.
+    "hd": {
+        "size": 128,
+        "encoder": {
+            "widths": [64, 128, 256, 256],
+            "stem": 4,
+            "latent": 512,
+            "grid": 256,
+            "depth": 256,
+        },
+        "decoder": {"widths": [128, 96], "residual": 1, "refine": 128, "shuffle": 4},
+        "discriminator": {"widths": [32, 64, 128, 256]},
+    },
+    # For a GPU: a face that fills a full-HD frame.
+    "hd256": {
+        "size": 256,
+        "encoder": {
+            "widths": [96, 192, 384, 512, 512],
+            "stem": 4,
+            "residual": 1,
+            "latent": 512,
+            "grid": 512,
+            "depth": 512,
+        },
+        "decoder": {
+            "widths": [256, 192, 128],
+            "residual": 2,
+            "refine": 128,
+            "shuffle": 4,
+        },
+        "discriminator": {"widths": [64, 128, 256, 512]},
     },
 }

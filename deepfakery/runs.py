@@ -1,50 +1,48 @@
 """What every training shares: a folder that holds it, and goes on where it stopped.
 
-A run folder holds the two newest checkpoints, each a folder of its own:
+A run folder holds the two newest checkpoints (see `checkpoints`) and, where they were
+asked for, scalars for TensorBoard:
 
+    checkpoint-00001180/
+        model.weights.h5
+        run.json
     checkpoint-00001200/
-        model.weights.h5    weights and optimizer state
-        run.json            step, seconds, seed, configuration, history
-
-A checkpoint is written under another name and then renamed, so that one that is there
-is whole, whatever killed the run.
+    logs/
 """
 
-import itertools
 import json
+import math
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import keras
+from keras import ops
 from tqdm import tqdm
 
 import deepfakery
+from deepfakery import checkpoints
+from deepfakery.checkpoints import latest, load, read
+from deepfakery.watching import Preview, TensorBoard
 
+__all__ = ["Preview", "Run", "TensorBoard", "latest", "load", "read"]
 
-def latest(folder: str | os.PathLike) -> Path | None:
-    """The newest checkpoint of a run folder, or None."""
-    found = sorted(Path(folder).glob("checkpoint-*"))
-    return found[-1] if found else None
+#: Entries of the history between two looks at the held-out batch: a look costs about a
+#: third of a training step, so with 20 steps an entry that is 0.3 % of the training.
+LOOK = 5
 
-
-def read(folder: str | os.PathLike) -> dict:
-    """What the newest checkpoint of a run folder says of itself.
-
-    Raises:
-        FileNotFoundError: It holds no checkpoint.
-    """
-    newest = latest(folder)
-    if newest is None:
-        raise FileNotFoundError(
-            f"{folder} holds no checkpoint. Train first (notebook 02)."
-        )
-    return json.loads((newest / "run.json").read_text())
+#: A loss that breaks this often without progress is not mended by smaller steps.
+ROLLBACKS = 5
 
 
 class Run(keras.callbacks.Callback):
     """Train a compiled model within a budget, saving and resuming on the way.
+
+    A loss or weight that is no longer a number sends the run back to its last
+    checkpoint, with half the learning rate. A full disk costs the run a checkpoint,
+    not its life: the next is tried when it is due.
 
     Args:
         folder: The run folder. If it holds a checkpoint, the model takes it over.
@@ -54,10 +52,13 @@ class Run(keras.callbacks.Callback):
         minutes: Stop after this much training, all sittings together.
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss, averaged over `every` steps, is below this.
-        every: Steps between entries of the history.
+        held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
+            every fifth entry of the history, as `held_out_loss` and so on.
+        patience: Stop when `held_out_loss` has not improved this many times in a row.
+        every: Steps between entries of the history, counted from step 0.
         save_seconds: Seconds between checkpoints.
         decay: Share of the budget, at its end, over which the learning rate falls
-            linearly to a twentieth: large steps first, fine ones last.
+            linearly to a twentieth, entry by entry: large steps first, fine ones last.
 
     Attributes:
         step: Steps made so far.
@@ -65,11 +66,12 @@ class Run(keras.callbacks.Callback):
         history: One dict per `every` steps: step, seconds and the model's metrics.
 
     Raises:
-        ValueError: There is no budget, or the folder belongs to another run.
+        ValueError: There is no budget, the folder belongs to another run, or its
+            checkpoints are damaged.
 
     Example:
         run = Run("weights/pair", swapper, config, minutes=3)
-        run.fit(batches.batches(facesets, swapper.size, start=run.step))
+        run.fit(lambda start: batches.batches(facesets, swapper.size, start=start))
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Run(keras.callbacks.Callback):
         minutes: float | None = None,
         steps: int | None = None,
         threshold: float | None = None,
+        held_out: tuple | None = None,
+        patience: int | None = None,
         every: int = 20,
         save_seconds: float = 20,
         decay: float = 0.4,
@@ -89,134 +93,237 @@ class Run(keras.callbacks.Callback):
         budget = [given for given in (minutes, steps) if given is not None]
         if not budget or min(budget) <= 0:
             raise ValueError("Give Run a budget above 0: minutes, steps or both.")
+        if patience is not None and (held_out is None or patience < 1):
+            raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
             steps, every = min(steps or 20, 20), 5
         self.folder, self.config = Path(folder), json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
+        self.held_out, self.patience = held_out, patience
         self.every, self.save_seconds, self.decay = every, save_seconds, decay
         self.step, self.seconds, self.history = 0, 0.0, []
         self.trained = model
-        self.rate = float(model.optimizer.learning_rate)
+        model.optimizer.build(model.trainable_variables)
+        # A MultiOptimizer has several, each with a rate of its own.
+        self._optimizers = getattr(model.optimizer, "optimizers", [model.optimizer])
+        self._rates = [float(o.learning_rate) for o in self._optimizers]
+        self._kept = self._broken = None  # checkpoint; step
+        self._scale, self._rollbacks = 1.0, []
         self._resume()
 
     def fit(self, batches, callbacks=()):
-        """`model.fit` until the budget is spent.
+        """`model.fit` until the budget is spent or there is another reason to stop.
 
         Args:
-            batches: Endless iterator, beginning at batch number `step`.
+            batches: A function: `batches(start=n)` gives an endless iterator over
+                batches that begins at number n. A rollback calls it again.
             callbacks: More Keras callbacks, such as a `Preview`.
+
+        Raises:
+            OSError: The first or the last checkpoint could not be written.
+            ValueError: The loss broke again and again.
         """
-        if self._share() >= 1:
+        if not callable(batches):
+            raise TypeError("Give fit a function, such as lambda start: batches(...).")
+        if reason := self._reason_to_stop():
+            print(f"Nothing to train at step {self.step}: {reason}.")
             return
-        batches = iter(batches)
-        first = next(batches)
-        self._trace(first)
-        try:
-            self.trained.fit(
-                (b for b in itertools.chain([first], batches)),
-                steps_per_epoch=self.every,
-                epochs=10**9,
-                shuffle=False,
-                verbose=0,
-                callbacks=[self, *callbacks],
-            )
-        except KeyboardInterrupt:
-            # The stop button of a notebook: keep what was learned.
-            self._save()
-            self._bar.close()
+        self._trace(next(iter(batches(start=self.step))))
+        if self._kept is None:
+            # Something to go back to; and a full disk shows now, not in an hour.
+            self._save(must=True)
+        stopped = False
+        with self._open_bar() as self._bar:
+            while not (stopped or self._reason_to_stop()):
+                step, made = self.step, int(self.trained.optimizer.iterations)
+                try:
+                    self._fit(batches(start=step), callbacks)
+                except KeyboardInterrupt:
+                    # The stop button of a notebook: keep what was learned.
+                    made = int(self.trained.optimizer.iterations) - made
+                    self.step, stopped = step + made, True
+                if self._broken is None and (stopped or self._reason_to_stop()):
+                    self._save(must=True)
+                if self._broken is not None:
+                    self._roll_back()
+        if stopped:
             print(f"Stopped at step {self.step}, saved. Run the cell again to go on.")
+        else:
+            print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
+
+    def _fit(self, batches, callbacks):
+        # After the stop button a first, shorter epoch ends where entries end.
+        missing = -self.step % self.every
+        self.trained.fit(
+            (batch for batch in batches),
+            steps_per_epoch=missing or self.every,
+            epochs=1 if missing else 10**9,
+            shuffle=False,
+            verbose=0,
+            callbacks=[self, *callbacks],
+        )
 
     def on_train_begin(self, logs=None):
         self._saved = self._started = time.monotonic()
-        self._before = self.seconds
-        by_time = self.minutes is not None and self.steps is None
-        total = round(self.minutes * 60) if by_time else self.steps
-        self._by_time = by_time
-        self._bar = tqdm(
-            total=total,
-            initial=min(total, round(self.seconds) if by_time else self.step),
-            unit="s" if by_time else "step",
-            desc="training",
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}{postfix}",
-        )
-        self._first = self.step
+        self._before, self._first = self.seconds, self.step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Here, for between steps JAX does not take over what is set; and from where the
+        # entry begins, so that a run stopped in its midst goes on at the same rate.
+        left = 1 - self._share(self.step - self.step % self.every)
+        falling = min(1.0, max(0.05, left / self.decay)) if self.decay else 1.0
+        for optimizer, rate in zip(self._optimizers, self._rates, strict=True):
+            optimizer.learning_rate = rate * falling * self._scale
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._set_rate()
-
-    def on_train_batch_end(self, batch, logs=None):
+        # Not when it ends: for a callback that listens there, Keras reads the metrics
+        # of every step, and an accelerator is kept waiting.
         self.step += 1
-        self.seconds = self._before + time.monotonic() - self._started
-        if self._share() >= 1:
-            self.model.stop_training = True
+        self._tick()
+        if self._share(self.step) >= 1:
+            self.trained.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
+        self._tick()
         metrics = {key: float(value) for key, value in (logs or {}).items()}
+        if self._is_due(metrics["loss"]):
+            seen = self.trained.test_on_batch(*self.held_out, return_dict=True)
+            metrics |= {f"held_out_{key}": float(v) for key, v in seen.items()}
+        # Looked for where the metrics are read anyway. The loss is a mean over the
+        # entry, so any bad step shows here: at most `every` steps late.
+        if not all(math.isfinite(v) for k, v in metrics.items() if k.endswith("loss")):
+            self._broken, self.trained.stop_training = self.step, True
+            return
         entry = {"step": self.step, "seconds": round(self.seconds, 2), **metrics}
         self.history.append(entry)
-        speed = (self.step - self._first) / (self.seconds - self._before)
-        done = round(self.seconds) if self._by_time else self.step
-        self._bar.update(min(done, self._bar.total) - self._bar.n)
-        self._bar.set_postfix_str(
-            f" step {self.step}, {speed:.1f} steps/s, loss {metrics['loss']:.4f}"
-        )
-        if self.threshold is not None and metrics["loss"] < self.threshold:
-            self.model.stop_training = True
-        if time.monotonic() - self._saved > self.save_seconds:
+        self._show()
+        if self._reason_to_stop():
+            self.trained.stop_training = True
+        elif time.monotonic() - self._saved > self.save_seconds:
             self._save()
 
-    def on_train_end(self, logs=None):
-        self._bar.close()
-        self._save()
+    def _tick(self):
+        self.seconds = self._before + time.monotonic() - self._started
+
+    def _is_due(self, loss: float) -> bool:
+        """Whether to look at the held-out batch: on schedule, and at the end."""
+        is_last = self._share(self.step) >= 1 or loss < (self.threshold or -math.inf)
+        on_schedule = self.step % (LOOK * self.every) == 0
+        return self.held_out is not None and (on_schedule or is_last)
+
+    def _share(self, step: int) -> float:
+        """How much of the budget is spent."""
+        by_time = self.seconds / (60 * self.minutes) if self.minutes else 0.0
+        return max(by_time, step / self.steps if self.steps else 0.0)
+
+    def _reason_to_stop(self) -> str:
+        # Asks the history, so that a run that was over is over when it is resumed.
+        if self._share(self.step) >= 1:
+            return "its budget is spent"
+        loss = self.history[-1]["loss"] if self.history else math.inf
+        if self.threshold is not None and loss < self.threshold:
+            return f"its loss, {loss:.4g}, is below the threshold, {self.threshold:g}"
+        seen = [e["held_out_loss"] for e in self.history if "held_out_loss" in e]
+        since = len(seen) - 1 - seen.index(min(seen)) if seen else 0
+        if self.patience is not None and since >= self.patience:
+            best = f"{since} times in a row, since it was {min(seen):.4g}"
+            return f"its held-out loss has not improved {best}"
+        return ""
+
+    def _open_bar(self) -> tqdm:
+        self._by_time = self.minutes is not None and self.steps is None
+        return tqdm(
+            total=round(self.minutes * 60) if self._by_time else self.steps,
+            initial=round(self.seconds) if self._by_time else self.step,
+            unit="s" if self._by_time else "step",
+            desc="training",
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}, {remaining} left"
+            "{postfix}",
+        )
+
+    def _show(self):
+        speed = (self.step - self._first) / (self.seconds - self._before)
+        said = f"step {self.step}, {speed:.1f} steps/s"
+        for key, name in (("loss", "loss"), ("held_out_loss", "held out")):
+            if known := [entry[key] for entry in self.history[-LOOK:] if key in entry]:
+                said += f", {name} {known[-1]:.4f}"
+        self._bar.set_postfix_str(said, refresh=False)
+        done = round(self.seconds) if self._by_time else self.step
+        self._bar.update(min(done, self._bar.total) - self._bar.n)
 
     def _trace(self, batch):
         # On TensorFlow a step that is first traced inside `fit` takes nearly twice the
         # time of one first traced outside. What it changes is put back: its rounding
         # differs, and a resumed run must not differ from one that never stopped.
         model = self.trained
-        model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables]
-        before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+        before = [ops.convert_to_numpy(v).copy() for v in variables]
         model.train_on_batch(*batch)
+        if self.held_out is not None:
+            model.test_on_batch(*self.held_out)
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
 
-    def _set_rate(self):
-        left = (1 - self._share()) / self.decay
-        self.trained.optimizer.learning_rate = self.rate * min(1.0, max(0.05, left))
+    def _is_finite(self) -> bool:
+        # A step's loss is finite though the step itself may have broken the weights.
+        variables = [*self.trained.variables, *self.trained.optimizer.variables]
+        floats = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
+        return bool(ops.all(ops.stack([ops.all(ops.isfinite(v)) for v in floats])))
 
-    def _share(self) -> float:
-        """How much of the budget is spent."""
-        by_time = self.seconds / (60 * self.minutes) if self.minutes else 0.0
-        return max(by_time, self.step / self.steps if self.steps else 0.0)
-
-    def _save(self):
-        name = f"checkpoint-{self.step:08d}"
-        aside = self.folder / f".{name}.part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        self.trained.save_weights(aside / "model.weights.h5")
+    def _save(self, must: bool = False):
+        self._saved = time.monotonic()
+        if self._kept and self._kept.name == f"checkpoint-{self.step:08d}":
+            return
+        if not self._is_finite():
+            self._broken, self.trained.stop_training = self.step, True
+            return
+        if self._rollbacks and self.step > max(self._rollbacks):
+            self._rollbacks = []
         state = {
             "step": self.step,
             "seconds": round(self.seconds, 2),
             "config": self.config,
             "history": self.history,
+            "rate": self._scale,
+            "rollbacks": self._rollbacks,
         }
-        (aside / "run.json").write_text(json.dumps(state))
-        final = self.folder / name
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
-        for old in sorted(self.folder.glob("checkpoint-*"))[:-2]:
-            shutil.rmtree(old)
-        self._saved = time.monotonic()
+        try:
+            self._kept = checkpoints.write(self.folder, self.trained, state, self._kept)
+        except OSError as error:
+            said = f"Step {self.step} could not be saved in {self.folder} ({error})"
+            said += f"; {self._kept.name} is kept." if self._kept else "."
+            if must:
+                raise OSError(f"{said} Make room, then run again.") from error
+            warnings.warn(f"{said} Training goes on.", stacklevel=2)
+
+    def _roll_back(self):
+        broken, self._broken = self._broken, None
+        self._take_over(*checkpoints.newest(self.folder))
+        if len(self._rollbacks) >= ROLLBACKS:
+            raise ValueError(
+                f"The loss of {self.folder} broke at step {broken}, after {ROLLBACKS} "
+                f"rollbacks without progress; {self._kept.name} is kept. Look for "
+                "damaged pictures in the training data, or train afresh in another "
+                "folder with a lower learning rate."
+            )
+        self._scale, self._rollbacks = self._scale / 2, [*self._rollbacks, broken]
+        tqdm.write(
+            f"The loss or a weight was no longer a number at step {broken}: back to "
+            f"step {self.step}, with {self._scale:.3g} of the learning rate."
+        )
+        # The clock is not put back: the budget pays for what was lost.
+        changes = {"rate": self._scale, "rollbacks": self._rollbacks}
+        try:
+            checkpoints.amend(self._kept, seconds=round(self.seconds, 2), **changes)
+        except OSError as error:
+            warnings.warn(f"{self._kept} could not note it ({error}).", stacklevel=2)
 
     def _resume(self):
         for torn in self.folder.glob(".checkpoint-*.part"):
             shutil.rmtree(torn)
-        newest = latest(self.folder)
-        if newest is None:
+        if latest(self.folder) is None:
             return
-        state = json.loads((newest / "run.json").read_text())
+        checkpoint, state = checkpoints.newest(self.folder)
         for key in sorted(state["config"].keys() | self.config.keys()):
             then, now = state["config"].get(key), self.config.get(key)
             if then != now:
@@ -224,40 +331,15 @@ class Run(keras.callbacks.Callback):
                     f"{self.folder} was trained with {key}={then!r}, not {now!r}; "
                     "choose another folder or delete it."
                 )
-        # Unbuilt, the optimizer would skip its part of the file and forget its moments.
-        self.trained.optimizer.build(self.trained.trainable_variables)
-        self.trained.load_weights(newest / "model.weights.h5")
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.history = state["history"]
+        self._take_over(checkpoint, state)
+        self.seconds = state["seconds"]
+        self._scale = state.get("rate", 1.0)
+        self._rollbacks = state.get("rollbacks", [])
 
-
-class Preview(keras.callbacks.Callback):
-    """Show a picture in the notebook, and refresh it in place while training goes on.
-
-    Args:
-        draw: Called without arguments; gives a `matplotlib` figure or an RGB uint8
-            picture.
-        seconds: Time between refreshes.
-    """
-
-    def __init__(self, draw, seconds: float = 20):
-        super().__init__()
-        self.draw, self.seconds = draw, seconds
-        self._handle, self._shown = None, 0.0
-
-    def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() - self._shown >= self.seconds:
-            self._show()
-
-    def on_train_end(self, logs=None):
-        self._show()
-
-    def _show(self):
-        from IPython.display import display
-
-        picture = self.draw()
-        if self._handle is None:
-            self._handle = display(picture, display_id=True)
-        elif self._handle:
-            self._handle.update(picture)
-        self._shown = time.monotonic()
+    def _take_over(self, checkpoint, state):
+        checkpoints.fill(self.trained, checkpoint)
+        self._kept, self.step, self.history = (
+            checkpoint,
+            state["step"],
+            state["history"],
+        )

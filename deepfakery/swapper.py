@@ -1,6 +1,7 @@
-"""The face swapper: one shared encoder, a decoder for each identity."""
+"""The face swapper: one shared encoder, a decoder and a discriminator per identity."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from deepfakery.presets import PRESETS
 
 
 class FaceSwapper(keras.Model):
-    """A shared encoder and a decoder per identity, trained to paint faces.
+    """A shared encoder, and for each identity a decoder and a discriminator.
 
     `fit` takes ({identity: warped faces}, {identity: faces with masks}) as
-    `batches.batches` yields them. Each decoder learns from its own identity alone;
-    the encoder learns from all.
+    `batches.batches` yields them. Each decoder and each discriminator learns from its
+    own identity alone; the encoder learns from all.
 
     Args:
         identities: Names of the people to paint.
         preset: A name in `presets.PRESETS`, or such a dict.
+        precision: A Keras dtype policy; the best one of this machine by default.
 
     Example:
         swapper = FaceSwapper(("collins", "hopper"))
@@ -30,26 +32,85 @@ class FaceSwapper(keras.Model):
         painted, mask = swapper.swap(faces_of_collins, "hopper")
     """
 
-    def __init__(self, identities, preset="light", **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, identities, preset="light", precision=None, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
         if isinstance(preset, str):
             if preset not in PRESETS:
                 known = ", ".join(PRESETS)
                 raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
             preset = PRESETS[preset]
         self.identities = tuple(identities)
-        self.preset = preset
+        self.preset = json.loads(json.dumps(preset))  # as a run folder gives it back
         self.size = preset["size"]
-        self.encoder = networks.build_encoder(self.size, **preset["encoder"])
-        latent = self.encoder.output_shape[1:]
-        self.decoders = {
-            # Not named after its person: file names hold what Keras names may not.
-            name: networks.build_decoder(latent, **preset["decoder"], name=f"paint_{i}")
-            for i, name in enumerate(self.identities)
-        }
+        with networks.precision(precision):
+            self.encoder = networks.build_encoder(self.size, **preset["encoder"])
+            latent = self.encoder.output_shape[1:]
+            self.decoders, self.discriminators = {}, {}
+            for i, name in enumerate(self.identities):
+                # Not named after its person: file names hold what Keras names may not.
+                self.decoders[name] = networks.build_decoder(
+                    latent, **preset["decoder"], name=f"paint_{i}"
+                )
+                self.discriminators[name] = networks.build_discriminator(
+                    self.size, **preset["discriminator"], name=f"judge_{i}"
+                )
+        self._judges = {n: _with_features(D) for n, D in self.discriminators.items()}
         self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
+        self.right = keras.metrics.Mean("told_apart")
         self._painters = {}
         self.built = True
+
+    def compile(
+        self,
+        optimizer,
+        *,
+        train: str = "autoencoder",
+        mae: float = 1.0,
+        dssim: float = 0.5,
+        emphasis: float = 0.0,
+        adversarial: float = 0.1,
+        matching: float = 1.0,
+        kind: str = "hinge",
+        **kwargs,
+    ):
+        """Choose what trains, and on what.
+
+        Args:
+            optimizer: A Keras optimizer.
+            train: "autoencoder": encoder and decoders alone; "discriminator": the
+                discriminators alone, against what the decoders paint now; "both":
+                adversarially, in one step.
+            mae: Weight of the mean absolute error.
+            dssim: Weight of the structural dissimilarity.
+            emphasis: How much more eyes and mouth count than the rest of the face.
+            adversarial: Weight of being taken for real, where both train.
+            matching: Weight of matching the discriminator's features, likewise.
+            kind: The adversarial loss, "hinge" or "least_squares".
+            **kwargs: Of `keras.Model.compile`.
+
+        Raises:
+            ValueError: `train` or `kind` is none of these.
+        """
+        for given, known in (
+            (train, ("autoencoder", "discriminator", "both")),
+            (kind, ("hinge", "least_squares")),
+        ):
+            if given not in known:
+                raise ValueError(f"{given!r} is unknown; choose from {known}.")
+        self.train = train
+        self.weight = {
+            "mae": mae,
+            "dssim": dssim,
+            "emphasis": emphasis,
+            "adversarial": adversarial,
+            "matching": matching,
+        }
+        self.kind = kind
+        for model in (self.encoder, *self.decoders.values()):
+            model.trainable = train != "discriminator"
+        for model in self.discriminators.values():
+            model.trainable = train != "autoencoder"
+        super().compile(optimizer, **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":
@@ -69,33 +130,52 @@ class FaceSwapper(keras.Model):
             return cls(identities, str(name_or_folder))
         config = runs.read(name_or_folder)["config"]
         swapper = cls(config["identities"], config["preset"])
-        swapper.load_weights(runs.latest(name_or_folder) / "model.weights.h5")
+        runs.load(name_or_folder, swapper)
         return swapper
 
     def start_from(self, base: str | os.PathLike) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
 
         The encoder is taken over, and every decoder starts as the base decoder: what
-        is left to learn is the difference between a face and this face.
+        is left to learn is the difference between a face and this face. From an
+        earlier run, people who were in it keep their own decoder and discriminator.
 
         Args:
-            base: A file written by `save_base`.
+            base: A file written by `save_base`, or a run folder.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: There is no such file or run.
             ValueError: It was made with another preset.
         """
+        if Path(base).is_dir():
+            other = FaceSwapper.from_preset(base)
+            if other.preset != self.preset:
+                raise ValueError(
+                    f"{base} was trained with another preset, {other.preset_name!r}; "
+                    f"start from a run of {self.preset_name!r}."
+                )
+            self.encoder.set_weights(other.encoder.get_weights())
+            for mine, theirs in (
+                (self.decoders, other.decoders),
+                (self.discriminators, other.discriminators),
+            ):
+                first = next(iter(theirs.values()))
+                for name, model in mine.items():
+                    model.set_weights(theirs.get(name, first).get_weights())
+            return self
         if not Path(base).exists():
             raise FileNotFoundError(f"There are no base weights at {base}.")
         with np.load(base) as saved:  # plain arrays: no pickles
             weights = [saved[str(i)].astype("float32") for i in range(len(saved))]
         count = len(self.encoder.weights)
-        parts = {"encoder": weights[:count]}
-        parts |= dict.fromkeys(self.identities, weights[count:])
-        for name, part in parts.items():
-            model = self.encoder if name == "encoder" else self.decoders[name]
+        parts = [(self.encoder, weights[:count])]
+        parts += [(decoder, weights[count:]) for decoder in self.decoders.values()]
+        for model, part in parts:
             if [w.shape for w in part] != [tuple(w.shape) for w in model.weights]:
-                raise ValueError(f"{base} does not fit this preset; use one that does.")
+                raise ValueError(
+                    f"{base} does not fit the preset {self.preset_name!r}; use base "
+                    "weights made with it."
+                )
             model.set_weights(part)
         return self
 
@@ -136,18 +216,56 @@ class FaceSwapper(keras.Model):
         return {n: self.decoders[n](z) for n, z in zip(names, latents, strict=True)}
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        """Sum over identities of masked MAE, DSSIM and the mask's own error."""
+        """Sum over identities of what `compile` chose."""
         total = 0.0
         for name in self.identities:
-            target, painted = y[name], y_pred[name]
-            rgb, mask = target[..., :3], target[..., 3:]
-            # The surroundings count a little: hair and neck make the face believable.
+            rgb, mask = y[name][..., :3], y[name][..., 3:4]
+            painted = y_pred[name][..., :3]
+            # The surroundings count a little: hair and neck make a face believable.
             weight = 0.1 + 0.9 * mask
-            error = losses.mae(rgb, painted[..., :3], weight)
-            total += error + 0.5 * losses.dssim(rgb, painted[..., :3], weight)
-            total += 0.2 * losses.mae(mask, painted[..., 3:])
+            if self.weight["emphasis"]:
+                weight += self.weight["emphasis"] * y[name][..., 4:]
+            error = losses.mae(rgb, painted, weight)
             self.painted[name].update_state(error)
+            if self.train != "discriminator":
+                total += self.weight["mae"] * error
+                if self.weight["dssim"]:
+                    total += self.weight["dssim"] * losses.dssim(rgb, painted, weight)
+                if y_pred[name].shape[-1] == 4:
+                    total += 0.2 * losses.mae(mask, y_pred[name][..., 3:])
+            if self.train != "autoencoder":
+                # Only the face is judged: what surrounds it is the same in both.
+                fake = mask * painted + (1 - mask) * rgb
+                total += self._adversarial_loss(name, rgb, fake)
         return total
+
+    def _adversarial_loss(self, name, real, fake):
+        # Both sides learn in one backward pass: the discriminator from faces that no
+        # gradient leaves, the painter from a discriminator that no gradient enters.
+        D = self._judges[name]
+        n = ops.shape(real)[0]
+        *features, scores = D(
+            ops.concatenate([real, ops.stop_gradient(fake)]), training=True
+        )
+        real_scores, fake_scores = scores[:n], scores[n:]
+        loss = losses.told_apart(real_scores, fake_scores, self.kind)
+        right = ops.cast(real_scores > 0, "float32") + ops.cast(
+            fake_scores < 0, "float32"
+        )
+        self.right.update_state(right / 2)
+        if self.train == "both":
+            frozen = [ops.stop_gradient(v) for v in D.trainable_variables]
+            (*fake_features, fake_scores), _ = D.stateless_call(
+                frozen, D.non_trainable_variables, fake, training=True
+            )
+            real_features = [ops.stop_gradient(f[:n]) for f in features]
+            loss += self.weight["adversarial"] * losses.taken_for_real(
+                fake_scores, self.kind
+            )
+            loss += self.weight["matching"] * losses.matching(
+                real_features, fake_features
+            )
+        return loss
 
     def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
         """Paint faces as another person with the same pose and expression.
@@ -158,7 +276,8 @@ class FaceSwapper(keras.Model):
             batch: Faces at a time.
 
         Returns:
-            Painted faces (N, S, S, 3) and masks (N, S, S, 1), float32 in [0, 1].
+            Painted faces (N, S, S, 3) and masks (N, S, S, 1), float32 in [0, 1]; all
+            ones where the preset paints no mask.
 
         Raises:
             ValueError: Nobody of that name was trained.
@@ -173,4 +292,26 @@ class FaceSwapper(keras.Model):
         painter = self._painters[identity]
         parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
         out = np.concatenate([painter.predict_on_batch(part) for part in parts])
-        return out[..., :3], out[..., 3:]
+        mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
+        return out[..., :3], mask
+
+    def judge(self, faces: np.ndarray, identity: str, batch: int = 64) -> np.ndarray:
+        """How real faces look to somebody's discriminator.
+
+        Args:
+            faces: (N, S, S, 3) float32 in [0, 1], aligned.
+            identity: Whose discriminator judges.
+            batch: Faces at a time.
+
+        Returns:
+            (N,) float32, the mean score of each face's patches; higher for real.
+        """
+        D = self.discriminators[identity]
+        parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
+        scores = np.concatenate([D.predict_on_batch(part) for part in parts])
+        return scores.mean((1, 2, 3))
+
+
+def _with_features(D: keras.Model) -> keras.Model:
+    features = [x.output for x in D.layers if x.name.startswith("feature")]
+    return keras.Model(D.input, [*features, D.output], name=D.name)

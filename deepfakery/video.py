@@ -13,6 +13,7 @@ Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
 
 import os
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,18 @@ MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 BT709, BT601 = 1, 6
 LIMITED, FULL = 1, 2
+
+# Name -> FFmpeg's encoder, its crf that looks like the source, and its options. Without
+# B-frames frames are stored as they are shown; with them the header would give a clip
+# of varying rate a slightly wrong duration.
+CODECS = {
+    "h264": ("libx264", 17, {"preset": "veryfast", "bf": "0"}),
+    "hevc": (
+        "libx265",
+        20,
+        {"preset": "superfast", "x265-params": "bframes=0:log-level=error"},
+    ),
+}
 
 # swscale's default shortcuts shift flat colours by a level or two each way.
 EXACT = (
@@ -105,11 +118,18 @@ def _opened(path):
         yield container, streams[0]
 
 
-def _decoded(path, container, stream) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(pts, frame) of all that can be decoded; damage is skipped, then warned of."""
+def _decoded(
+    path, container, stream, entry: int | None = None
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) of all that can be decoded; damage is skipped, then warned of.
+
+    With `entry`, a pts, decoding begins at the last keyframe before it.
+    """
     # Decoding one frame a thread would be no faster here, and it hides errors.
     count, arrived, last, damage = 0, 0, None, None
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
+    if entry is not None:
+        container.seek(entry, stream=stream)
     packets = container.demux(stream)
     packet = True
     while packet is not None:
@@ -135,7 +155,7 @@ def _decoded(path, container, stream) -> Iterator[tuple[int, av.VideoFrame]]:
             count += 1
     if not count:
         raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
-    if damage is None and arrived < stream.frames:
+    if damage is None and entry is None and arrived < stream.frames:
         damage = count
     if damage is not None:
         promised = f" of {stream.frames}" if stream.frames else ""
@@ -179,14 +199,14 @@ def _upright(image, display_matrix) -> np.ndarray:
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _to_rgb(frame, width, height) -> np.ndarray:
+def _to_rgb(frame, width, height, quick=False) -> np.ndarray:
     return frame.reformat(
         width=width,  # the first frame's size, should the size change on the way
         height=height,
         format="rgb24",
         src_colorspace=SWS_MATRIX[_matrix(frame)],
         src_color_range=_range(frame),
-        interpolation=EXACT,
+        interpolation=Interpolation.FAST_BILINEAR if quick else EXACT,
     ).to_ndarray()
 
 
@@ -233,7 +253,39 @@ def probe(path) -> VideoInfo:
         )
 
 
-def read_frames(path, start: int = 0) -> Iterator[Frame]:
+def index(path) -> list[tuple[int, bool]] | None:
+    """List a clip's frames without decoding them, for reading parts of it at once.
+
+    Args:
+        path: a video file.
+
+    Returns:
+        (pts, whether it is a keyframe) of each frame in display order, or None where
+        only decoding from the beginning can tell.
+
+    Raises:
+        MediaError: the file is missing, unreadable or holds no video.
+    """
+    with _opened(path) as (container, stream):
+        # Others find a place only nearly.
+        if not {"mp4", "matroska"} & set(container.format.name.split(",")):
+            return None
+        found = []
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    found.append((packet.pts, packet.is_keyframe))
+        except av.FFmpegError:
+            return None
+        times = {pts for pts, _ in found}
+        whole = len(times) == len(found) >= stream.frames and None not in times
+        found = sorted(found) if whole else []
+        return found if found and found[0][1] else None
+
+
+def read_frames(
+    path, start: int = 0, part: list[int] | None = None, quick: bool = False
+) -> Iterator[Frame]:
     """Decode a clip frame by frame.
 
     A damaged clip yields every frame that can still be decoded, then warns.
@@ -241,6 +293,9 @@ def read_frames(path, start: int = 0) -> Iterator[Frame]:
     Args:
         path: a video file.
         start: the first frame wanted; those before it are decoded, not converted.
+        part: the pts of the frames wanted, as from `index`, `start` being the first
+            of them; the clip is entered at the keyframe before it.
+        quick: Convert colours in a tenth of the time, a level or two off.
 
     Returns:
         An iterator over `Frame`, images upright, RGB uint8 (H, W, 3).
@@ -251,16 +306,25 @@ def read_frames(path, start: int = 0) -> Iterator[Frame]:
     path = Path(path)
     with _opened(path) as (container, stream):
         width = height = None
-        for index, (pts, frame) in enumerate(_decoded(path, container, stream)):
+        entry = part[0] if part and start else None
+        for index, (pts, frame) in enumerate(_decoded(path, container, stream, entry)):
             width, height = width or frame.width, height or frame.height
-            if index >= start:
-                image = _upright(_to_rgb(frame, width, height), _display_matrix(frame))
+            if part:
+                if pts > part[-1]:
+                    return
+                index = start + bisect_left(part, pts)
+                wanted = pts >= part[0]
+            else:
+                wanted = index >= start
+            if wanted:
+                image = _to_rgb(frame, width, height, quick)
+                image = _upright(image, _display_matrix(frame))
                 time = float(pts * stream.time_base)
                 yield Frame(index, time, pts, image, path)
 
 
 class VideoWriter:
-    """Write frames as H.264 in MP4; use it in a `with` statement.
+    """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
     The clip is written beside its final place and renamed when complete, so that a
     file under the final name is always whole; after an exception nothing is left.
@@ -274,21 +338,35 @@ class VideoWriter:
         like: `VideoInfo` of the clip whose timing, colours and sound to keep.
         size: (width, height) of the frames; by default the first frame's.
         fps: frames a second, when there is no `like`.
-        crf: x264's quality, 0 (lossless) to 51; 18 looks like the source.
+        codec: a name in `CODECS`.
+        crf: the encoder's quality, 0 (lossless) to 51; the default looks like the
+            source.
+        sound: also write the sound of `like`.
 
     Raises:
         ValueError: the arguments contradict each other.
     """
 
     def __init__(
-        self, path, like: VideoInfo | None = None, *, size=None, fps=None, crf=18
+        self,
+        path,
+        like: VideoInfo | None = None,
+        *,
+        size=None,
+        fps=None,
+        codec="h264",
+        crf=None,
+        sound=True,
     ):
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4":
             raise ValueError(f"{path} must end in .mp4, the format that is written.")
         if (like is None) == (fps is None):
             raise ValueError("Give VideoWriter either `like` or `fps`, not both.")
-        self.like, self.size, self.crf = like, size, crf
+        if codec not in CODECS:
+            raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
+        self.like, self.size, self.codec, self.crf = like, size, codec, crf
+        self.sound = bool(sound and like and like.has_audio)
         self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
         self.time_base = like.time_base if like else 1 / self.fps
         self.temporary = self.path.with_name(f".{self.path.stem}.part.mp4")
@@ -321,13 +399,7 @@ class VideoWriter:
         if pts is None:
             first = self.like.start_pts if self.like else 0
             pts = first if self._pts is None else self._pts + self._step
-        if self._pts is not None:
-            if pts <= self._pts:
-                raise ValueError(f"{self.path}: pts {pts} after {self._pts}.")
-            self._step = pts - self._pts
-        if self._container is None:
-            self._open(pts)
-        self._pts = pts
+        self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
             dst_colorspace=SWS_MATRIX[self._video.codec_context.colorspace],
@@ -339,9 +411,40 @@ class VideoWriter:
         if self._sound:
             self._sound.copy_until(pts * self.time_base)
 
-    def _open(self, pts):
+    def append(self, path, pts: int):
+        """Add the frames of a clip as they are, without encoding them again.
+
+        Args:
+            path: what another writer of the same arguments wrote, without sound.
+            pts: the time of its first frame, as for `write`.
+        """
+        with av.open(path) as part:
+            stream, first = part.streams.video[0], None
+            for packet in part.demux(stream):
+                if packet.dts is None:  # the end
+                    continue
+                first = packet.pts if first is None else first
+                passed = (packet.pts - first) * packet.time_base
+                now = pts + round(passed / self.time_base)
+                self._advance(now, stream)
+                packet.stream, packet.time_base = self._video, self.time_base
+                packet.pts = packet.dts = now - self._origin
+                self._mux([packet])
+                if self._sound:
+                    self._sound.copy_until(now * self.time_base)
+
+    def _advance(self, pts, template=None):
+        if self._pts is not None:
+            if pts <= self._pts:
+                raise ValueError(f"{self.path}: pts {pts} after {self._pts}.")
+            self._step = pts - self._pts
+        if self._container is None:
+            self._open(pts, template)
+        self._pts = pts
+
+    def _open(self, pts, template):
         """Start the file, now that size and first timestamp are known."""
-        like, (width, height) = self.like, self.size
+        like = self.like
         # Edit lists count in the movie's time scale; a coarse one would shift streams.
         movflags = {
             "movflags": "+faststart",
@@ -350,10 +453,29 @@ class VideoWriter:
         self._container = av.open(
             self.temporary, "w", format="mp4", container_options=movflags
         )
-        # Without B-frames frames are stored as they are shown; with them the header
-        # would give a clip of varying rate a slightly wrong duration.
-        options = {"crf": str(self.crf), "preset": "fast", "bf": "0"}
-        video = self._container.add_stream("libx264", rate=self.fps, options=options)
+        if template:
+            video = self._container.add_stream_from_template(template)
+            video.time_base = self.time_base
+        else:
+            video = self._encoder()
+        self._video, self._origin = video, pts
+        self._encodes = template is None
+        if self.sound:
+            self._sound = _Sound(like, self._container, self.path)
+            start = self._sound.start
+            if pts == like.start_pts and start is not None:
+                # The clip begins with its first stream, be it the sound.
+                self._origin = min(pts, floor(start / self.time_base))
+            self._sound.origin = self._origin * self.time_base
+        elif like and pts == like.start_pts:
+            self._origin = min(pts, 0)
+
+    def _encoder(self):
+        like, (width, height) = self.like, self.size
+        encoder, crf, options = CODECS[self.codec]
+        crf = crf if self.crf is None else self.crf
+        options = {"crf": str(crf), **options}
+        video = self._container.add_stream(encoder, rate=self.fps, options=options)
         video.width, video.height = width, height
         # Halved colour planes need even sizes; players are less fond of 4:4:4.
         video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
@@ -366,16 +488,9 @@ class VideoWriter:
         context.color_trc = like.transfer if like else BT709
         if like and like.pixel_aspect != 1:
             context.sample_aspect_ratio = like.pixel_aspect
-        self._video, self._origin = video, pts
-        if like and like.has_audio:
-            self._sound = _Sound(like, self._container, self.path)
-            start = self._sound.start
-            if pts == like.start_pts and start is not None:
-                # The clip begins with its first stream, be it the sound.
-                self._origin = min(pts, floor(start / self.time_base))
-            self._sound.origin = self._origin * self.time_base
-        elif like and pts == like.start_pts:
-            self._origin = min(pts, 0)
+        if self.codec == "hevc":
+            context.codec_tag = "hvc1"  # the one of two names that every player knows
+        return video
 
     def _mux(self, packets):
         for packet in packets:
@@ -386,7 +501,8 @@ class VideoWriter:
     def _finish(self):
         if self._container is None:
             raise MediaError(f"{self.path} was given no frame; check the source.")
-        self._mux(self._video.encode(None))
+        if self._encodes:
+            self._mux(self._video.encode(None))
         if self._sound:
             end, limit = (self._pts + self._step) * self.time_base, None
             if self.like.duration is not None:

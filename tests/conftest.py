@@ -71,8 +71,15 @@ def tiny():
     """A preset whose training steps take milliseconds."""
     return {
         "size": 32,
-        "encoder": {"widths": (16, 32), "stem": 2, "latent": 32, "depth": 16},
+        "encoder": {
+            "widths": (16, 32),
+            "stem": 2,
+            "latent": 32,
+            "grid": 16,
+            "depth": 16,
+        },
         "decoder": {"widths": (16,), "refine": 16, "shuffle": 1},
+        "discriminator": {"widths": (8, 16)},
     }
 
 
@@ -80,10 +87,10 @@ def tiny():
 def make_swapper(tiny):
     """A function: a new, compiled, untrained swapper, always with the same weights."""
 
-    def make(identities=samples.PEOPLE, rate=2e-3):
+    def make(identities=samples.PEOPLE, rate=2e-3, **losses):
         keras.utils.set_random_seed(0)
         swapper = FaceSwapper(identities, tiny)
-        swapper.compile(keras.optimizers.Adam(rate))
+        swapper.compile(keras.optimizers.Adam(rate), **losses)
         return swapper
 
     return make

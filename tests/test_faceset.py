@@ -1,11 +1,14 @@
 import json
 import shutil
+import subprocess
+import sys
+import warnings
 
 import cv2
 import numpy as np
 import pytest
 
-from deepfakery import faces, faceset, images, samples, video
+from deepfakery import faces, faceset, images, records, samples, video, weeding
 from deepfakery.faceset import FaceSet, extract
 
 KEYS = {
@@ -16,9 +19,12 @@ KEYS = {
     "landmarks",
     "transform",
     "score",
+    "size",
     "sharpness",
+    "light",
     "pose",
     "descriptor",
+    "number",
 }
 
 
@@ -61,7 +67,8 @@ def test_every_frame_gives_an_image_and_a_record(facesets, clips):
             assert np.shape(record["transform"]) == (2, 3)
             assert np.shape(record["pose"]) == (3,)
             assert np.shape(record["descriptor"]) == (128,)
-            assert record["score"] > 0 and record["sharpness"] > 0
+            assert record["score"] > -0.5 and record["sharpness"] > 0
+            assert record["size"] > 100 and 60 < record["light"] < 220
             image = images.read_image(found.folder / record["image"])
             assert image.shape == (faces.FACE_SIZE, faces.FACE_SIZE, 3)
         files = {file.name for file in found.folder.glob("*.jpg")}
@@ -73,8 +80,11 @@ def test_records_describe_their_frames(facesets, clips):
     frame = next(video.read_frames(clips["collins"], start=30))
     record = found.records[30]
     (face,) = faces.detect(frame.image, describe=True)
-    np.testing.assert_allclose(record["landmarks"], face.landmarks, atol=1e-4)
-    np.testing.assert_allclose(record["descriptor"], face.descriptor, atol=1e-4)
+    # A look near the last face is not quite a look at the whole frame.
+    eyes = face.landmarks[36:48].reshape(2, 6, 2).mean(1)
+    apart = np.linalg.norm(record["landmarks"] - face.landmarks, axis=1).mean()
+    assert apart < 0.05 * np.linalg.norm(eyes[1] - eyes[0])
+    assert np.linalg.norm(record["descriptor"] - face.descriptor) < 0.25
     crop = faces.crop(frame.image, np.float32(record["transform"]))
     assert np.abs(found.images()[30].astype(int) - crop).mean() < 2
 
@@ -109,29 +119,63 @@ def test_a_deleted_image_is_a_deleted_face(copied, facesets):
     assert not {r["image"] for r in left.records} & set(gone)
 
 
-def test_an_interrupted_extraction_goes_on_where_it_stopped(copied, clips, facesets):
-    whole = facesets["hopper"].records
-    lines = (copied / "faces.jsonl").read_text().splitlines(keepends=True)
-    # What a kill leaves: the last line is torn, and later faces were never written.
-    (copied / "faces.jsonl").write_text("".join(lines[:67]) + lines[67][:200])
-    for record in whole[68:]:
-        (copied / record["image"]).unlink()
-    state = json.loads((copied / "extraction.json").read_text())
-    (copied / "extraction.json").write_text(json.dumps({**state, "frames": None}))
-    untouched = (copied / whole[66]["image"]).stat().st_mtime_ns
-    with pytest.warns(UserWarning, match="line 68"):
-        again = extract(clips["hopper"], copied, workers=0)
-    assert again.records == whole
-    assert (copied / whole[66]["image"]).stat().st_mtime_ns == untouched
-    assert json.loads((copied / "extraction.json").read_text()) == state
-    assert not list(copied.glob(".*"))
+@pytest.mark.parametrize("written", [3, 40, 70])
+def test_an_interrupted_extraction_goes_on(
+    written, clips, tmp_path, monkeypatch, facesets
+):
+    monkeypatch.setattr(weeding, "FRAMES", 16)  # several pieces
+    whole = extract(clips["hopper"], tmp_path / "whole", describe=False, workers=0)
+    write, calls = records.write, []
+
+    def interrupted(path, content):
+        calls.append(path)
+        if len(calls) == written:
+            path.write_bytes(b"torn")
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(records, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract(clips["hopper"], tmp_path / "hopper", describe=False, workers=0)
+    monkeypatch.setattr(records, "write", write)
+    if written == 40:  # a kill may also tear a line
+        with (tmp_path / "hopper" / "faces.jsonl").open("a") as lines:
+            lines.write('{"image": "x.jpg", "sou')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = extract(clips["hopper"], tmp_path / "hopper", describe=False, workers=0)
+    assert again.records == whole.records
+    np.testing.assert_array_equal(again.images(64), whole.images(64))
+    states = [
+        json.loads((tmp_path / name / "extraction.json").read_text())
+        for name in ("whole", "hopper")
+    ]
+    assert states[0] == states[1] and states[0]["frames"] == 72
+    assert not list(tmp_path.rglob(".*"))
 
 
-def test_an_extraction_interrupted_at_the_very_end_is_finished(copied, clips):
-    state = json.loads((copied / "extraction.json").read_text())
-    (copied / "extraction.json").write_text(json.dumps({**state, "frames": None}))
-    assert len(extract(clips["hopper"], copied, workers=0)) == 72
-    assert json.loads((copied / "extraction.json").read_text()) == state
+def test_a_full_disk_is_named_and_leaves_no_half_record(tmp_path, clips):
+    # A process that may write only small files, like one whose disk is full.
+    program = """if True:
+        import resource, signal, sys
+        from deepfakery import faceset
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+        try:
+            faceset.extract(sys.argv[1], sys.argv[2], describe=False, workers=0)
+        except OSError as error:
+            print(error)
+    """
+    arguments = [sys.executable, "-c", program, clips["collins"], tmp_path / "faces"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert "could not be written (File too large); make room" in done.stdout
+    assert "Traceback" not in done.stderr
+    for record in FaceSet.load(tmp_path / "faces").records:
+        assert images.read_image(tmp_path / "faces" / record["image"]).shape[0] == 256
+    assert not list(tmp_path.rglob(".*"))
+    # With room again it is finished.
+    again = extract(clips["collins"], tmp_path / "faces", describe=False, workers=0)
+    assert len(again) == 72
 
 
 def test_a_finished_folder_is_returned_as_it_is(copied, clips):
@@ -194,7 +238,8 @@ def test_a_nested_folder_of_photos_is_footage(album, tmp_path):
     assert [r["frame"] for r in found.records] == [0, 2, 3]
     assert len({r["image"] for r in found.records}) == 3
     assert all(r["descriptor"] is None for r in found.records)
-    assert json.loads((tmp_path / "faces/extraction.json").read_text())["frames"] == 4
+    state = json.loads((tmp_path / "faces/extraction.json").read_text())
+    assert state["frames"] == 4 and state["with_face"] == 3
 
 
 def test_a_single_photo_is_footage(album, tmp_path):
@@ -226,5 +271,102 @@ def test_what_is_no_face_folder_is_named(tmp_path):
 
 def test_both_people_hold_the_same_pose(facesets):
     yaw = [[r["pose"][0] for r in f.records] for f in facesets.values()]
-    assert np.corrcoef(yaw)[0, 1] > 0.6
+    assert np.corrcoef(yaw)[0, 1] > 0.5
     assert samples.PEOPLE == tuple(facesets)
+
+
+def test_held_out_faces_are_stretches_and_all_faces_are_somewhere(facesets):
+    found = facesets["hopper"]
+    train, held = found.split(0.2)
+    assert len(held) == 14 and len(train) == 58
+    numbers = [r["number"] for r in held.records]
+    assert numbers == [r["number"] for r in found.split(0.2)[1].records]
+    both = sorted(train.records + held.records, key=lambda r: r["number"])
+    assert both == found.records
+    # Four stretches, spread over the clip: a frame's neighbours are held out with it.
+    assert (np.diff(numbers) > 1).sum() == 3
+    assert numbers[0] < 15 and numbers[-1] > 55
+    train, held = FaceSet(found.folder, found.records[:20]).split()
+    assert len(train) == 18 and len(held) == 2
+
+
+def test_a_folder_of_clips_and_photos_is_footage(album, short_clips, tmp_path):
+    shutil.copy(short_clips["collins"], album / "summer" / "clip.mp4")
+    (album / "broken.mp4").write_text("words")
+    with pytest.warns(UserWarning, match=r"broken\.mp4"):
+        found = extract(album, tmp_path / "faces", describe=False, workers=0)
+    assert len(found) == 3 + 12
+    assert {r["source"] for r in found.records} == {"p2.png", "p10.jpg", "clip.mp4"}
+
+
+def test_several_sources_are_one_set(short_clips, album, tmp_path):
+    sources = [short_clips["collins"], album]
+    found = extract(sources, tmp_path / "faces", describe=False, workers=0)
+    assert len(found) == 12 + 3
+    with pytest.raises(ValueError, match="choose another folder"):
+        extract(sources[:1], tmp_path / "faces", workers=0)
+
+
+def test_limits_are_kept_and_counted(clips, tmp_path):
+    limits = {"yaw": 12, "alike": None}
+    found = extract(
+        clips["collins"], tmp_path / "faces", limits=limits, describe=False, workers=0
+    )
+    assert np.abs([r["pose"][0] for r in found.records]).max() <= 12
+    ((reason, (count, pictures)),) = found.rejected().items()
+    assert reason == "turned too far" and count == 72 - len(found) > 0
+    assert pictures.shape == (min(count, 2), 256, 256, 3)
+    with pytest.raises(ValueError, match="other limits"):
+        extract(clips["collins"], tmp_path / "faces", describe=False, workers=0)
+    with pytest.raises(ValueError, match="no limit"):
+        extract(clips["collins"], tmp_path / "other", limits={"beauty": 1})
+
+
+def test_footage_of_bad_faces_says_why(tmp_path, clips):
+    with pytest.raises(ValueError, match=r"good enough \(72 too small\)"):
+        extract(clips["collins"], tmp_path / "faces", limits={"size": 900}, workers=0)
+    assert not (tmp_path / "faces").exists()
+
+
+def test_a_still_head_is_not_kept_a_thousand_times(posed, tmp_path, monkeypatch):
+    monkeypatch.setattr(weeding, "PLENTY", 10)
+    clip = tmp_path / "still.mp4"
+    with video.VideoWriter(clip, fps=30) as writer:
+        for i in range(60):
+            writer.write(posed("collins", mouth_open=float(i >= 30)))
+    found = extract(clip, tmp_path / "faces", describe=False, workers=0)
+    assert 2 <= len(found) < 15
+    count, _ = found.rejected()["near-duplicate"]
+    assert count == 60 - len(found)
+    # What moved is there all the same.
+    assert {r["frame"] >= 30 for r in found.records} == {True, False}
+
+
+def test_one_clip_of_many_may_fail(short_clips, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("words")
+    clips = [short_clips["collins"], bad, short_clips["hopper"]]
+    done, failed = faceset.extract_many(
+        clips, tmp_path / "faces", describe=False, workers=2
+    )
+    assert list(done) == ["collins_short", "hopper_short"]
+    assert [len(found) for found in done.values()] == [12, 12]
+    assert list(failed) == ["bad"] and "not a video" in failed["bad"]
+
+
+def test_a_cluster_does_the_same(short_clips, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the cluster extra")
+    (tmp_path / "bad.mp4").write_text("words")
+    clips = [short_clips["collins"], tmp_path / "bad.mp4", short_clips["hopper"]]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        with distributed.Client(cluster) as client:
+            done, failed = faceset.extract_many(
+                clips,
+                tmp_path / "faces",
+                executor=client.get_executor(),
+                describe=False,
+            )
+    assert [len(found) for found in done.values()] == [12, 12]
+    assert list(failed) == ["bad"] and "not a video" in failed["bad"]

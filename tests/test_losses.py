@@ -4,7 +4,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from deepfakery.losses import dssim, mae
+from deepfakery.losses import dssim, mae, matching, taken_for_real, told_apart
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,27 @@ class Painting(keras.layers.Layer):
 
     def call(self, x):
         return self.picture + 0 * x[:, None, None]
+
+
+@pytest.mark.parametrize("kind", ["hinge", "least_squares"])
+def test_a_discriminator_gains_by_telling_apart_and_a_painter_by_fooling_it(kind):
+    high, low = np.float32([[2, 1]]), np.float32([[-1, -2]])
+    assert float(told_apart(high, low, kind)) < float(told_apart(low, high, kind))
+    assert float(taken_for_real(high, kind)) < float(taken_for_real(low, kind))
+    undecided = np.zeros((1, 2), np.float32)
+    sure = float(told_apart(high, low, kind))
+    assert sure < float(told_apart(undecided, undecided, kind))
+
+
+def test_a_hinge_asks_for_no_more_than_a_margin():
+    score = np.float32([1])
+    assert float(told_apart(score, -score)) == 0
+    assert float(told_apart(5 * score, -5 * score)) == 0
+    assert float(told_apart(5 * score, -5 * score, "least_squares")) > 10
+
+
+def test_matching_features_averages_over_maps():
+    real = [np.ones((2, 4, 4, 3), np.float32), np.ones((2, 2, 2, 8), np.float32)]
+    fake = [real[0] - 0.5, real[1] + 0.1]
+    assert float(matching(real, real)) == 0
+    assert float(matching(real, fake)) == pytest.approx(0.3, rel=1e-5)

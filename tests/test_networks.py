@@ -4,7 +4,15 @@ import pytest
 import tensorflow as tf
 from keras.ops import convert_to_numpy as array
 
-from deepfakery.networks import DepthToSpace, build_decoder, build_encoder
+from deepfakery.networks import (
+    DepthToSpace,
+    SpectralConv2D,
+    best_precision,
+    build_decoder,
+    build_discriminator,
+    build_encoder,
+    precision,
+)
 from deepfakery.presets import PRESETS
 
 
@@ -61,12 +69,80 @@ def test_everything_is_trained(light):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_each_preset_paints_faces_as_large_as_it_reads(preset):
+def test_each_preset_paints_and_judges_faces_as_large_as_it_reads(preset):
     preset = PRESETS[preset]
+    size, channels = preset["size"], 4 if preset["decoder"].get("mask", True) else 3
+    encoder = build_encoder(size, **preset["encoder"])
+    decoder = build_decoder(encoder.output_shape[1:], **preset["decoder"])
+    D = build_discriminator(size, **preset["discriminator"])
+    assert encoder.input_shape == D.input_shape == (None, size, size, 3)
+    assert decoder.output_shape == (None, size, size, channels)
+    assert D.output_shape[1] == D.output_shape[2] >= 8 and D.output_shape[3] == 1
+
+
+def test_original_is_the_historic_network():
+    """Encoder 69.66 million weights, each decoder 6.20 million, latent 8 × 8 × 512."""
+    preset = PRESETS["original"]
     encoder = build_encoder(preset["size"], **preset["encoder"])
     decoder = build_decoder(encoder.output_shape[1:], **preset["decoder"])
-    assert encoder.input_shape == (None, preset["size"], preset["size"], 3)
-    assert decoder.output_shape == (None, preset["size"], preset["size"], 4)
+    assert encoder.output_shape == (None, 8, 8, 512)
+    assert decoder.output_shape == (None, 64, 64, 3)
+    assert encoder.count_params() == 69_662_976
+    assert decoder.count_params() == 6_199_747
+    strided = [x for x in encoder.layers if getattr(x, "strides", None) == (2, 2)]
+    assert [x.filters for x in strided] == [128, 256, 512, 1024]
+    assert all(x.kernel_size == (5, 5) for x in strided)
+    slopes = {x.negative_slope for x in encoder.layers if hasattr(x, "negative_slope")}
+    assert slopes == {0.1}
+
+
+def test_depth_width_and_activation_are_arguments():
+    plain = build_encoder(32, widths=(8, 16), stem=2, latent=8, grid=8, depth=8)
+    deep = build_encoder(
+        32, (8, 16), stem=2, residual=2, latent=8, grid=8, depth=8, activation="silu"
+    )
+    assert deep.output_shape == plain.output_shape
+    assert deep.count_params() > plain.count_params()
+    used = {x.activation.__name__ for x in deep.layers if hasattr(x, "activation")}
+    assert "silu" in used
+    assert not any(isinstance(x, keras.layers.LeakyReLU) for x in deep.layers)
+
+
+def test_a_normalised_convolution_stretches_nothing():
+    """Its kernel's largest singular value is 1 once the iteration has settled."""
+    layer = SpectralConv2D(12, 3, padding="same")
+    x = inputs(2, 8, 8, 5)
+    for _ in range(60):
+        y = layer(x, training=True)
+    kernel = array(layer.kernel)
+    largest = np.linalg.norm(kernel.reshape(-1, 12), 2)
+    expected = keras.ops.conv(x, kernel / largest, padding="same")
+    np.testing.assert_allclose(array(y), array(expected), rtol=1e-2, atol=1e-3)
+    # Calling it changes no kernel, and a longer kernel gives the same result.
+    np.testing.assert_array_equal(array(layer.kernel), kernel)
+    layer.kernel.assign(3 * kernel)
+    np.testing.assert_allclose(array(layer(x)), array(y), rtol=1e-3, atol=1e-4)
+
+
+def test_a_patch_is_judged_by_what_it_shows():
+    keras.utils.set_random_seed(0)
+    D = build_discriminator(64, widths=(8, 16, 32))
+    x = inputs(1, 64, 64, 3)
+    changed = x.copy()
+    changed[0, :8, :8] = 0
+    moved = np.abs(array(D(x)) - array(D(changed)))[0, ..., 0]
+    assert moved[0, 0] > 0 and moved[5:, 5:].max() == 0
+
+
+def test_precision_is_chosen_by_the_machine_and_can_be_named():
+    assert best_precision() in ("mixed_bfloat16", "float32")
+    before = keras.config.dtype_policy().name
+    with precision("mixed_bfloat16"):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    with pytest.raises(RuntimeError), precision():
+        assert keras.config.dtype_policy().name == best_precision()
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == before
 
 
 def test_networks_survive_their_configuration(light):
@@ -80,7 +156,8 @@ def test_networks_survive_their_configuration(light):
 def test_networks_survive_a_file(tiny, tmp_path):
     encoder = build_encoder(tiny["size"], **tiny["encoder"])
     decoder = build_decoder(encoder.output_shape[1:], **tiny["decoder"])
-    for model in (encoder, decoder):
+    D = build_discriminator(tiny["size"], **tiny["discriminator"])
+    for model in (encoder, decoder, D):
         model.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         x = inputs(2, *model.input_shape[1:])
@@ -88,15 +165,13 @@ def test_networks_survive_a_file(tiny, tmp_path):
 
 
 def test_pictures_stay_in_full_precision_when_training_is_mixed(tiny):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         encoder = build_encoder(tiny["size"], **tiny["encoder"])
         decoder = build_decoder(encoder.output_shape[1:], **tiny["decoder"])
-        latent = encoder(inputs(1, 32, 32, 3))
-        assert keras.backend.standardize_dtype(latent.dtype) == "bfloat16"
-        painted = array(decoder(latent))
-    finally:
-        keras.config.set_dtype_policy(before)
+        D = build_discriminator(tiny["size"], **tiny["discriminator"])
+    latent = encoder(inputs(1, 32, 32, 3))
+    assert keras.backend.standardize_dtype(latent.dtype) == "bfloat16"
+    painted = array(decoder(latent))
+    assert array(D(painted[..., :3])).dtype == np.float32
     assert painted.dtype == np.float32
     assert len(np.unique(painted)) > 256

@@ -1,9 +1,14 @@
 import json
+import math
+import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,7 +17,7 @@ import pytest
 from deepfakery import runs
 from deepfakery.batches import batches
 
-EVERY = 4
+STEPS, EVERY = 40, 4
 
 
 class StopAt(keras.callbacks.Callback):
@@ -27,14 +32,18 @@ class StopAt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def start(folder, swapper, steps=24, **options):
+def start(folder, swapper, steps=STEPS, **options):
     options = {"every": EVERY, **options}
     return runs.Run(folder, swapper, swapper.config, steps=steps, **options)
 
 
 def go_on(run, facesets, callbacks=()):
-    stream = batches(facesets, run.trained.size, batch=4, start=run.step)
-    run.fit(stream, callbacks)
+    run.fit(partial(batches, facesets, run.trained.size, batch=4), callbacks)
+
+
+def unseen(facesets):
+    """A batch that no run of these tests comes to."""
+    return next(batches(facesets, 32, batch=4, start=10**6))
 
 
 def assert_equal(one, other):
@@ -46,9 +55,13 @@ def assert_equal(one, other):
         for m in (one, other)
     ]
     for a, b in (*pairs, kept):
-        assert len(a) == len(b) > 10
+        assert len(a) == len(b) > 1
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def timeless(history):
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in history]
 
 
 class Note(keras.callbacks.Callback):
@@ -64,9 +77,11 @@ class Note(keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def sitting(make_swapper, facesets, tmp_path_factory):
-    """24 steps in one go: the run, its learning rates, when previews were drawn."""
+    """40 steps in one go: the run, its learning rates, when previews were drawn."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    run, note, drawn = start(folder, make_swapper(), save_seconds=0), Note(), []
+    held_out = unseen(facesets)
+    run = start(folder, make_swapper(), save_seconds=0, held_out=held_out)
+    note, drawn = Note(), []
 
     def draw():
         drawn.append(run.step)
@@ -82,17 +97,18 @@ def whole(sitting):
 
 
 def test_a_run_writes_down_how_it_went(whole):
-    assert whole.step == 24 and whole.seconds > 0
-    assert [entry["step"] for entry in whole.history] == list(range(4, 25, EVERY))
+    assert whole.step == STEPS and whole.seconds > 0
+    assert [entry["step"] for entry in whole.history] == list(range(4, 41, EVERY))
     assert all(np.isfinite(entry["loss"]) for entry in whole.history)
     said = runs.read(whole.folder)
-    assert said["step"] == 24 and said["history"] == whole.history
+    assert said["step"] == STEPS and said["history"] == whole.history
     assert said["config"] == json.loads(json.dumps(whole.trained.config))
     newest = runs.latest(whole.folder)
     assert {f.name for f in newest.iterdir()} == {"model.weights.h5", "run.json"}
 
 
 def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, capsys):
+    """Even without a held-out batch: looking at it changes nothing."""
     first = start(tmp_path / "run", make_swapper())
     go_on(first, facesets, [StopAt(first, 10)])  # in the middle of an entry
     assert "Stopped at step 10, saved" in capsys.readouterr().out
@@ -100,12 +116,13 @@ def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, 
     assert second.step == 10
     assert_equal(second.trained, first.trained)
     go_on(second, facesets)
-    assert second.step == 24
+    assert second.step == STEPS
     assert_equal(second.trained, whole.trained)
+    assert [e["step"] for e in second.history] == [e["step"] for e in whole.history]
 
 
 KILLED = """
-import sys, time
+import os, signal, sys
 import keras
 from deepfakery import runs
 from deepfakery.batches import batches
@@ -117,40 +134,43 @@ facesets = {path.split("/")[-1]: FaceSet.load(path) for path in people}
 keras.utils.set_random_seed(0)
 swapper = FaceSwapper(facesets, eval(preset))
 swapper.compile(keras.optimizers.Adam(2e-3))
-run = runs.Run(folder, swapper, swapper.config, steps=24, every=4, save_seconds=0)
+held_out = next(batches(facesets, swapper.size, batch=4, start=10**6))
+options = {"steps": 40, "every": 4, "save_seconds": 0, "held_out": held_out}
+run = runs.Run(folder, swapper, swapper.config, **options)
+replace = os.replace
 
 
-class Wait(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if run.step == 14:
-            print("waiting", flush=True)
-            time.sleep(600)
+def killed_at_24(aside, final):
+    if str(final).endswith("24"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(aside, final)
 
 
-run.fit(batches(facesets, swapper.size, batch=4), [Wait()])
+os.replace = killed_at_24
+run.fit(lambda start: batches(facesets, swapper.size, batch=4, start=start))
 """
 
 
-def test_a_killed_run_goes_on_exactly(whole, make_swapper, tiny, facesets, tmp_path):
+def test_a_run_killed_while_it_saves_goes_on_exactly(
+    whole, make_swapper, tiny, facesets, tmp_path
+):
+    """20 steps, kill -9 in the middle of saving, 20 steps: the same as 40."""
     people = [str(f.folder) for f in facesets.values()]
     script = [sys.executable, "-c", KILLED, str(tmp_path / "run"), repr(tiny), *people]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout.readline() == "waiting\n"
-        finally:
-            process.kill()
-    assert process.returncode == -signal.SIGKILL
-    run = start(tmp_path / "run", make_swapper())
-    assert run.step == 12  # the last whole checkpoint
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    torn = tmp_path / "run" / ".checkpoint-00000024.part"
+    assert (torn / "model.weights.h5").exists()
+    run = start(tmp_path / "run", make_swapper(), held_out=unseen(facesets))
+    assert run.step == 20 and not torn.exists()  # the last whole checkpoint
     go_on(run, facesets)
     assert_equal(run.trained, whole.trained)
-    steps = [entry["step"] for entry in run.history]
-    assert steps == [entry["step"] for entry in whole.history]
+    assert timeless(run.history) == timeless(whole.history)
 
 
 def test_two_checkpoints_are_kept(whole):
     kept = sorted(f.name for f in whole.folder.iterdir())
-    assert kept == ["checkpoint-00000020", "checkpoint-00000024"]
+    assert kept == ["checkpoint-00000036", "checkpoint-00000040"]
     assert runs.latest(whole.folder).name == kept[-1]
 
 
@@ -175,14 +195,7 @@ def test_a_run_with_another_configuration_is_refused(whole, make_swapper, tmp_pa
         runs.Run(whole.folder, swapper, fewer, steps=24)
     for a, b in zip(before, swapper.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert runs.read(whole.folder)["step"] == 24
-
-
-def test_a_low_enough_loss_stops_early(make_swapper, facesets, tmp_path):
-    run = start(tmp_path / "run", make_swapper(), steps=500, threshold=10)
-    go_on(run, facesets)
-    assert run.step == EVERY
-    assert runs.read(run.folder)["step"] == EVERY
+    assert runs.read(whole.folder)["step"] == STEPS
 
 
 def test_minutes_are_a_budget_too(make_swapper, facesets, tmp_path):
@@ -206,12 +219,13 @@ def test_a_run_without_a_budget_is_refused(budget, untrained, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_spent_budget_trains_nothing_more(whole, make_swapper, facesets):
+def test_a_spent_budget_trains_nothing_more(whole, make_swapper, facesets, capsys):
     again = start(whole.folder, make_swapper())
     started = time.monotonic()
     go_on(again, facesets)
     assert time.monotonic() - started < 1
-    assert again.step == 24 and again.history == whole.history
+    assert "Nothing to train at step 40: its budget is spent" in capsys.readouterr().out
+    assert again.step == STEPS and again.history == whole.history
     for a, b in zip(
         again.trained.get_weights(), whole.trained.get_weights(), strict=True
     ):
@@ -220,16 +234,16 @@ def test_a_spent_budget_trains_nothing_more(whole, make_swapper, facesets):
 
 def test_a_larger_budget_goes_on(whole, make_swapper, facesets, tmp_path):
     folder = shutil.copytree(whole.folder, tmp_path / "run")
-    run = start(folder, make_swapper(), steps=28)
+    run = start(folder, make_swapper(), steps=44)
     go_on(run, facesets)
-    assert run.step == runs.read(folder)["step"] == 28
-    assert [entry["step"] for entry in run.history] == list(range(4, 29, EVERY))
+    assert run.step == runs.read(folder)["step"] == 44
+    assert [entry["step"] for entry in run.history] == list(range(4, 45, EVERY))
 
 
 def test_the_learning_rate_falls_at_the_end(sitting):
-    """Over the last 40 % of the budget, to a twentieth at the least."""
+    """Over the last 40 % of the budget, entry by entry, to a twentieth at the least."""
     _, rates, _ = sitting
-    share = np.arange(24) / 24
+    share = np.arange(STEPS) // EVERY * EVERY / STEPS
     expected = 2e-3 * np.clip((1 - share) / 0.4, 0.05, 1)
     np.testing.assert_allclose(rates, expected, rtol=1e-4)
 
@@ -242,4 +256,390 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
 
 def test_previews_are_drawn_while_training_goes_on(sitting):
     _, _, drawn = sitting
-    assert drawn == [*range(4, 25, EVERY), 24]
+    assert drawn == [*range(4, 41, EVERY), STEPS]
+
+
+# --- any model ----------------------------------------------------------------------
+# What follows needs no faces: a small model learns to add.
+
+
+def adder(optimizer=None, width=16, loss="mse"):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,))
+    y = keras.layers.Dense(width, "relu", use_bias=False, name="hidden")(x)
+    y = keras.layers.Dense(1, use_bias=False, name="sum")(y)
+    model = keras.Model(x, y)
+    model.compile(optimizer or keras.optimizers.Adam(1e-2), loss=loss, metrics=["mae"])
+    return model
+
+
+def sums(start=0):
+    step = start
+    while True:
+        x = np.random.default_rng(step).normal(size=(16, 8)).astype("float32")
+        yield x, x.sum(1, keepdims=True)
+        step += 1
+
+
+def spoiled(step, batch=None, times=1, started=None):
+    """`sums` with a batch, of NaN if not given, in place of one; so many times."""
+    left = [times]
+
+    def stream(start):
+        if started is not None:
+            started.append(start)
+        for n, (x, y) in enumerate(sums(start), start):
+            if n == step and left[0]:
+                left[0] -= 1
+                yield batch or (x, np.full_like(y, np.nan))
+            else:
+                yield x, y
+
+    return stream
+
+
+def run_of(folder, model=None, steps=STEPS, **options):
+    options = {"every": EVERY, "save_seconds": 0, **options}
+    return runs.Run(folder, model or adder(), {}, steps=steps, **options)
+
+
+def test_every_fifth_entry_knows_the_held_out_error(tmp_path):
+    held_out = next(sums(10**6))
+    run = run_of(tmp_path / "run", held_out=held_out, steps=48)
+    run.fit(sums)
+    seen = {e["step"]: e for e in run.history if "held_out_loss" in e}
+    assert list(seen) == [20, 40, 48]  # and the last
+    for entry in run.history:
+        expected = {"step", "seconds", "loss", "mae"}
+        if entry["step"] in seen:
+            expected |= {"held_out_loss", "held_out_mae"}
+        assert entry.keys() == expected
+    now = run.trained.evaluate(*held_out, verbose=0, return_dict=True)
+    assert seen[48]["held_out_loss"] == pytest.approx(now["loss"], rel=1e-5)
+    assert seen[48]["held_out_mae"] == pytest.approx(now["mae"], rel=1e-5)
+    assert seen[48]["held_out_loss"] < 0.8 * seen[20]["held_out_loss"]
+
+
+def test_looking_at_the_held_out_batch_changes_nothing(tmp_path):
+    one = run_of(tmp_path / "one", held_out=next(sums(10**6)))
+    other = run_of(tmp_path / "other")
+    one.fit(sums)
+    other.fit(sums)
+    assert_equal(one.trained, other.trained)
+    for a, b in zip(one.history, other.history, strict=True):
+        assert a["loss"] == b["loss"]
+
+
+def test_a_run_that_learns_nothing_new_stops(tmp_path, capsys):
+    """Also when it is run again; with more patience it goes on."""
+    x, y = next(sums(10**6))
+
+    def fit(patience):
+        # The more it learns to add, the worse it does where the sum is negated.
+        run = run_of(
+            tmp_path / "run",
+            steps=500,
+            save_seconds=9,
+            held_out=(x, -y),
+            patience=patience,
+        )
+        run.fit(sums)
+        return run.step, capsys.readouterr().out
+
+    step, said = fit(patience=2)
+    assert step == 60
+    assert "Stopped at step 60: its held-out loss has not improved 2 times" in said
+    step, said = fit(patience=2)
+    assert step == 60 and "Nothing to train at step 60: its held-out loss" in said
+    assert fit(patience=3)[0] == 80
+
+
+def test_patience_needs_something_to_watch(tmp_path):
+    with pytest.raises(ValueError, match="held_out"):
+        run_of(tmp_path / "run", patience=2)
+
+
+def test_a_low_enough_loss_stops_a_run(tmp_path, capsys):
+    """Also when it is run again; with a lower threshold it goes on."""
+
+    def fit(threshold):
+        run = run_of(tmp_path / "run", steps=5000, save_seconds=9, threshold=threshold)
+        run.fit(sums)
+        return run.step, run.history[-1]["loss"], capsys.readouterr().out
+
+    step, loss, said = fit(4)
+    assert loss < 4 and f"Stopped at step {step}: its loss" in said
+    kept = runs.read(tmp_path / "run")
+    assert kept["step"] == step
+    step, _, said = fit(4)
+    assert step == kept["step"] and f"Nothing to train at step {step}" in said
+    assert runs.read(tmp_path / "run") == kept
+    step, loss, _ = fit(1)
+    assert step > kept["step"] and loss < 1
+
+
+def test_several_optimizers_go_on_exactly_too(tmp_path):
+    def model():
+        fast, slow = keras.optimizers.Adam(1e-2), keras.optimizers.SGD(1e-3, 0.9)
+        chosen = keras.optimizers.OptimizerMap(fast, {"sum/.*": slow})
+        return adder(keras.optimizers.MultiOptimizer(chosen))
+
+    whole = run_of(tmp_path / "whole", model())
+    whole.fit(sums)
+    first = run_of(tmp_path / "run", model())
+    first.fit(sums, [StopAt(first, 18)])
+    second = run_of(tmp_path / "run", model())
+    assert second.step == 18
+    second.fit(sums)
+    assert_equal(second.trained, whole.trained)
+    rates = [float(o.learning_rate) for o in second.trained.optimizer.optimizers]
+    assert sorted(rates) == pytest.approx(
+        [1e-3 / 4, 1e-2 / 4]
+    )  # 10 % of the budget was left
+
+
+def test_batches_are_given_as_a_function(tmp_path):
+    with pytest.raises(TypeError, match="lambda start"):
+        run_of(tmp_path / "run").fit(sums())
+
+
+def test_the_bar_says_how_long_it_takes(tmp_path, capsys):
+    run_of(tmp_path / "run", held_out=next(sums(10**6))).fit(sums)
+    last = capsys.readouterr().err.strip().split("\r")[-1]
+    assert "40/40 step, 00:00 left, step 40, " in last
+    assert "steps/s, loss " in last and ", held out " in last
+
+
+# --- what can go wrong --------------------------------------------------------------
+
+
+def test_a_broken_loss_goes_back_with_half_the_rate(tmp_path, capsys):
+    started = []
+    run = run_of(tmp_path / "run")
+    run.fit(sums, [StopAt(run, 14)])
+    calm = shutil.copytree(tmp_path / "run", tmp_path / "calm")
+    run = run_of(tmp_path / "run", save_seconds=60)
+    run.fit(spoiled(18, started=started))
+    # To trace, to finish the entry, to go on; and once more from the checkpoint.
+    assert started == [14, 14, 16, 14, 16]
+    said = capsys.readouterr().out
+    assert "no longer a number at step 20: back to step 14, with 0.5 of" in said
+    assert [entry["step"] for entry in run.history] == list(range(4, 41, EVERY))
+    state = runs.read(tmp_path / "run")
+    assert state["rate"] == 0.5 and state["rollbacks"] == []  # it got over it
+    # From there it is the run that was started with half the rate.
+    other = run_of(calm, adder(keras.optimizers.Adam(5e-3)))
+    other.fit(sums)
+    assert_equal(run.trained, other.trained)
+
+
+def test_a_run_that_breaks_at_once_starts_again(tmp_path, capsys):
+    run = run_of(tmp_path / "run")
+    run.fit(spoiled(0, times=2))  # once to trace, once to train
+    assert "at step 4: back to step 0" in capsys.readouterr().out
+    assert run.step == STEPS
+
+
+def test_half_the_rate_stays_half_when_resumed(tmp_path):
+    run, note = run_of(tmp_path / "run"), Note()
+    run.fit(spoiled(13), [StopAt(run, 15)])  # before it is seen
+    assert runs.read(tmp_path / "run")["rate"] == 0.5
+    run = run_of(tmp_path / "run")
+    assert run.step == 12
+    run.fit(sums, [note])
+    assert note.rates[0] == pytest.approx(5e-3)
+
+
+def root_error(y, y_pred):
+    # Its slope at no error at all is not a number.
+    return keras.ops.mean(keras.ops.sqrt(keras.ops.abs(y - y_pred)))
+
+
+def test_broken_weights_are_never_written(tmp_path, capsys):
+    """Though the loss of the step that broke them was perfect: 0."""
+    nothing = np.zeros((16, 8), "float32"), np.zeros((16, 1), "float32")
+    run = run_of(tmp_path / "run", adder(loss=root_error))
+    run.fit(spoiled(15, nothing))  # the last step of an entry
+    assert "no longer a number at step 16: back to step 12" in capsys.readouterr().out
+    assert run.step == STEPS
+    model = adder(loss=root_error)
+    assert runs.load(tmp_path / "run", model)["rate"] == 0.5
+    for weight in (*model.get_weights(), *model.optimizer.variables):
+        assert np.isfinite(keras.ops.convert_to_numpy(weight)).all()
+
+
+def test_a_loss_that_breaks_again_and_again_ends_the_run(tmp_path):
+    run = run_of(tmp_path / "run")
+    with pytest.raises(ValueError, match="step 16, after 5 rollbacks") as caught:
+        run.fit(spoiled(13, times=99))
+    assert "checkpoint-00000012 is kept" in str(caught.value)
+    state = runs.read(tmp_path / "run")
+    assert state["step"] == 12 and state["rate"] == 1 / 32
+    assert state["rollbacks"] == [16] * 5
+    assert all(math.isfinite(entry["loss"]) for entry in state["history"])
+    # Mended, it goes on.
+    again = run_of(tmp_path / "run")
+    again.fit(sums)
+    assert again.step == STEPS
+
+
+@pytest.fixture
+def done(tmp_path):
+    """The folder of a run of 40 steps, its checkpoints 40 and 36."""
+    run_of(tmp_path / "run").fit(sums)
+    return tmp_path / "run"
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.weights.h5", flip),
+        ("model.weights.h5", cut),
+        ("model.weights.h5", os.remove),
+        ("run.json", cut),
+        ("run.json", os.remove),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over(done, name, damage):
+    damage(done / "checkpoint-00000040" / name)
+    with pytest.warns(UserWarning, match="00000040 is damaged.*00000036 is used"):
+        assert runs.load(done, adder())["step"] == 36
+    with pytest.warns(UserWarning, match="00000036 is used"):
+        run = run_of(done)
+    run.fit(sums)
+    kept = sorted(f.name for f in done.iterdir())
+    assert kept == ["checkpoint-00000036", "checkpoint-00000040"]
+    assert runs.load(done, adder())["step"] == STEPS
+
+
+def test_two_damaged_checkpoints_are_named(done):
+    for name in ("checkpoint-00000036", "checkpoint-00000040"):
+        cut(done / name / "model.weights.h5")
+    before = {f: f.stat().st_mtime_ns for f in done.rglob("*")}
+    for use in (runs.read, run_of, lambda folder: runs.load(folder, adder())):
+        with pytest.raises(ValueError, match="holds no whole checkpoint") as caught:
+            use(done)
+        assert "00000036 is damaged" in str(caught.value)
+        assert "00000040 is damaged" in str(caught.value)
+        assert "Nothing was deleted" in str(caught.value)
+    assert {f: f.stat().st_mtime_ns for f in done.rglob("*")} == before
+
+
+def deeper():
+    x = keras.Input((8,))
+    y = keras.layers.Dense(16, use_bias=False, name="hidden")(x)
+    y = keras.layers.Dense(1, use_bias=False, name="sum")(y)
+    return keras.Model(x, keras.layers.Dense(1)(y))
+
+
+@pytest.mark.parametrize("model", [partial(adder, width=17), deeper])
+def test_weights_that_do_not_fit_are_named(done, model):
+    with pytest.raises(ValueError, match=r"40/model\.weights\.h5 does not fit"):
+        runs.load(done, model())
+
+
+@contextmanager
+def full_disk():
+    """No file can grow beyond 8 kB: what a full disk does, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class FullFrom(keras.callbacks.Callback):
+    """The disk fills up at a step, and is empty again at another."""
+
+    def __init__(self, run, full, empty):
+        super().__init__()
+        self.run, self.full, self.empty, self.disk = run, full, empty, full_disk()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.step == self.full:
+            self.disk.__enter__()
+        if self.run.step == self.empty:
+            self.disk.__exit__(None, None, None)
+
+
+def test_a_full_disk_costs_a_checkpoint_not_the_run(tmp_path):
+    run, calm = run_of(tmp_path / "run"), run_of(tmp_path / "calm")
+    with pytest.warns(UserWarning) as caught:
+        run.fit(sums, [FullFrom(run, 14, 23)])
+    said = [str(w.message) for w in caught if "could not be saved" in str(w.message)]
+    assert len(said) == 2  # at 16 and 20
+    assert str(tmp_path / "run") in said[0] and "checkpoint-00000012 is kept" in said[1]
+    calm.fit(sums)
+    assert_equal(run.trained, calm.trained)
+    assert runs.load(tmp_path / "run", adder())["step"] == STEPS
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
+    run = run_of(tmp_path / "run")
+    full = FullFrom(run, 38, None)
+    try:
+        with pytest.raises(OSError, match="Step 40 could not be saved") as caught:
+            run.fit(sums, [full])
+    finally:
+        full.disk.__exit__(None, None, None)
+    assert "checkpoint-00000036 is kept" in str(caught.value)
+    left = sorted(f.name for f in (tmp_path / "run").iterdir())
+    assert left == ["checkpoint-00000032", "checkpoint-00000036"]
+    again = run_of(tmp_path / "run")
+    assert again.step == 36
+    again.fit(sums)
+    assert runs.read(tmp_path / "run")["step"] == STEPS
+
+
+def test_a_disk_that_is_full_at_the_start_is_an_error_at_once(tmp_path):
+    run = run_of(tmp_path / "run")
+    with full_disk(), pytest.raises(OSError, match="Step 0 could not be saved"):
+        run.fit(sums)
+    assert run.step == 0 and list((tmp_path / "run").iterdir()) == []
+
+
+# --- TensorBoard --------------------------------------------------------------------
+
+
+def test_tensorboard_is_shown_every_point_once(tmp_path):
+    """Also where a run was killed after points that no checkpoint remembers."""
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing import event_accumulator as reader
+
+    class Lost(Exception):
+        pass
+
+    class Fail(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if len(first.history) == 7:
+                raise Lost
+
+    held_out = next(sums(10**6))
+    first = run_of(tmp_path / "run", held_out=held_out, save_seconds=3600)
+    with pytest.raises(Lost):
+        first.fit(spoiled(13), [runs.TensorBoard(first), Fail()])
+    second = run_of(tmp_path / "run", held_out=held_out)
+    assert second.step == 0
+    second.fit(spoiled(13), [runs.TensorBoard(second)])
+    shown = reader.EventAccumulator(str(tmp_path / "run/logs")).Reload()
+    assert set(shown.Tags()["scalars"]) == {
+        "loss",
+        "mae",
+        "held_out_loss",
+        "held_out_mae",
+    }
+    for tag in ("loss", "held_out_mae"):
+        points = [(p.step, p.value) for p in shown.Scalars(tag)]
+        kept = [(e["step"], e[tag]) for e in second.history if tag in e]
+        np.testing.assert_allclose(points, kept, rtol=1e-6)

@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import islice
 
 import keras
@@ -26,7 +27,7 @@ def trained(make_swapper, facesets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
     swapper = make_swapper(rate=5e-3)
     run = runs.Run(folder, swapper, swapper.config, steps=60, every=10)
-    run.fit(batches(facesets, swapper.size, batch=8))
+    run.fit(partial(batches, facesets, swapper.size, batch=8))
     return swapper, run.history, folder
 
 
@@ -79,8 +80,9 @@ def test_everybody_has_the_same_say(swapper, facesets):
 
 def test_a_perfect_painting_loses_nothing(swapper, facesets):
     x, y = next(batches(facesets, 32, batch=2))
-    assert float(swapper.compute_loss(x, y, y)) == pytest.approx(0, abs=1e-3)
-    worse = {name: 1 - target for name, target in y.items()}
+    perfect = {name: target[..., :4] for name, target in y.items()}
+    assert float(swapper.compute_loss(x, y, perfect)) == pytest.approx(0, abs=1e-3)
+    worse = {name: 1 - target for name, target in perfect.items()}
     assert float(swapper.compute_loss(x, y, worse)) > 0.5
 
 
@@ -90,9 +92,9 @@ def test_the_face_counts_more_than_its_surroundings(swapper, facesets):
     for inside in (True, False):
         painted = {}
         for name, target in y.items():
-            where = (target[..., 3:] > 0.5) == inside
+            where = (target[..., 3:4] > 0.5) == inside
             damage = 0.2 * where / where.mean()  # as much in all
-            painted[name] = target.copy()
+            painted[name] = target[..., :4].copy()
             painted[name][..., :3] += damage
         losses.append(float(swapper.compute_loss(x, y, painted)))
     assert losses[0] > 1.5 * losses[1]
@@ -128,7 +130,7 @@ def test_any_number_of_people_of_any_name(tiny, tmp_path, facesets):
     swapper.compile(keras.optimizers.Adam(1e-3))
     people = dict.fromkeys(names, facesets["collins"])
     run = runs.Run(tmp_path / "run", swapper, swapper.config, steps=2, every=2)
-    run.fit(batches(people, 32, batch=2))
+    run.fit(partial(batches, people, 32, batch=2))
     again = FaceSwapper.from_preset(tmp_path / "run")
     assert again.identities == names and tuple(again.decoders) == names
     assert again.sha256() == swapper.sha256()
@@ -152,7 +154,7 @@ def test_a_preset_by_name_is_the_one_in_the_list():
 def test_what_is_no_preset_and_no_run_is_named(tmp_path):
     with pytest.raises(ValueError, match="identities"):
         FaceSwapper.from_preset("light")
-    with pytest.raises(ValueError, match="'heavy'; choose from light"):
+    with pytest.raises(ValueError, match="'heavy'; choose from original"):
         FaceSwapper(PEOPLE, "heavy")
     with pytest.raises(FileNotFoundError, match="nothing holds no checkpoint"):
         FaceSwapper.from_preset(tmp_path / "nothing")
@@ -171,6 +173,122 @@ def test_a_run_folder_gives_the_swapper_back(trained, aligned):
             np.testing.assert_array_equal(first, second)
 
 
+# --- each alone, then together ----------------------------------------------------
+
+
+@pytest.mark.parametrize("train", ["autoencoder", "discriminator", "both"])
+def test_only_what_was_chosen_trains(make_swapper, facesets, train):
+    swapper = make_swapper(train=train)
+    painters = [swapper.encoder, *swapper.decoders.values()]
+    judges = list(swapper.discriminators.values())
+    before = [weights(m) for m in painters + judges]
+    swapper.train_on_batch(*next(batches(facesets, 32, batch=4)))
+    moved = [
+        not same(weights(m), w) for m, w in zip(painters + judges, before, strict=True)
+    ]
+    assert moved[:3] == [train != "discriminator"] * 3
+    assert moved[3:] == [train != "autoencoder"] * 2
+
+
+def test_a_discriminator_learns_to_tell_real_from_painted(
+    trained, make_swapper, facesets, aligned
+):
+    folder = trained[2]
+    swapper = make_swapper(rate=3e-3).start_from(folder)
+    swapper.compile(keras.optimizers.Adam(1e-2), train="discriminator")
+    painters = weights(swapper.encoder)
+    logs = [
+        swapper.train_on_batch(*batch, return_dict=True)
+        for batch in islice(batches(facesets, 32, batch=8), 120)
+    ]
+    assert logs[-1]["told_apart"] > logs[0]["told_apart"] + 0.1
+    assert logs[-1]["loss"] < 0.9 * logs[0]["loss"]
+    assert same(weights(swapper.encoder), painters)
+    for name in PEOPLE:
+        real = swapper.judge(aligned[name], name)
+        made = swapper.judge(swapper.swap(aligned[name], name)[0], name)
+        assert real.shape == (6,) and np.median(real) > np.median(made)
+
+
+def test_one_backward_pass_gives_each_side_its_own_gradient(make_swapper, facesets):
+    """No side's step depends on whether the other learns."""
+    x, y = next(batches(facesets, 32, batch=4))
+
+    def after(train, **losses):
+        # Plain gradient steps show the gradient itself.
+        swapper = make_swapper(train=train, **losses)
+        swapper.compile(keras.optimizers.SGD(0.1), train=train, **losses)
+        swapper.train_on_batch(x, y)
+        return swapper
+
+    both = after("both", adversarial=0.5, matching=2.0)
+    alone = after("discriminator")
+    unjudged = after("both", adversarial=0.0, matching=0.0)
+    plain = after("autoencoder")
+    for name in PEOPLE:
+        for a, b in zip(
+            both.discriminators[name].weights,
+            alone.discriminators[name].weights,
+            strict=True,
+        ):
+            np.testing.assert_allclose(array(a), array(b), atol=1e-5)
+        for a, b, c in zip(
+            unjudged.decoders[name].weights,
+            plain.decoders[name].weights,
+            both.decoders[name].weights,
+            strict=True,
+        ):
+            np.testing.assert_allclose(array(a), array(b), atol=1e-5)
+            assert np.abs(array(a) - array(c)).max() > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["hinge", "least_squares"])
+def test_adversarial_training_runs_saves_and_resumes(
+    make_swapper, facesets, tmp_path, kind
+):
+    swapper = make_swapper(train="both", kind=kind, emphasis=1.0)
+    run = runs.Run(tmp_path / "run", swapper, swapper.config, steps=4, every=2)
+    run.fit(lambda start: batches(facesets, 32, batch=4, start=start))
+    assert np.isfinite([entry["loss"] for entry in run.history]).all()
+    again = make_swapper(train="both", kind=kind, emphasis=1.0)
+    resumed = runs.Run(tmp_path / "run", again, again.config, steps=6, every=2)
+    assert resumed.step == 4
+    for name in PEOPLE:
+        assert same(
+            weights(again.discriminators[name]), weights(swapper.discriminators[name])
+        )
+
+
+def test_what_is_no_way_to_train_is_named(make_swapper):
+    with pytest.raises(ValueError, match="'encoder' is unknown; choose from"):
+        make_swapper(train="encoder")
+    with pytest.raises(ValueError, match="'wasserstein'"):
+        make_swapper(kind="wasserstein")
+
+
+def test_eyes_and_mouth_can_count_more(make_swapper, facesets):
+    x, y = next(batches(facesets, 32, batch=4))
+
+    def blamed(emphasis, inside):
+        swapper = make_swapper(emphasis=emphasis, dssim=0.0)
+        painted = {n: target[..., :4].copy() for n, target in y.items()}
+        for n, target in y.items():
+            where = (target[..., 4:] > 0.5) if inside else (target[..., 3:4] > 0.5)
+            painted[n][..., :3] += 0.2 * where / where.mean()
+        return float(swapper.compute_loss(x, y, painted))
+
+    assert blamed(3.0, True) / blamed(3.0, False) > 1.3 * (
+        blamed(0.0, True) / blamed(0.0, False)
+    )
+
+
+def test_a_painter_without_a_mask_gives_one_that_covers_all(tiny, aligned):
+    maskless = {**tiny, "decoder": {**tiny["decoder"], "mask": False}}
+    painted, mask = FaceSwapper(PEOPLE, maskless).swap(aligned["collins"], "hopper")
+    assert painted.shape == (6, 32, 32, 3)
+    np.testing.assert_array_equal(mask, np.ones((6, 32, 32, 1)))
+
+
 # --- base weights -----------------------------------------------------------------
 
 
@@ -187,6 +305,19 @@ def test_base_weights_give_every_decoder_the_same_start(
     for name in ("x", "y"):
         painted, _ = new.swap(aligned["collins"], name)
         np.testing.assert_allclose(painted, expected, atol=0.02)
+
+
+def test_an_earlier_run_is_a_start_for_the_same_people_and_for_others(
+    trained, make_swapper, tiny
+):
+    swapper, _, folder = trained
+    new = make_swapper(("hopper", "lovelace")).start_from(folder)
+    assert same(weights(new.encoder), weights(swapper.encoder))
+    for name, origin in (("hopper", "hopper"), ("lovelace", "collins")):
+        assert same(weights(new.decoders[name]), weights(swapper.decoders[origin]))
+    wider = {**tiny, "decoder": {**tiny["decoder"], "refine": 24}}
+    with pytest.raises(ValueError, match="run was trained with another preset"):
+        FaceSwapper(PEOPLE, wider).start_from(folder)
 
 
 def test_base_weights_that_do_not_fit_are_named(untrained, tiny, tmp_path):

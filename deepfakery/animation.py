@@ -1,0 +1,83 @@
+"""A small moving picture for a page, out of a finished clip."""
+
+import os
+from pathlib import Path
+
+import cv2
+from PIL import Image
+
+from deepfakery import provenance, video
+
+
+def animate(
+    source: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    width: int = 480,
+    fps: float = 12,
+    start: float = 0,
+    seconds: float | None = None,
+) -> None:
+    """Make a small moving picture for a page out of a finished clip.
+
+    Credentials travel on: where the clip says what made it, so does the animation.
+
+    Args:
+        source: The clip.
+        path: The file to write, ending in `.webp` or `.gif`.
+        width: In pixels; a smaller clip keeps its own.
+        fps: Frames a second.
+        start: Where in the clip to begin, in seconds.
+        seconds: How much of it; all that is left by default.
+
+    Raises:
+        ValueError: The name ends otherwise, or nothing is left of the clip.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (".webp", ".gif"):
+        raise ValueError(f"{path} must end in .webp or .gif.")
+    pictures, origin = [], None
+    for frame in video.read_frames(source):
+        origin = frame.time if origin is None else origin
+        passed = frame.time - origin - start
+        if seconds is not None and passed >= seconds:
+            break
+        if passed * fps < len(pictures) - 1e-6:
+            continue
+        height, across = frame.image.shape[:2]
+        scale = min(1, width / across)
+        small = cv2.resize(
+            frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+        )
+        small = Image.fromarray(small)
+        pictures.append(
+            small.quantize(dither=Image.Dither.NONE) if kind == ".gif" else small
+        )
+    if not pictures:
+        raise ValueError(f"{source} is over before {start} seconds.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.part{path.suffix}")
+    options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
+    try:
+        pictures[0].save(
+            aside,
+            save_all=True,
+            append_images=pictures[1:],
+            duration=round(1000 / fps),
+            loop=0,
+            **options,
+        )
+        said = provenance.inspect(source)
+        made = {t.rsplit("/", 1)[-1]: k for k, t in provenance.SOURCE_TYPES.items()}
+        if kind in provenance.SIGNABLE and said.get("source_type") in made:
+            provenance.sign(
+                aside,
+                kind=made[said["source_type"]],
+                preset=said["preset"],
+                weights_sha256=said["weights_sha256"],
+                target=source,
+            )
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,46 @@
+"""Measure this machine: python -m deepfakery.bench [--only train] [--out FILE]"""
+
+import argparse
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _train() -> dict:
+    from deepfakery.bench import train
+
+    return train.speed() | train.until_verified()
+
+
+def _extract() -> dict:
+    from deepfakery.bench import extract
+
+    return extract.speed()
+
+
+def _convert() -> dict:
+    from deepfakery.bench import convert
+
+    return convert.speed() | convert.memory()
+
+
+PARTS = {"train": _train, "extract": _extract, "convert": _convert}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/output/bench.json")
+    given = parser.parse_args()
+    figures = json.loads(given.out.read_text()) if given.out.exists() else {}
+    for name in [given.only] if given.only else PARTS:
+        for key, value in PARTS[name]().items():
+            figures[key] = value
+            print(f"{key:44}{value:12.3f}", flush=True)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

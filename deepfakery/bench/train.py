@@ -1,0 +1,146 @@
+"""How fast the networks train, as a share of what this machine's convolutions can do.
+
+Every step is a whole one: augmentation apart, forward, losses, backward, optimizer.
+"""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deepfakery import batches, faceset, networks, samples, trials
+from deepfakery.presets import PRESETS
+from deepfakery.swapper import FaceSwapper
+
+#: Faces of each identity in a step, by preset.
+BATCH = {"original": 16, "light": 8, "hd": 4, "hd256": 2}
+
+
+def speed(presets=tuple(PRESETS), precisions=("float32", "bfloat16"), steps=8) -> dict:
+    """Time the training step of each preset.
+
+    Args:
+        presets: Names.
+        precisions: Of "float32" and "bfloat16".
+        steps: Steps timed; the fastest half counts, for other work disturbs.
+
+    Returns:
+        `train.<preset>.<precision>.images_per_s`; `.peak_share`, the arithmetic of a
+        step against `train.peak.<precision>.gflops`, what large convolutions of the
+        same type reach; and `train.augmentation_share` of a `light` step.
+    """
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        facesets = _people(Path(folder), 72)[0]
+        for precision in precisions:
+            peak = convolution_peak(precision)
+            figures[f"train.peak.{precision}.gflops"] = peak / 1e9
+            for name in presets:
+                swapper, batch = _compiled(name, precision), BATCH[name]
+                feed = batches.batches(facesets, swapper.size, batch)
+                x, y = next(feed)
+                seconds = _time(lambda s=swapper, b=(x, y): s.train_on_batch(*b), steps)
+                key = f"train.{name}.{precision}"
+                figures[f"{key}.images_per_s"] = 2 * batch / seconds
+                flops = 6 * 2 * batch * multiplications(swapper)
+                figures[f"{key}.peak_share"] = flops / seconds / peak
+                if (name, precision) == ("light", "float32"):
+                    feeding = _time(lambda f=feed: next(f), steps)
+                    share = feeding / (feeding + seconds)
+                    figures["train.augmentation_share"] = share
+    return figures
+
+
+def until_verified(limit: float = 240) -> dict:
+    """Time the training until 95 % of the target's unseen faces are verified.
+
+    Args:
+        limit: Seconds after which to give up; the figure is then nan.
+
+    Returns:
+        `train.verified_s.scratch` and `train.verified_s.base`: seconds of training
+        steps, compiling and scoring apart, of `light` on the built-in people.
+    """
+    figures = {}
+    base = Path(__file__).parents[2] / "weights/base_light.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        facesets, unseen = _people(Path(folder), 240)
+        for start in ("scratch", "base"):
+            swapper = _compiled("light", networks.best_precision())
+            feed = batches.batches(facesets, swapper.size)
+            first = next(feed)
+            swapper.train_on_batch(*first)  # compiles
+            fresh = _compiled("light", networks.best_precision())
+            swapper.encoder.set_weights(fresh.encoder.get_weights())
+            for name, decoder in swapper.decoders.items():
+                decoder.set_weights(fresh.decoders[name].get_weights())
+            if start == "base":
+                swapper.start_from(base)
+            seconds, found = 0.0, 0.0
+            while found < 0.95 and seconds < limit:
+                started = time.perf_counter()
+                for batch in itertools.islice(feed, 10):
+                    swapper.train_on_batch(*batch)
+                seconds += time.perf_counter() - started
+                found = trials.score(swapper, unseen, facesets, "hopper")["verified"]
+            figures[f"train.verified_s.{start}"] = seconds if found >= 0.95 else np.nan
+    return figures
+
+
+def multiplications(swapper: FaceSwapper) -> int:
+    """Multiply-adds that one image takes through encoder and decoder, forwards."""
+    total = 0
+    for model in (swapper.encoder, next(iter(swapper.decoders.values()))):
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                places = np.prod(layer.output.shape[1:3])
+                total += int(places) * int(np.prod(layer.kernel.shape))
+            elif isinstance(layer, keras.layers.Dense):
+                total += int(np.prod(layer.kernel.shape))
+    return total
+
+
+def convolution_peak(precision: str) -> float:
+    """Floating-point operations a second of this machine's large convolutions."""
+    batch, side, width, depth = 16, 32, 256, 4
+    with networks.precision("mixed_bfloat16" if precision == "bfloat16" else precision):
+        x = inputs = keras.Input((side, side, width))
+        for _ in range(depth):
+            x = keras.layers.Conv2D(width, 3, padding="same")(x)
+        model = keras.Model(inputs, x)
+    data = np.random.default_rng(0).random((batch, side, side, width), np.float32)
+    seconds = _time(lambda: model.predict_on_batch(data), 6)
+    return 2 * depth * batch * side * side * 9 * width * width / seconds
+
+
+def _compiled(name, precision):
+    keras.utils.set_random_seed(0)
+    policy = {"bfloat16": "mixed_bfloat16"}.get(precision, precision)
+    swapper = FaceSwapper(samples.PEOPLE, name, policy)
+    swapper.compile(keras.optimizers.Adam(1e-3, beta_1=0.5))
+    return swapper
+
+
+def _people(folder: Path, frames: int):
+    found = {}
+    for name in samples.PEOPLE:
+        moves = samples.motion(frames, seed=0)
+        clip = samples.write_clip(folder / f"{name}.mp4", name, moves)
+        found[name] = faceset.extract(clip, folder / name)
+    moves = samples.motion(frames, seed=1)[::4]
+    clip = samples.write_clip(folder / "unseen.mp4", "collins", moves)
+    return found, faceset.extract(clip, folder / "unseen")
+
+
+def _time(do, times: int) -> float:
+    """Seconds that `do` takes: the median of the faster half, the first apart."""
+    do()
+    spent = []
+    for _ in range(times):
+        started = time.perf_counter()
+        do()
+        spent.append(time.perf_counter() - started)
+    return float(np.median(sorted(spent)[: (times + 1) // 2]))

@@ -1,0 +1,181 @@
+"""Give a painted face the colours and the light of the frame it goes into.
+
+    transfer = fit(painted, own, weight, "reinhard")   # what to do: a small array
+    painted = apply(painted, transfer, "reinhard")
+
+Looking is apart from doing, so that over a clip what is done can be averaged from
+frame to frame: a face whose colours are matched anew in every frame flickers.
+"""
+
+import cv2
+import numpy as np
+
+METHODS = ("none", "reinhard", "linear", "histogram", "poisson")
+
+#: By how much contrast may change: more would blow up what the network left flat.
+CONTRAST = (0.8, 1.25)
+
+#: Side at which light is spread from the face's edge inwards: it is smooth anyway.
+LIGHT = 64
+
+#: Grey level, of 1, under which a pixel takes less and less of it.
+DARK = 0.3
+
+
+def fit(painted, own, weight, method: str) -> np.ndarray:
+    """Find out how colours must change.
+
+    Args:
+        painted: (S, S, 3) float32 in [0, 1].
+        own: (S, S, 3) float32 in [0, 1], the frame's face, whose colours to take.
+        weight: (S, S) float32 in [0, 1], where to look.
+        method: One of `METHODS`: nothing; mean and spread in CIE L*a*b*; mean and
+            covariance, by the linear map that moves colours least; each channel's
+            histogram; or the light along the mask's edge, spread inwards.
+
+    Returns:
+        An array for `apply`; its mean with that of another frame is one, too. Where
+        there is nothing to look at, colours stay.
+
+    Raises:
+        ValueError: There is no such method.
+
+    Reference:
+        Reinhard et al. 2001, "Color Transfer between Images"; Pitié & Kokaram 2007,
+        "The Linear Monge-Kantorovitch Linear Colour Mapping for Example-Based Colour
+        Transfer"; Pérez et al. 2003, "Poisson Image Editing".
+    """
+    if method not in METHODS:
+        raise ValueError(f"colour must be one of {METHODS}, not {method!r}.")
+    if method == "none":
+        return np.zeros(0, np.float32)
+    weight = np.where(weight > 0.5, weight, 0) if method == "poisson" else weight
+    if weight.sum() < 1:
+        own, weight = painted, np.ones(painted.shape[:2], np.float32)
+    return np.float32(_FITS[method](painted, own, weight))
+
+
+def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
+    """Change colours as `fit` found; (S, S, 3) float32 in [0, 1] in and out."""
+    if method == "none":
+        return painted
+    if method == "reinhard":
+        lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
+        out = cv2.cvtColor(lab * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
+    elif method == "linear":
+        out = painted @ transfer[:3] + transfer[3]
+    elif method == "histogram":
+        levels = np.arange(256) / 255
+        channels = [
+            np.interp(painted[..., c], levels, transfer[:, c]) for c in range(3)
+        ]
+        out = np.stack(channels, -1).astype(np.float32)
+    else:
+        # Light falls on skin, not into the dark of a mouth.
+        lit = (painted.mean(-1, keepdims=True) / DARK).clip(0, 1)
+        out = painted + lit * cv2.resize(transfer, painted.shape[1::-1])
+    return out.clip(0, 1)
+
+
+def _moments(pixels, weight):
+    mean = np.average(pixels, 0, weight)
+    return mean, np.sqrt(np.average(np.square(pixels - mean), 0, weight))
+
+
+def _reinhard(painted, own, weight):
+    # (2, 3): gain and offset in L*a*b*
+    pair = (
+        cv2.cvtColor(np.ascontiguousarray(i), cv2.COLOR_RGB2LAB) for i in (painted, own)
+    )
+    (mean, spread), (wanted, wanted_spread) = (
+        _moments(lab.reshape(-1, 3), weight.ravel()) for lab in pair
+    )
+    gain = (wanted_spread / (spread + 1e-3)).clip(*CONTRAST)
+    return gain, wanted - gain * mean
+
+
+def _linear(painted, own, weight):
+    # (4, 3): a symmetric matrix and an offset in RGB
+    weight = weight.ravel()
+    mean, wanted = (np.average(i.reshape(-1, 3), 0, weight) for i in (painted, own))
+    noise = 1e-4 * np.eye(3)
+    a, b = (np.cov(i.reshape(-1, 3).T, aweights=weight) + noise for i in (painted, own))
+    root = _power(a, 0.5)
+    inverse = _power(a, -0.5)
+    matrix = inverse @ _power(root @ b @ root, 0.5) @ inverse
+    values, vectors = np.linalg.eigh(matrix)
+    matrix = vectors * values.clip(*CONTRAST) @ vectors.T
+    return np.vstack([matrix, wanted - mean @ matrix])
+
+
+def _power(matrix, exponent):
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors * values.clip(1e-9) ** exponent @ vectors.T
+
+
+def _histogram(painted, own, weight):
+    # (256, 3): what becomes of each level of each channel
+    levels, weight = np.arange(256) / 255, weight.ravel()
+    curves = []
+    for c in range(3):
+        shares = []
+        for image in (painted, own):
+            counts, _ = np.histogram(
+                image[..., c],
+                bins=256,
+                range=(0, 1),
+                weights=weight.reshape(image.shape[:2]),
+            )
+            # A little of every level, so that the curve rises everywhere.
+            shares.append(np.cumsum(counts / counts.sum() + 1e-5))
+        ranks, wanted = (s / s[-1] for s in shares)
+        curve = np.interp(ranks, wanted, levels)
+        curves.append(cv2.GaussianBlur(curve[:, None], (1, 0), 0, sigmaY=4)[:, 0])
+    return np.stack(curves, 1)
+
+
+def _poisson(painted, own, weight):
+    # (LIGHT, LIGHT, 3): to be added
+    size, area = (LIGHT, LIGHT), cv2.INTER_AREA
+    inside = np.float32(cv2.resize(weight, size, interpolation=area) > 0.5)
+    # Read just within the edge, where both are skin: light taken from the hair or the
+    # wall beyond it would stain the whole face.
+    reach = LIGHT // 32
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    inner = cv2.erode(inside, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    ring = inside > inner
+    blur = (0, 0), reach
+    difference = cv2.resize(own - painted, size, interpolation=area)
+    difference = cv2.GaussianBlur(difference * inside[..., None], *blur)
+    difference /= np.maximum(cv2.GaussianBlur(inside, *blur), 1e-3)[..., None]
+    return _spread(difference, ring)
+
+
+def _spread(field, known):
+    """Fill in what is not known as smoothly as can be: Laplace's equation.
+
+    Each scale starts from the solution of the next coarser one, so that a few
+    averaging steps a scale are enough.
+    """
+    side, known = len(field), known.astype(np.float32)
+    if side > 4:
+        half, area = (side // 2,) * 2, cv2.INTER_AREA
+        share = cv2.resize(known, half, interpolation=area)
+        coarse = cv2.resize(field * known[..., None], half, interpolation=area)
+        coarse /= np.maximum(share, 1e-6)[..., None]
+        guess = cv2.resize(_spread(coarse, share > 0), (side, side))
+    else:
+        mean = (field * known[..., None]).sum((0, 1)) / max(known.sum(), 1)
+        guess = np.zeros_like(field) + mean
+    cross = np.float32([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4
+    for _ in range(12):
+        guess = cv2.filter2D(np.where(known[..., None] > 0, field, guess), -1, cross)
+    return np.where(known[..., None] > 0, field, guess)
+
+
+_FITS = {
+    "reinhard": _reinhard,
+    "linear": _linear,
+    "histogram": _histogram,
+    "poisson": _poisson,
+}

@@ -1,0 +1,312 @@
+"""Finished files: a clip, its frames, photos.
+
+A file under its final name is always whole. What is under way lies beside it in a
+folder whose name begins with a dot; interrupted, the same call goes on from there.
+Everything painted is labelled and signed by `provenance`.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from deepfakery import __version__, images, merge, provenance, video
+
+#: What to show: the swap alone, beside its target, or beside target and mask.
+PANELS = ("swap", "pair", "triple")
+
+#: Frames that an interrupted export may have to paint again.
+PART = 250
+
+
+def swap_clip(
+    source: str | os.PathLike,
+    swapper,
+    identity: str | dict,
+    path: str | os.PathLike,
+    *,
+    frames_folder: str | os.PathLike | None = None,
+    panels: str = "swap",
+    codec: str = "h264",
+    crf: int | None = None,
+    label: bool = True,
+    credentials: bool = True,
+    steady: bool = True,
+    workers: int | None = None,
+    **look,
+) -> list[int]:
+    """Paint the faces of a clip and write it as MP4.
+
+    The result has the clip's own frame count, timestamps, size, colours and sound;
+    frames without a face pass unchanged.
+
+    Args:
+        source: The clip to paint into.
+        swapper: A trained `FaceSwapper`, or one of `baselines`.
+        identity: Who is painted over the largest face of each frame; or a dict, who is
+            painted → descriptors of whom to paint over, as for `merge.paint_frames`.
+        path: The MP4 to write.
+        frames_folder: Also write every frame here as a numbered PNG.
+        panels: One of `PANELS`.
+        codec: A name in `video.CODECS`.
+        crf: The encoder's quality, 0 (lossless) to 51.
+        label: Write a small visible label into every painted frame.
+        credentials: Sign the clip and the painted frames with Content Credentials.
+        steady: Smooth landmarks and colours over time.
+        workers: Processes that look for faces; one a core by default.
+        **look: What is to differ from `merge.LOOK`.
+
+    Returns:
+        Indices of the frames that were painted.
+
+    Raises:
+        video.MediaError: The clip cannot be read.
+        ValueError: It shows no face to paint, an argument asks for what there is not,
+            or `frames_folder` holds something else.
+    """
+    if panels not in PANELS:
+        raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
+    info, path = video.probe(source), Path(path)
+    folder = None if frames_folder is None else Path(frames_folder)
+    if folder and folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
+        raise ValueError(f"{folder} holds other files; choose an empty folder.")
+    facts = _facts(swapper, source)
+    settings = _settings(
+        source, facts, identity, look, panels, codec, crf, label, credentials, steady
+    )
+    settings["frames"] = bool(folder)
+    writing = {"codec": codec, "crf": crf}
+    with _unfinished(path, settings) as (aside, parts, keep):
+        done = sum(part["frames"] for part in parts)
+        stream = merge.paint_frames(
+            source,
+            swapper,
+            identity,
+            start=done,
+            steady=steady,
+            workers=workers,
+            **look,
+        )
+        total = info.frames or (info.duration and round(info.duration * info.fps))
+        bar = tqdm(total=total, initial=done, unit="frame", desc="painting")
+        with bar:
+            for number, group in itertools.groupby(
+                stream, key=lambda item: item[0].index // PART
+            ):
+                part = {"file": f"{number:06d}.mp4", "frames": 0, "painted": []}
+                writer = video.VideoWriter(
+                    aside / part["file"], like=info, sound=False, **writing
+                )
+                with writer, _Beside() as encoding, _Beside() as pictures:
+                    for frame, image, layers in group:
+                        if layers:
+                            image = provenance.label(image) if label else image
+                            part["painted"].append(frame.index)
+                        image = panel(frame.image, image, layers, panels)
+                        encoding.submit(writer.write, image, frame.pts)
+                        part.setdefault("pts", frame.pts)
+                        part["frames"] += 1
+                        if folder:
+                            name = aside / "frames" / f"{frame.index:06d}.png"
+                            signs = facts if credentials and layers else None
+                            pictures.submit(_write_picture, name, image, signs)
+                        bar.update()
+                parts.append(part)
+                keep()
+        painted = [index for part in parts for index in part["painted"]]
+        if not painted:
+            raise ValueError(f"{source} shows no face to paint; use footage that does.")
+        whole = aside / "whole.mp4"
+        with video.VideoWriter(whole, like=info, **writing) as writer:
+            for part in parts:
+                writer.append(aside / part["file"], part["pts"])
+        if credentials:  # last: any later change would break the signature
+            provenance.sign(whole, **facts)
+        os.replace(whole, path)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside / "frames", folder)
+    return painted
+
+
+def swap_photos(
+    source: str | os.PathLike,
+    swapper,
+    identity: str | dict,
+    folder: str | os.PathLike,
+    *,
+    panels: str = "swap",
+    label: bool = True,
+    credentials: bool = True,
+    workers: int | None = None,
+    **look,
+) -> list[Path]:
+    """Paint the faces of photos.
+
+    Args:
+        source: A photo, or a folder of photos with its subfolders.
+        folder: Where to write them, under their own names. One of a kind that cannot
+            be signed becomes a PNG; one without a face to paint is copied as it is.
+        swapper, identity, panels, label, credentials, workers, **look: As for
+            `swap_clip`.
+
+    Returns:
+        The photos that were painted.
+
+    Raises:
+        video.MediaError: There is no photo that can be read.
+        ValueError: None shows a face to paint, an argument asks for what there is not,
+            or the source is a clip.
+    """
+    source, folder = Path(source), Path(folder)
+    if panels not in PANELS:
+        raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
+    if source.is_file() and source.suffix.lower() not in images.IMAGE_SUFFIXES:
+        raise ValueError(f"{source} is no photo; swap_clip paints clips.")
+    if source.resolve() in (folder.resolve(), folder.resolve().parent):
+        raise ValueError(f"{folder} lies among the photos themselves; choose another.")
+    facts = _facts(swapper, source)
+    settings = _settings(
+        source, facts, identity, look, panels, label, credentials, str(folder)
+    )
+    root = source if source.is_dir() else source.parent
+    with _unfinished(folder, settings) as (aside, done, keep):
+        start = done[-1]["index"] + 1 if done else 0
+        stream = merge.paint_frames(
+            source,
+            swapper,
+            identity,
+            start=start,
+            steady=False,
+            workers=workers,
+            **look,
+        )
+        total = images.count_frames(source)
+        for frame, image, layers in tqdm(stream, total=total, initial=start):
+            name = frame.file.relative_to(root)
+            if layers and name.suffix.lower() not in provenance.SIGNABLE:
+                name = name.with_name(f"{name.name}.png")
+            unsigned = aside / f"photo{name.suffix}"
+            if layers:
+                image = provenance.label(image) if label else image
+                image = panel(frame.image, image, layers, panels)
+                images.write_image(unsigned, image)
+                if credentials:
+                    provenance.sign(unsigned, **facts | {"target": frame.file})
+            else:
+                shutil.copy(frame.file, unsigned)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unsigned, folder / name)
+            file = str(name) if layers else None
+            done.append({"index": frame.index, "painted": file})
+            keep()
+        painted = [folder / d["painted"] for d in done if d["painted"]]
+        if not painted:
+            raise ValueError(f"{source} shows no face to paint; use photos that do.")
+    return painted
+
+
+def _facts(swapper, source):
+    return {
+        "preset": swapper.preset_name,
+        "weights_sha256": swapper.sha256(),
+        "target": source,
+    }
+
+
+def _settings(source, facts, identity, look, *rest):
+    """What an export depends on, as JSON: it goes on only where all is as it was."""
+    if isinstance(identity, dict):
+        identity = {
+            name: hashlib.sha256(np.float32(who).tobytes()).hexdigest()
+            for name, who in identity.items()
+        }
+    stat = Path(source).stat()
+    settings = {
+        "version": __version__,
+        "source": [str(Path(source).resolve()), stat.st_size, stat.st_mtime_ns],
+        "weights": facts["weights_sha256"],
+        "identity": identity,
+        "look": merge.LOOK | look,
+        "rest": rest,
+    }
+    return json.loads(json.dumps(settings))
+
+
+@contextmanager
+def _unfinished(path, settings):
+    """The folder of what is under way, a list of what is done, how to keep the list.
+
+    The folder stays if the work is interrupted, and goes when it is finished or when
+    there was a mistake in what was asked for.
+    """
+    aside = path.with_name(f".{path.stem}.part")
+    state = aside / "state.json"
+    done = []
+    if state.exists():
+        kept = json.loads(state.read_text())
+        done = kept["done"] if kept["settings"] == settings else []
+    if not done:
+        shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True, exist_ok=True)
+
+    def keep():
+        new = aside / "state.new.json"
+        new.write_text(json.dumps({"settings": settings, "done": done}))
+        os.replace(new, state)
+
+    try:
+        yield aside, done, keep
+    except BaseException as error:
+        if isinstance(error, ValueError) or not done:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def panel(target: np.ndarray, swap: np.ndarray, layers, panels: str) -> np.ndarray:
+    """Lay a swap beside its target, and both beside the mask, as `PANELS` says."""
+    if panels == "swap":
+        return swap
+    parts = [target, swap]
+    if panels == "triple":
+        mask = (merge.shown(target, layers) * 255).round().astype(np.uint8)
+        parts.append(np.repeat(mask[..., None], 3, 2))
+    return np.hstack(parts)
+
+
+def _write_picture(path, image, facts):
+    images.write_image(path, image)
+    if facts:
+        provenance.sign(path, **facts)
+
+
+class _Beside:
+    """Does one thing after another beside the main work, a few of them waiting.
+
+    Encoders and disks leave Python alone most of the time.
+    """
+
+    def __enter__(self):
+        self.pool, self.waiting = ThreadPoolExecutor(1), deque()
+        return self
+
+    def submit(self, do, *arguments):
+        if len(self.waiting) >= 8:
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(do, *arguments))
+
+    def __exit__(self, exception_type, *_):
+        self.pool.shutdown(cancel_futures=exception_type is not None)
+        if exception_type is None:
+            for future in self.waiting:
+                future.result()

@@ -1,0 +1,241 @@
+"""What dlib sees in whole clips, and which frames of two clips belong together.
+
+Each clip is looked at once; everything that is measured later uses this look.
+"""
+
+import math
+import multiprocessing
+import os
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from deepfakery import faces, images, tracks
+
+
+@dataclass(frozen=True)
+class Look:
+    """What dlib sees in a clip or folder of frames.
+
+    Attributes:
+        source: The clip or folder.
+        times: (frames,) seconds since the first frame; all 0 for pictures.
+        files: The image that each frame was read from, or the clip.
+        sizes: Every (width, height) that occurs.
+        found: (frames,) bool: whether there is a face.
+        landmarks: (68, 2) of each frame's largest face, steadied over time; None
+            where there is none for longer than a moment.
+        described: (frames,) bool: whether the identity was asked for.
+        descriptors: (frames, 128); nan where it was not, or nobody is there.
+    """
+
+    source: Path
+    times: np.ndarray
+    files: list[Path]
+    sizes: set[tuple[int, int]]
+    found: np.ndarray
+    landmarks: list[np.ndarray | None]
+    described: np.ndarray
+    descriptors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+
+def look(
+    sources, described: int | None = 60, workers: int | None = None
+) -> dict[str | os.PathLike, Look]:
+    """Find the faces of some clips or folders of frames, and whose they are.
+
+    Args:
+        sources: Clips, folders or photos.
+        described: Frames of each, evenly spread, whose identity is read (a tenth of a
+            second each); None for every frame.
+        workers: Processes; one a core by default, 0 for none.
+
+    Returns:
+        {source: `Look`}.
+    """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    processes = (
+        ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+        if workers
+        else nullcontext()
+    )
+    total = sum(images.count_frames(source) or 0 for source in sources)
+    with processes as pool, tqdm(total=total, unit="frame", desc="looking") as bar:
+        return {s: _look(s, described, workers, pool, bar) for s in sources}
+
+
+def _look(source, described, workers, pool, bar) -> Look:
+    count = images.count_frames(source) or 0
+    step = math.ceil(count / described) if described and count else 1
+    times, files, sizes, points, descriptors = [], [], set(), [], []
+    waiting = deque()
+
+    def take(frame, seen):
+        face = seen.result() if pool else seen
+        points.append(face.landmarks if face else None)
+        known = face is not None and face.descriptor is not None
+        descriptors.append(face.descriptor if known else np.full(128, np.nan))
+        times.append(frame.time)
+        files.append(frame.file)
+        sizes.add(frame.image.shape[1::-1])
+        bar.update()
+
+    for number, frame in enumerate(images.read_source(source)):
+        job = frame.image, number % step == 0
+        waiting.append((frame, pool.submit(_see, *job) if pool else _see(*job)))
+        if len(waiting) > 4 * workers:
+            take(*waiting.popleft())
+    while waiting:
+        take(*waiting.popleft())
+    return Look(
+        source=Path(source),
+        times=np.array(times) - times[0],
+        files=files,
+        sizes=sizes,
+        found=np.array([p is not None for p in points]),
+        landmarks=list(_steadied(points)),
+        described=np.arange(len(points)) % step == 0,
+        descriptors=np.array(descriptors, float),
+    )
+
+
+def _see(image: np.ndarray, describe: bool) -> faces.Face | None:
+    return next(iter(faces.detect(image, describe)), None)
+
+
+def _steadied(points) -> Iterator[np.ndarray | None]:
+    """The smoothing that the merge uses, so that both align faces alike."""
+
+    def stream():
+        track, last = 0, None
+        for number, now in enumerate(points):
+            if now is None:
+                yield number, {}
+                continue
+            if last is not None:  # a jump is another face, or a cut
+                step = np.linalg.norm(now - last, axis=1).max()
+                track += step > tracks.STEP * np.ptp(now, axis=0).max()
+            last = now
+            yield number, {track: tracks.Chosen("", now)}
+
+    for _, chosen in tracks.steady(stream()):
+        yield next((one.landmarks for one in chosen.values()), None)
+
+
+def gallery(
+    folder: str | os.PathLike,
+    people: int = 300,
+    *,
+    cache: str | os.PathLike | None = None,
+    workers: int | None = None,
+) -> np.ndarray:
+    """Descriptors of many other people, to look the painted person up among them.
+
+    Args:
+        folder: A sub-folder a person, with photos (the layout of Labeled Faces in the
+            Wild). One photo of each is read.
+        people: How many, spread over the alphabet.
+        cache: A `.npy` file to keep them in; read where it exists.
+        workers: Processes; one a core by default.
+
+    Returns:
+        (N, 128) float32. Photos without a face are left out.
+
+    Raises:
+        FileNotFoundError: The folder holds no sub-folder with photos.
+    """
+    if cache and Path(cache).exists():
+        return np.load(cache)
+    named = sorted(p for p in Path(folder).glob("*") if p.is_dir())
+    photos = [photo for p in named for photo in sorted(p.glob("*.jpg"))[:1]]
+    if not photos:
+        raise FileNotFoundError(f"{folder} holds no sub-folders with photos (*.jpg).")
+    photos = [photos[i] for i in np.linspace(0, len(photos) - 1, people).astype(int)]
+    stream = (
+        SimpleNamespace(image=images.read_image(p)) for p in dict.fromkeys(photos)
+    )
+    found = faces.detect_each(stream, True, workers)
+    bar = tqdm(found, total=len(photos), unit="photo", desc="gallery")
+    out = np.float32([f[0].descriptor for _, f in bar if f]).reshape(-1, 128)
+    if cache:
+        Path(cache).parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, out)
+    return out
+
+
+def match(clip: Look, target: Look, by: str = "index") -> np.ndarray:
+    """Which frame of a clip belongs to each frame of the target.
+
+    Args:
+        clip: Made from the target's footage, by whatever tool.
+        target: What it was made from.
+        by: "index": the n-th to the n-th. "time": what is shown at the same time,
+            counted from each clip's first frame.
+
+    Returns:
+        (target frames,) numbers of the clip's frames.
+
+    Raises:
+        ValueError: Sizes, counts or times do not match; says which.
+    """
+    if by not in ("index", "time"):
+        raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
+    if clip.sizes != target.sizes or len(clip.sizes) > 1:
+        raise ValueError(
+            f"{clip.source} has frames of {_sizes(clip)}, {target.source} of "
+            f"{_sizes(target)}; all must have the target's size."
+        )
+    if by == "index":
+        if len(clip) != len(target):
+            raise ValueError(
+                f"{clip.source} holds {len(clip)} frames, {target.source} "
+                f"{len(target)}{_missing(clip)}; export every frame, or match by time "
+                "where both are clips."
+            )
+        return np.arange(len(target))
+    for one in (clip, target):
+        if len(one) > 1 and one.times[-1] <= 0:
+            raise ValueError(
+                f"{one.source} holds pictures, which have no time; match by index."
+            )
+    nearest = np.abs(clip.times - target.times[:, None]).argmin(1)
+    away = np.abs(clip.times[nearest] - target.times)
+    step = np.median(np.diff(target.times)) if len(target) > 1 else 0
+    worst = int(away.argmax())
+    if away[worst] > step / 2 + 1e-3:
+        raise ValueError(
+            f"{clip.source} shows nothing at {target.times[worst]:.2f} s, where "
+            f"{target.source} has frame {worst}; is it the whole clip?"
+        )
+    return nearest
+
+
+def _sizes(clip: Look) -> str:
+    return " and ".join(f"{w} × {h}" for w, h in sorted(clip.sizes))
+
+
+def _missing(clip: Look) -> str:
+    """Which numbers are missing among numbered pictures."""
+    numbers = [re.findall(r"\d+", file.stem) for file in clip.files]
+    if clip.source.is_file() or not all(numbers):
+        return ""
+    there = {int(found[-1]) for found in numbers}
+    missing = sorted(set(range(min(there), max(there))) - there)
+    if not missing:
+        return ""
+    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+    return f" (between its first and its last there is no {shown})"

@@ -1,0 +1,200 @@
+"""Where to look for faces: near where they were, and everywhere now and then.
+
+    for frame, found in follow(video.read_frames("clip.mp4")): ...
+
+A look at a whole frame takes as long as twenty looks near the last face. It is worth
+its time only where a face was lost, and once in a while for those who have come in.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from deepfakery import faces
+from deepfakery.faces import Face
+
+#: A whole frame is looked at every so many frames though nobody is missing.
+EVERY = 24
+#: While nobody is seen, every so many; one found late is followed back in time.
+EMPTY = 4
+#: Every so many of those looks makes an effort, the first and a few all that can be.
+EFFORT = 4
+#: A face is looked for at about this size (the detector needs 80), in a square patch
+#: of this side; pixels.
+SIZE, PATCH = 96, 176
+#: The detector's confidence that is enough where a face is expected.
+EXPECTED = -0.5
+#: How alike (correlation) a face must look from frame to frame to be followed without
+#: the detector, and for how many frames at most.
+ALIKE, BLIND = 0.8, 15
+#: Frames in which a head that hardly moves is taken to be where it was detected.
+TRUSTED = 3
+#: Score of a face that the detector does not see.
+UNSEEN = -1.0
+#: Degrees of tilt from which a head is put upright before it is looked at.
+TILTED = 12
+
+
+def follow(frames: Iterable) -> Iterator[tuple]:
+    """Find the faces of a clip's frames, in order.
+
+    Args:
+        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`.
+
+    Yields:
+        (frame, list of `Face`, largest first). A face that was followed where the
+        detector is not sure of one has a negative score, `UNSEEN` where it sees none.
+        At most `EMPTY` frames are held back.
+    """
+    tracks, empty, passed = [], 0, []
+    for number, frame in enumerate(frames):
+        following = [track.next(frame.image) for track in tracks]
+        tracks, before = _distinct(following), len(tracks)
+        lost = len(tracks) < before
+        if before and (lost or number % EVERY == 0) or not before and not empty % EMPTY:
+            effort = 0 if tracks else _effort(empty // EMPTY)
+            seen = faces.detect(frame.image, effort=effort)
+            new = [_Track(face, frame.image) for face in seen]
+            # A second look from near by, as every later one will be.
+            new = [track.next(frame.image) or track for track in new]
+            tracks = _distinct([*tracks, *new])
+        if tracks:
+            yield from _back(tracks, passed)
+            yield frame, _found(tracks)
+            passed, empty = [], 0
+        else:
+            passed.append(frame)
+            empty += 1
+            if len(passed) == EMPTY:
+                yield passed.pop(0), []
+    for frame in passed:
+        yield frame, []
+
+
+def _effort(looks: int) -> int:
+    return (looks % EFFORT == 0) + (looks % EFFORT**2 == 0)
+
+
+def _back(tracks, passed) -> list[tuple]:
+    # Those found only now may have been there in the frames passed over.
+    earlier = []
+    for frame in reversed(passed):
+        tracks = _distinct([track.next(frame.image) for track in tracks])
+        earlier.append((frame, _found(tracks)))
+    return earlier[::-1]
+
+
+def _found(tracks) -> list[Face]:
+    return sorted((track.face for track in tracks), key=lambda face: -face.size)
+
+
+def _distinct(tracks) -> list:
+    """Leave out the lost, and all but the first of those that lie on each other."""
+    kept = []
+    for track in tracks:
+        if track is None:
+            continue
+        middle = track.face.landmarks.mean(0)
+        apart = (
+            np.abs(middle - other.face.landmarks.mean(0)).max()
+            > 0.4 * min(track.face.size, other.face.size)
+            for other in kept
+        )
+        if all(apart):
+            kept.append(track)
+    return kept
+
+
+class _Track:
+    """A face as it was last seen."""
+
+    def __init__(self, face: Face, picture, to_picture=None, blind=0, box=None):
+        self.face, self.blind = face, blind
+        self.box, self.trusted = box, 0  # where the detector saw it, and since when
+        points = face.landmarks
+        if to_picture is not None:
+            points = faces.transform_points(points, to_picture)
+        crop = faces.crop(picture, faces.alignment(points, 48), 48)
+        self.looks = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+
+    def next(self, image: np.ndarray) -> "_Track | None":
+        """The same face in the next frame, looked for where it was."""
+        last, size = self.face.landmarks, self.face.size
+        centre = (last.min(0) + last.max(0)) / 2
+        if size < 8 or not np.all((centre > 0) & (centre < image.shape[1::-1])):
+            return None
+        to_patch, roll = _to_patch(last, centre, size)
+        patch = _cut(image, to_patch, PATCH)
+        if self.box is not None and self.trusted < TRUSTED and self.face.score > 0:
+            # A head that hardly moves is where the detector last saw it.
+            face = Face(faces.fit_landmarks(image, *self.box), self.face.score)
+            found = _Track(face, patch, to_patch, box=self.box)
+            found.trusted = self.trusted + 1
+            step = np.linalg.norm(face.landmarks.mean(0) - last.mean(0))
+            if step < 0.02 * size and self._alike(found):
+                return found
+        (middle,) = faces.transform_points(centre[None], to_patch)
+        boxes, scores, _ = faces._dlib("detector").run(patch, 0, EXPECTED)
+        for box, score in zip(boxes, scores, strict=True):  # the surest one first
+            box = np.float64([(box.left(), box.top()), (box.right(), box.bottom())])
+            if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
+                face = self._fit(image, box, to_patch, roll, score)
+                seen = faces.transform_points(box, cv2.invertAffineTransform(to_patch))
+                found = _Track(face, patch, to_patch, box=None if roll else seen)
+                if score > 0 or self._alike(found):
+                    return found
+        if self.blind == BLIND:
+            return None
+        # Landmarks fit themselves to a face that has moved a little.
+        box = np.float64([(-0.5, -0.59), (0.5, 0.41)]) * size
+        box = box * np.hypot(*to_patch[:, 0]) + middle
+        face = self._fit(image, box, to_patch, roll, UNSEEN)
+        found = _Track(face, patch, to_patch, self.blind + 1)
+        step = np.linalg.norm(found.face.landmarks - last, axis=1).mean()
+        return found if step < 0.2 * size and self._alike(found) else None
+
+    def _fit(self, image, box, to_patch, roll, score) -> Face:
+        """Landmarks of the face that the patch shows in a box."""
+        if not roll:
+            box = faces.transform_points(box, cv2.invertAffineTransform(to_patch))
+            return Face(faces.fit_landmarks(image, *box), float(score))
+        # Larger than where it was detected: landmarks profit from pixels.
+        side, zoom = 2 * PATCH, 2
+        to_large = to_patch * zoom
+        points = faces.fit_landmarks(_cut(image, to_large, side), *box * zoom)
+        back = cv2.invertAffineTransform(to_large)
+        return Face(faces.transform_points(points, back), float(score))
+
+    def _alike(self, other: "_Track") -> bool:
+        a, b = (np.float32(t.looks) - t.looks.mean() for t in (self, other))
+        norms = np.linalg.norm(a) * np.linalg.norm(b)
+        return float((a * b).sum()) > ALIKE * max(norms, 1.0)
+
+
+def _to_patch(landmarks, centre, size) -> tuple[np.ndarray, float]:
+    """The transform that puts a head upright into the middle of the patch."""
+    x, y = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
+    roll = np.arctan2(y, x)
+    if abs(roll) < np.radians(TILTED):
+        roll = 0.0
+    # On the scales and places where the detector would look in the whole frame, so
+    # that it finds the same box: each scale is 5/6 of the last, a place 8 pixels of
+    # its scale, and 48 pixels are whole steps of this scale and of the next.
+    scale = (5 / 6) ** round(np.log(SIZE / size) / np.log(5 / 6))
+    a, b = scale * np.cos(roll), scale * np.sin(roll)
+    turn = np.array([[a, b], [-b, a]])
+    shift = PATCH / 2 - turn @ centre
+    return np.column_stack([turn, shift if roll else 48 * (shift / 48).round()]), roll
+
+
+def _cut(image: np.ndarray, transform: np.ndarray, side: int) -> np.ndarray:
+    """The patch, without touching the rest of a large frame."""
+    corners = np.float64([(0, 0), (side, 0), (side, side), (0, side)])
+    corners = faces.transform_points(corners, cv2.invertAffineTransform(transform))
+    low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, None)
+    high = np.ceil(corners.max(0)).astype(int) + 2
+    part = image[low[1] : high[1], low[0] : high[0]]
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ low
+    return faces.crop(part, moved, side)

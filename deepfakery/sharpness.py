@@ -1,0 +1,98 @@
+"""Give a painted face the sharpness and the grain of the frame it goes into.
+
+A small network paints softly; a large one paints a face sharper than an old clip ever
+was. Either way it looks pasted on.
+"""
+
+import cv2
+import numpy as np
+
+#: Beyond doubling its detail a soft face is not sharper, only ringed.
+MOST = 1.0
+
+
+def fit(painted, own, weight) -> np.ndarray:
+    """Compare a painted face with the frame's own.
+
+    Args:
+        painted: (H, W, 3) float32 in [0, 1].
+        own: (H, W, 3) float32 in [0, 1], at the frame's own resolution.
+        weight: (H, W) float32, where to look.
+
+    Returns:
+        (2,) float32: what to do to sharpness (above 0: the amount of
+        unsharp masking; below: a blur of that many pixels) and to grain (its standard
+        deviation, to be added).
+    """
+    inside = weight > 0.9
+    if inside.sum() < 64:
+        return np.zeros(2, np.float32)
+    a, b = (
+        cv2.cvtColor(np.ascontiguousarray(i), cv2.COLOR_RGB2GRAY)
+        for i in (painted, own)
+    )
+    grain = np.sqrt(max(_noise(b, inside) ** 2 - _noise(a, inside) ** 2, 0))
+    # Grain is no detail: it is taken out before comparing.
+    a, b = (cv2.GaussianBlur(grey, (0, 0), 0.7) for grey in (a, b))
+    wanted = _crispness(b, inside)
+    gain = wanted / max(_crispness(a, inside), 1e-3) - 1
+    if gain >= 0:
+        return np.float32([min(gain, MOST), grain])
+    blurs = np.arange(0.25, 4, 0.25)
+    left = [_crispness(cv2.GaussianBlur(a, (0, 0), s), inside) for s in blurs]
+    return np.float32([-blurs[np.argmin(np.abs(np.array(left) - wanted))], grain])
+
+
+def sharpen(painted: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Sharpen a face as it was painted: its pixels are the finest detail it has.
+
+    Args:
+        painted: (S, S, 3) float32 in [0, 1].
+        fitted: As from `fit`, or a share of it.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1].
+    """
+    amount = max(float(fitted[0]), 0)
+    if not amount:
+        return painted
+    return (painted + amount * (painted - cv2.GaussianBlur(painted, (0, 0), 1))).clip(
+        0, 1
+    )
+
+
+def finish(face: np.ndarray, fitted: np.ndarray, seed: int) -> np.ndarray:
+    """Soften a face at the frame's own resolution, and give it grain.
+
+    Args:
+        face: (H, W, 3) uint8.
+        fitted: As from `fit`, or a share of it.
+        seed: Of the grain, which must not stand still: another one each frame.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    amount, grain = (float(value) for value in fitted)
+    if amount < -0.1:
+        face = cv2.GaussianBlur(face, (0, 0), -amount)
+    if grain > 1e-3:
+        noise = np.random.default_rng(seed).standard_normal(face.shape[:2], np.float32)
+        face = (face + 255 * grain * noise[..., None]).clip(0, 255).round()
+    return face.astype(np.uint8)
+
+
+def _crispness(grey, inside):
+    # Fine detail over coarse: strong features alone, such as glasses, are not crisp.
+    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.4, 5.6))
+    return (grey - fine)[inside].std() / max((fine - coarse)[inside].std(), 1e-4)
+
+
+def _noise(grey, inside):
+    """Standard deviation of white noise, told from detail by its median.
+
+    Reference:
+        Immerkær 1996, "Fast Noise Variance Estimation".
+    """
+    kernel = np.float32([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
+    response = np.abs(cv2.filter2D(grey, -1, kernel)[inside])
+    return np.median(response) / 0.6745 / 6

@@ -1,0 +1,93 @@
+"""From figures of frames to a table: means, intervals, and how to read them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from deepfakery.metrics import MEASURES
+
+
+def summarise(
+    frames: pd.DataFrame, *, block: int | None = None, draws: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Means over frames, with intervals that know that frames are not independent.
+
+    Neighbouring frames look alike, so 300 of them say less than 300 would. Whole
+    blocks of frames are drawn again and again, and the middle 95 % of the means is the
+    interval. It says how much a figure would change with other moments of the same
+    footage, not with other people.
+
+    Args:
+        frames: As from `measure`.
+        block: Frames in a block; by default one second of them, at most a quarter of
+            the clip.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+
+    Returns:
+        A row a clip and measure: `clip`, `measure`, `value` (mean), `low`, `high` (95 %
+        interval), `frames` (how many counted), `block` (frames). What a clip has no
+        figure for is left out.
+
+    Reference:
+        Politis & Romano 1992, "A Circular Block-Resampling Procedure for Stationary
+        Data".
+    """
+    rows = []
+    for clip, part in frames.groupby("clip", sort=False):
+        steps = np.diff(part["time"])
+        step = np.median(steps) if np.isfinite(steps).any() else 0
+        second = round(1 / step) if step > 0 else 30
+        length = max(1, min(block or second, len(part) // 4))
+        for name in MEASURES:
+            values = part[name].to_numpy()
+            counted = int(np.isfinite(values).sum())
+            if counted:
+                low, high = interval(values, length, draws, seed)
+                mean = float(np.nanmean(values))
+                rows.append((clip, name, mean, low, high, counted, length))
+    names = ["clip", "measure", "value", "low", "high", "frames", "block"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def interval(
+    values: np.ndarray, block: int, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The middle 95 % of the mean under a circular block bootstrap.
+
+    Args:
+        values: (frames,) in order of time; nan does not count.
+        block: Frames in a block.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+    """
+    count = len(values)
+    random = np.random.default_rng(seed)
+    starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
+    chosen = (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
+    drawn = values[chosen]  # (draws, frames)
+    drawn = drawn[np.isfinite(drawn).any(1)]
+    low, high = np.percentile(np.nanmean(drawn, axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for reading: a row a measure, a column a clip, intervals in brackets.
+
+    Args:
+        table: As from `summarise`.
+    """
+    signs = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
+    clips = list(dict.fromkeys(table["clip"]))
+    cells = {}
+    for m in MEASURES.values():
+        for row in table[table["measure"] == m.name].itertuples():
+            unit = f", {m.unit}" if m.unit else ""
+            digits = 1 if m.unit not in ("", "share") else 2
+            value, low, high = (
+                f"{v:.{digits}f}" for v in (row.value, row.low, row.high)
+            )
+            cell = cells.setdefault(f"{m.label}{unit} {signs[m.better]}", {})
+            cell[row.clip] = f"{value} ({low} to {high})"
+    return pd.DataFrame.from_dict(cells, orient="index", columns=clips).fillna("")

@@ -1,0 +1,79 @@
+"""Watching a training go on: pictures in the notebook, curves in TensorBoard."""
+
+import time
+
+import keras
+
+
+class Preview(keras.callbacks.Callback):
+    """Show a picture in the notebook, and refresh it in place while training goes on.
+
+    Args:
+        draw: Called without arguments; gives a `matplotlib` figure or an RGB uint8
+            picture.
+        seconds: Time between refreshes.
+    """
+
+    def __init__(self, draw, seconds: float = 20):
+        super().__init__()
+        self.draw, self.seconds = draw, seconds
+        self._handle, self._shown = None, 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        if time.monotonic() - self._shown >= self.seconds:
+            self._show()
+
+    def on_train_end(self, logs=None):
+        self._show()
+
+    def _show(self):
+        from IPython.display import display
+
+        picture = self.draw()
+        if self._handle is None:
+            self._handle = display(picture, display_id=True)
+        elif self._handle:
+            self._handle.update(picture)
+        self._shown = time.monotonic()
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Write a run's history to its folder's `logs` while training goes on.
+
+    On every backend, unlike Keras' callback of that name, and from a thread of its
+    own. `tensorboard --logdir <folder>/logs` shows it.
+
+    Args:
+        run: The `runs.Run` to whose `fit` this is given.
+    """
+
+    def __init__(self, run):
+        super().__init__()
+        self.run = run
+
+    def on_train_begin(self, logs=None):
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._writer = EventFileWriter(str(self.run.folder / "logs"))
+        # Hides what a killed sitting wrote after the checkpoint this one goes on from.
+        begin = SessionLog(status=SessionLog.START)
+        self._write(step=self.run.step + 1, session_log=begin)
+
+    def on_epoch_end(self, epoch, logs=None):
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        entry = dict(self.run.history[-1]) if self.run.history else {}
+        if entry.pop("step", None) == self.run.step:  # else its loss is no number
+            del entry["seconds"]
+            values = [Summary.Value(tag=k, simple_value=v) for k, v in entry.items()]
+            self._write(step=self.run.step, summary=Summary(value=values))
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+    def _write(self, **event):
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time.time(), **event))
+        self._writer.flush()

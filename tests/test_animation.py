@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfakery import provenance, video
+from deepfakery.animation import animate
+from deepfakery.baselines import IdentityCopy
+from deepfakery.export import swap_clip
+
+
+@pytest.fixture(scope="module")
+def finished(short_clips, tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "swap.mp4"
+    swap_clip(short_clips["collins"], IdentityCopy(32), "collins", path, workers=0)
+    return path
+
+
+@pytest.mark.parametrize("kind", [".webp", ".gif"])
+def test_a_clip_becomes_a_small_moving_picture(finished, tmp_path, kind):
+    path = tmp_path / f"swap{kind}"
+    animate(finished, path, width=160, fps=15)
+    with Image.open(path) as moving:
+        assert moving.n_frames == 6 and moving.size == (160, 160)
+        pictures = []
+        for i in (0, 5):
+            moving.seek(i)
+            pictures.append(np.asarray(moving.convert("RGB"), int))
+    first = next(video.read_frames(finished)).image
+    small = np.asarray(Image.fromarray(first).resize((160, 160), Image.Resampling.BOX))
+    assert np.abs(pictures[0] - small).mean() < 8
+    assert np.abs(pictures[0] - pictures[1]).mean() > 1
+    assert [f.name for f in tmp_path.iterdir()] == [path.name]
+
+
+def test_credentials_travel_on(finished, short_clips, tmp_path):
+    animate(finished, tmp_path / "swap.webp", width=96)
+    said = provenance.inspect(tmp_path / "swap.webp")
+    assert said["state"] == "Valid" and said["preset"] == "identity copy"
+    assert said["ingredients"] == [finished.name]
+    # Footage that nobody painted into does not become a composite.
+    animate(short_clips["collins"], tmp_path / "real.webp", width=96)
+    assert not provenance.inspect(tmp_path / "real.webp")["signed"]
+
+
+def test_a_part_of_a_clip_can_be_chosen(finished, tmp_path):
+    animate(finished, tmp_path / "part.webp", width=64, fps=30, start=0.1, seconds=0.1)
+    with Image.open(tmp_path / "part.webp") as moving:
+        assert moving.n_frames == 3
+
+
+def test_other_names_and_empty_parts_are_refused(finished, tmp_path):
+    with pytest.raises(ValueError, match="webp"):
+        animate(finished, tmp_path / "swap.avi")
+    with pytest.raises(ValueError, match="is over"):
+        animate(finished, tmp_path / "swap.gif", start=60)

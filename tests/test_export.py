@@ -1,0 +1,359 @@
+import itertools
+import json
+import warnings
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from deepfakery import export, faces, images, provenance, video
+from deepfakery.export import swap_clip, swap_photos
+
+
+def inside_hull(frame, points, grow=0):
+    filled = np.zeros(frame.shape[:2], np.uint8)
+    cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
+    if grow:
+        filled = cv2.dilate(filled, np.ones((2 * grow + 1,) * 2, np.uint8))
+    return filled.astype(bool)
+
+
+# --- a whole clip -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def footage(short_clips, tmp_path_factory):
+    """Twelve frames with a face, then six without, at uneven times; and those times."""
+    path = tmp_path_factory.mktemp("footage") / "footage.mp4"
+    pictures = [f.image for f in video.read_frames(short_clips["collins"])]
+    ramp = np.linspace(60, 180, 384).astype(np.uint8)
+    empty = np.repeat(np.tile(ramp, (384, 1))[..., None], 3, axis=2)
+    times = [0, 1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 18, 19, 20, 21, 22]
+    with video.VideoWriter(path, fps=25) as writer:
+        for pts, picture in zip(times, pictures + [empty] * 6, strict=True):
+            writer.write(picture, pts)
+    return path, [t / 25 for t in times]
+
+
+@pytest.fixture(scope="module")
+def swapped(footage, untrained, tmp_path_factory):
+    """The clip swapped with and without its label: {label: (folder, painted)}."""
+    made = {}
+    for label in (True, False):
+        folder = tmp_path_factory.mktemp("swapped")
+        painted = swap_clip(
+            footage[0],
+            untrained,
+            "hopper",
+            folder / "swap.mp4",
+            frames_folder=folder / "frames",
+            label=label,
+            workers=0,
+        )
+        made[label] = folder, painted
+    return made
+
+
+def test_a_swapped_clip_keeps_frames_times_and_size(footage, swapped):
+    source, times = footage
+    folder, painted = swapped[True]
+    assert painted == swapped[False][1] == list(range(12))
+    frames = list(video.read_frames(folder / "swap.mp4"))
+    assert [f.time for f in frames] == pytest.approx(times, abs=1e-6)
+    before, after = video.probe(source), video.probe(folder / "swap.mp4")
+    assert (after.width, after.height) == (before.width, before.height) == (384, 384)
+    assert after.frames == before.frames == 18
+    assert after.duration == pytest.approx(before.duration, abs=0.02)
+
+
+def test_every_frame_is_also_a_picture(swapped):
+    folder, _ = swapped[True]
+    names = sorted(f.name for f in (folder / "frames").iterdir())
+    assert names == [f"{i:06d}.png" for i in range(18)]
+    frames = video.read_frames(folder / "swap.mp4")
+    for frame, name in zip(frames, names, strict=True):
+        picture = images.read_image(folder / "frames" / name)
+        assert np.abs(frame.image.astype(int) - picture).mean() < 4
+
+
+def test_nothing_half_made_is_left(swapped):
+    for folder, _ in swapped.values():
+        assert {f.name for f in folder.iterdir()} == {"swap.mp4", "frames"}
+
+
+def test_frames_without_a_face_pass_unchanged(footage, swapped):
+    originals = list(video.read_frames(footage[0]))
+    folder, _ = swapped[True]
+    for frame, again in zip(
+        originals[12:], list(video.read_frames(folder / "swap.mp4"))[12:], strict=True
+    ):
+        picture = images.read_image(folder / "frames" / f"{frame.index:06d}.png")
+        np.testing.assert_array_equal(picture, frame.image)
+        assert np.abs(again.image.astype(int) - frame.image).mean() < 2
+
+
+def test_faces_are_painted_and_the_rest_is_not(footage, swapped, landmarks):
+    folder, _ = swapped[False]
+    for frame in video.read_frames(footage[0]):
+        if frame.index not in (0, 11):
+            continue
+        picture = images.read_image(folder / "frames" / f"{frame.index:06d}.png")
+        difference = np.abs(picture.astype(int) - frame.image).max(-1)
+        points = landmarks(frame.image)
+        assert difference[inside_hull(frame.image, points)].mean() > 5
+        assert difference[~inside_hull(frame.image, points, grow=40)].max() == 0
+
+
+def test_the_background_differs_no_more_than_the_codec_makes_it(
+    footage, swapped, landmarks, tmp_path
+):
+    source, copy = footage[0], tmp_path / "copy.mp4"
+    with video.VideoWriter(copy, like=video.probe(source)) as writer:
+        for frame in video.read_frames(source):
+            writer.write(frame.image, frame.pts)
+    triples = zip(
+        video.read_frames(source),
+        video.read_frames(copy),
+        video.read_frames(swapped[False][0] / "swap.mp4"),
+        strict=True,
+    )
+    errors = []
+    for frame, again, swap in itertools.islice(triples, 12):
+        outside = ~inside_hull(frame.image, landmarks(frame.image), grow=40)
+        errors.append(
+            np.abs(one.image[outside].astype(int) - frame.image[outside]).mean()
+            for one in (again, swap)
+        )
+    copied, painted = np.mean([list(pair) for pair in errors], axis=0)
+    assert painted < 1.2 * copied
+
+
+def test_only_painted_frames_are_labelled_in_their_lower_left_corner(swapped):
+    labelled, plain = (swapped[label][0] / "frames" for label in (True, False))
+    for i in range(18):
+        name = f"{i:06d}.png"
+        difference = np.abs(
+            images.read_image(labelled / name).astype(int)
+            - images.read_image(plain / name)
+        ).max(-1)
+        assert (difference.max() > 100) == (i < 12)
+        rows, columns = np.nonzero(difference)
+        if i < 12:
+            assert rows.min() > 384 * 0.9 and columns.max() < 384 * 0.5
+
+
+def test_a_clip_without_a_face_is_named_and_leaves_nothing(untrained, tmp_path):
+    clip = tmp_path / "fog.mp4"
+    with video.VideoWriter(clip, fps=25) as writer:
+        for _ in range(3):
+            writer.write(np.full((120, 160, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"fog\.mp4 shows no face"):
+        swap_clip(
+            clip,
+            untrained,
+            "hopper",
+            out / "swap.mp4",
+            frames_folder=out / "frames",
+            workers=0,
+        )
+    assert list(out.iterdir()) == []
+
+
+def test_an_older_result_is_replaced_only_by_a_whole_one(footage, untrained, tmp_path):
+    out = tmp_path / "swap.mp4"
+    out.write_bytes(b"older")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "000099.png").write_bytes(b"older")
+    with pytest.raises(ValueError, match="lovelace"):
+        swap_clip(
+            footage[0],
+            untrained,
+            "lovelace",
+            out,
+            frames_folder=tmp_path / "frames",
+            workers=0,
+        )
+    assert out.read_bytes() == b"older"
+    assert {f.name for f in tmp_path.iterdir()} == {"swap.mp4", "frames"}
+    assert [f.name for f in (tmp_path / "frames").iterdir()] == ["000099.png"]
+
+
+def test_footage_that_cannot_be_read_is_named(untrained, tmp_path):
+    (tmp_path / "text.mp4").write_text("words")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(video.MediaError, match=r"text\.mp4"):
+            swap_clip(tmp_path / "text.mp4", untrained, "hopper", tmp_path / "a.mp4")
+    assert [f.name for f in tmp_path.iterdir()] == ["text.mp4"]
+
+
+@pytest.mark.parametrize("panels", ["pair", "triple"])
+def test_panels_stand_side_by_side(footage, untrained, swapped, tmp_path, panels):
+    swap_clip(
+        footage[0],
+        untrained,
+        "hopper",
+        tmp_path / "panels.mp4",
+        frames_folder=tmp_path / "frames",
+        panels=panels,
+        credentials=False,
+        workers=0,
+    )
+    for index in (0, 17):
+        name = f"{index:06d}.png"
+        target, swap, *mask = np.split(
+            images.read_image(tmp_path / "frames" / name), len(panels) // 2, axis=1
+        )
+        np.testing.assert_array_equal(
+            swap, images.read_image(swapped[True][0] / "frames" / name)
+        )
+        painted = np.abs(swap.astype(int) - target)[: 384 * 9 // 10].max(-1) > 0
+        assert painted.any() == (index == 0)
+        if mask:
+            assert (mask[0].max() > 250) == (index == 0)
+            assert mask[0][: 384 * 9 // 10][painted].min(initial=255) > 0
+
+
+def test_hevc_and_quality_are_the_callers_choice(footage, untrained, tmp_path):
+    sizes = []
+    for codec, crf in (("h264", None), ("hevc", None), ("hevc", 40)):
+        path = tmp_path / f"{codec}_{crf}.mp4"
+        swap_clip(
+            footage[0], untrained, "hopper", path, codec=codec, crf=crf, workers=0
+        )
+        with av.open(path) as container:
+            assert container.streams.video[0].codec_context.name == codec
+        assert provenance.inspect(path)["state"] == "Valid"
+        sizes.append(path.stat().st_size)
+    assert sizes[2] < 0.8 * sizes[1]
+
+
+def test_what_cannot_be_written_is_named_before_any_work(footage, untrained, tmp_path):
+    for wrong in ({"codec": "divx"}, {"panels": "quad"}, {"colour": "sepia"}):
+        with pytest.raises(ValueError, match="divx|quad|sepia"):
+            swap_clip(
+                footage[0], untrained, "hopper", tmp_path / "a.mp4", workers=0, **wrong
+            )
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- interrupted ------------------------------------------------------------------
+
+
+class Tired:
+    """A painter that stops in the middle of its work, as a user would stop it."""
+
+    def __init__(self, swapper, calls):
+        self.swapper, self.calls, self.painted = swapper, calls, 0
+        self.size, self.preset_name = swapper.size, swapper.preset_name
+        self.sha256 = swapper.sha256
+
+    def swap(self, pictures, identity):
+        if self.calls == 0:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        self.painted += len(pictures)
+        return self.swapper.swap(pictures, identity)
+
+
+@pytest.fixture(scope="module")
+def long_clip(clips):
+    return clips["collins"]
+
+
+def test_an_interrupted_export_goes_on_where_it_was(
+    long_clip, untrained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "PART", 20)
+    made = {}
+    for name in ("whole", "resumed"):
+        path, folder = tmp_path / f"{name}.mp4", tmp_path / name
+        if name == "resumed":
+            with pytest.raises(KeyboardInterrupt):
+                swap_clip(
+                    long_clip,
+                    Tired(untrained, 3),
+                    "hopper",
+                    path,
+                    frames_folder=folder,
+                    workers=0,
+                )
+            assert not path.exists() and not folder.exists()
+        tireless = Tired(untrained, -1)
+        painted = swap_clip(
+            long_clip, tireless, "hopper", path, frames_folder=folder, workers=0
+        )
+        assert painted == list(range(72))
+        made[name] = tireless.painted
+        assert video.probe(path).frames == 72
+        assert provenance.inspect(path)["state"] == "Valid"
+    assert made["resumed"] < made["whole"]
+    for file in (tmp_path / "whole").iterdir():
+        np.testing.assert_array_equal(
+            images.read_image(file), images.read_image(tmp_path / "resumed" / file.name)
+        )
+    names = {f.name for f in tmp_path.iterdir()}
+    assert names == {"whole", "whole.mp4", "resumed", "resumed.mp4"}
+
+
+def test_what_was_begun_with_other_settings_is_not_gone_on_with(
+    long_clip, untrained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "PART", 20)
+    path = tmp_path / "swap.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        swap_clip(long_clip, Tired(untrained, 3), "hopper", path, workers=0)
+    state = json.loads((tmp_path / ".swap.part" / "state.json").read_text())
+    assert len(state["done"]) >= 1
+    tireless = Tired(untrained, -1)
+    swap_clip(long_clip, tireless, "hopper", path, workers=0, colour="none")
+    assert tireless.painted == 72
+
+
+# --- photos -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(short_clips, noise, tmp_path_factory):
+    """A folder: two photos with a face, of two kinds, and one without."""
+    folder = tmp_path_factory.mktemp("photos")
+    first, second = list(video.read_frames(short_clips["collins"]))[:2]
+    (folder / "holiday").mkdir()
+    images.write_image(folder / "one.jpg", first.image)
+    images.write_image(folder / "holiday" / "two.bmp", second.image)
+    images.write_image(folder / "fog.png", noise)
+    return folder
+
+
+def test_photos_in_photos_out(photos, untrained, tmp_path):
+    out = tmp_path / "out"
+    painted = swap_photos(photos, untrained, "hopper", out, workers=0)
+    assert set(painted) == {out / "one.jpg", out / "holiday" / "two.bmp.png"}
+    for file in painted:
+        assert images.read_image(file).shape == (384, 384, 3)
+        said = provenance.inspect(file)
+        assert said["state"] == "Valid" and not said["tampered"]
+    assert (out / "fog.png").read_bytes() == (photos / "fog.png").read_bytes()
+    assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == 3
+
+
+def test_a_single_photo_is_painted_too(photos, untrained, tmp_path):
+    [painted] = swap_photos(
+        photos / "one.jpg", untrained, "hopper", tmp_path / "out", workers=0
+    )
+    before, after = (images.read_image(f) for f in (photos / "one.jpg", painted))
+    assert np.abs(before.astype(int) - after).max() > 50
+
+
+def test_photos_without_a_face_are_named(photos, untrained, tmp_path):
+    with pytest.raises(ValueError, match="fog"):
+        swap_photos(photos / "fog.png", untrained, "hopper", tmp_path, workers=0)
+    with pytest.raises(ValueError, match="among the photos"):
+        swap_photos(photos, untrained, "hopper", photos / "out", workers=0)
+
+
+def test_a_clip_is_no_photo(footage, untrained, tmp_path):
+    with pytest.raises(ValueError, match="swap_clip"):
+        swap_photos(footage[0], untrained, "hopper", tmp_path / "out", workers=0)

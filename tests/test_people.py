@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from deepfakery import images, people, samples, video
+from deepfakery.faceset import FaceSet, extract
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A clip of both people side by side."""
+    clip = tmp_path_factory.mktemp("pair") / "pair.mp4"
+    moves = samples.motion(300, seed=2)[::30]
+    both = [samples.animate(name, moves) for name in samples.PEOPLE]
+    with video.VideoWriter(clip, fps=10) as writer:
+        for i, (left, right) in enumerate(zip(*both, strict=True)):
+            left = left if i < 9 else np.zeros_like(left)  # seen less often
+            writer.write(np.concatenate([left, right], axis=1))
+    return clip
+
+
+@pytest.fixture
+def crowd(pair, tmp_path):
+    return extract(pair, tmp_path / "faces", workers=0)
+
+
+def side(found):
+    return {
+        "left" if np.mean(r["landmarks"], 0)[0] < 384 else "right"
+        for r in found.records
+    }
+
+
+def test_the_most_frequent_person_is_kept_and_the_other_lies_beside(crowd):
+    assert len(crowd) == 10 and side(crowd) == {"right"}
+    (other,) = crowd.others().values()
+    assert len(other) == 9 and side(other) == {"left"}
+    means = [found.descriptors().mean(0) for found in (crowd, other)]
+    for found, own in ((crowd, 0), (other, 1)):
+        away = [np.linalg.norm(found.descriptors() - mean, axis=1) for mean in means]
+        assert (away[own] < away[1 - own]).all() and away[own].max() < 0.6
+
+
+def test_another_person_may_be_chosen_by_number(crowd, pair):
+    records = crowd.records
+    again = extract(pair, crowd.folder, who=2, workers=0)
+    assert len(again) == 9 and side(again) == {"left"}
+    assert list(again.others()) == ["person_1"]
+    assert extract(pair, crowd.folder, who=1, workers=0).records == records
+    with pytest.raises(ValueError, match="2 people; there is no person 3"):
+        extract(pair, crowd.folder, who=3, workers=0)
+    assert len(extract(pair, crowd.folder, who="everyone", workers=0)) == 19
+
+
+def test_a_person_may_be_chosen_by_a_photo(crowd, pair, posed, tmp_path):
+    for name, where in zip(samples.PEOPLE, ("left", "right"), strict=True):
+        images.write_image(tmp_path / "photo.png", posed(name, yaw=8))
+        found = extract(pair, crowd.folder, who=tmp_path / "photo.png", workers=0)
+        assert side(found) == {where}
+
+
+def test_a_photo_of_somebody_else_or_nobody_is_refused(pair, noise, posed, tmp_path):
+    images.write_image(tmp_path / "nobody.png", noise)
+    images.write_image(tmp_path / "hopper.png", posed("hopper"))
+    alone = tmp_path / "alone.png"
+    images.write_image(alone, posed("collins"))
+    for photo, words in (("nobody", "shows no face"), ("hopper", "is not among the 1")):
+        with pytest.raises(ValueError, match=f"{photo}.png {words}"):
+            extract(alone, tmp_path / "faces", who=tmp_path / f"{photo}.png", workers=0)
+        assert not (tmp_path / "faces").exists()
+
+
+def test_a_deleted_face_stays_deleted_whoever_is_chosen(crowd, pair):
+    (crowd.folder / crowd.records[3]["image"]).unlink()
+    (other,) = crowd.others().values()
+    (other.folder / other.records[0]["image"]).unlink()
+    assert len(extract(pair, crowd.folder, who=2, workers=0)) == 8
+    assert len(extract(pair, crowd.folder, who=1, workers=0)) == 9
+
+
+def test_choosing_may_be_interrupted(crowd, monkeypatch):
+    write = people.write_lines
+    monkeypatch.setattr(people, "write_lines", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        people.choose(crowd.folder, 2)
+    monkeypatch.setattr(people, "write_lines", write)
+    people.choose(crowd.folder, 2)
+    found = FaceSet.load(crowd.folder)
+    assert len(found) == 9 and sum(map(len, found.others().values())) == 10
+
+
+def test_groups_are_numbered_by_size_and_strangers_are_nobody():
+    random = np.random.default_rng(0)
+    centres = random.normal(0, 0.08, (3, 128))
+    sizes = (5, 2000, 40)
+    made = [
+        centre + random.normal(0, 0.015, (size, 128))
+        for centre, size in zip(centres, sizes, strict=True)
+    ]
+    numbers = people.group(np.float32(np.concatenate(made)))
+    # Five among two thousand may be missed by the sample, but are never another.
+    assert set(numbers[:5]) in ({0}, {3})
+    assert set(numbers[5:2005]) == {1} and set(numbers[2005:]) == {2}
+    assert people.group(np.zeros((1, 128), np.float32)).tolist() == [1]

@@ -1,0 +1,95 @@
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfakery import faces, samples, search
+
+
+def frames(images):
+    return (SimpleNamespace(index=i, image=im) for i, im in enumerate(images))
+
+
+def rotated(image, degrees):
+    centre = (image.shape[1] / 2, image.shape[0] / 2)
+    turn = cv2.getRotationMatrix2D(centre, -degrees, 1)
+    return cv2.warpAffine(
+        image, turn, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def eye_distance(points):
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    return np.linalg.norm(right - left)
+
+
+@pytest.fixture(scope="module")
+def moving():
+    """(24, 384, 384, 3): a person who moves."""
+    return np.stack(list(samples.animate("collins", samples.motion(300, 3)[:72:3])))
+
+
+@pytest.fixture(scope="module")
+def blank():
+    return np.full((384, 384, 3), 90, np.uint8)
+
+
+def test_frames_come_in_order_and_each_with_its_face(moving):
+    seen = list(search.follow(frames(moving)))
+    assert [frame.index for frame, _ in seen] == list(range(24))
+    assert all(len(found) == 1 for _, found in seen)
+
+
+def test_a_look_near_the_last_face_finds_what_a_look_at_everything_finds(moving):
+    for frame, (face,) in search.follow(frames(moving)):
+        if frame.index % 6 == 0:
+            alone = faces.detect(frame.image)[0].landmarks
+            apart = np.linalg.norm(face.landmarks - alone, axis=1).mean()
+            assert apart < 0.05 * eye_distance(alone)
+
+
+def test_a_face_that_comes_late_is_followed_back_to_where_it_came_in(moving, blank):
+    images = [blank] * 6 + list(moving[:4]) + [blank] * 3
+    found = [len(found) for _, found in search.follow(frames(images))]
+    assert found == [0] * 6 + [1] * 4 + [0] * 3
+
+
+def test_nobody_is_seen_where_nobody_is(blank, noise):
+    assert all(not f for _, f in search.follow(frames([blank] * 9 + [noise] * 9)))
+
+
+def test_another_shot_is_another_face(posed, moving):
+    other = np.roll(posed("hopper", x=0.1), 90, axis=1)
+    *_, before, after = search.follow(frames([*moving[:2], other]))
+    alone = faces.detect(other)[0].landmarks
+    assert np.abs(after[1][0].landmarks - alone).mean() < 4
+    assert np.abs(before[1][0].landmarks - alone).mean() > 30
+
+
+def test_everyone_in_the_frame_is_followed(posed):
+    pairs = [
+        np.concatenate([posed("collins", x=s), posed("hopper", x=-s)], axis=1)
+        for s in np.linspace(-0.1, 0.1, 5)
+    ]
+    for _, found in search.follow(frames(pairs)):
+        assert sorted(f.landmarks[:, 0].mean() > 384 for f in found) == [False, True]
+
+
+def test_a_head_that_tilts_is_followed_where_the_detector_alone_loses_it(posed):
+    upright = posed("collins")
+    angles = list(range(0, 66, 5))
+    images = [rotated(upright, angle) for angle in angles]
+    alone = [bool(faces.detect(image, effort=0)) for image in images]
+    seen = [found for _, found in search.follow(frames(images))]
+    assert all(len(found) == 1 for found in seen) and not all(alone)
+    for angle, (face,) in zip(angles, seen, strict=True):
+        left, right = face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)
+        x, y = right - left
+        assert np.degrees(np.arctan2(y, x)) == pytest.approx(angle, abs=6)
+
+
+def test_a_face_that_leaves_is_not_invented(moving, blank):
+    images = [*moving[:3], *[blank] * 20]
+    found = [len(found) for _, found in search.follow(frames(images))]
+    assert found == [1] * 3 + [0] * 20
