@@ -4,12 +4,13 @@ PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
 
-.PHONY: demo swap evaluate test notebooks help
+.PHONY: demo swap evaluate bench test notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
+	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert]"
 	@echo "make test                      everything that is checked"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
 
@@ -34,6 +35,9 @@ swap: .venv/installed
 evaluate: .venv/installed
 	@test -n "$(SWAP)" -a -n "$(TARGET)" -a -n "$(FACE)" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
 	@$(PY) -m deepfakery evaluate --swap "$(SWAP)" --target "$(TARGET)" --face "$(FACE)" $(if $(TRUTH),--truth "$(TRUTH)") --out "$(OUT)"
+
+bench: .venv/installed
+	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY))
 
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

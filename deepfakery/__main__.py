@@ -58,6 +58,9 @@ def main(arguments=None) -> int:
     score.add_argument("--target", required=True, help="what it was made from")
     score.add_argument("--face", required=True, help="face folder or footage")
     score.add_argument("--truth", help="the same motion by the painted person")
+    score.add_argument(
+        "--warp", action="store_true", help="beside a landmark warp (--face: a folder)"
+    )
     score.add_argument("--match", default="index", choices=("index", "time"))
     score.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
@@ -163,9 +166,10 @@ def keep() -> None:
     """Run the demo afresh; keep its notebooks, picture and figures in the project."""
     out = ROOT / "data/output/demo"
     shutil.rmtree(out, ignore_errors=True)
-    figures = run({}, out, "demo.json", study=True)
-    for name in SWAP:
-        shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
+    run({}, out, "demo.json", study=True)
+    print("\n── 04_evaluation", flush=True)
+    workspace = {"workspace": _from_notebooks(out)}
+    execute("04_evaluation", workspace, out / "04_evaluation.ipynb")
     results = ROOT / "data/results"
     results.mkdir(exist_ok=True)
     shutil.copy(out / "contact_sheet.jpg", results)
@@ -177,20 +181,35 @@ def keep() -> None:
         "versions": {name: metadata.version(name) for name in packages},
         "seed": 0,
     }
-    kept = json.dumps({**made, "figures": figures}, indent=2) + "\n"
-    (results / "03_prediction.json").write_text(kept)
+    reports = {
+        "02_training": "training.json",
+        "03_prediction": "demo.json",
+        "04_evaluation": "evaluation.json",
+    }
+    for name in (*SWAP, "04_evaluation"):
+        shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
+        if name in reports:
+            figures = json.loads((out / reports[name]).read_text())
+            kept = json.dumps({**made, "figures": figures}, indent=2) + "\n"
+            (results / f"{name}.json").write_text(kept)
 
 
 def score_swap(given) -> None:
     """Score a finished swap; leave the table and its figure in `given.out`."""
     # Imported here: they take seconds that no other command needs.
-    from deepfakery import evaluate, plots, tables
+    from deepfakery import baselines, evaluate, export, plots, tables
+    from deepfakery.faceset import FaceSet
 
+    given.out.mkdir(parents=True, exist_ok=True)
+    swaps = {"swap": given.swap}
+    if given.warp:
+        warp = baselines.LandmarkWarp({"face": FaceSet.load(given.face)})
+        swaps["landmark warp"] = path = given.out / "landmark_warp.mp4"
+        export.swap_clip(given.target, warp, "face", path, colour="poisson")
     frames = evaluate.measure(
-        given.swap, given.target, given.face, given.truth, match=given.match
+        swaps, given.target, given.face, given.truth, match=given.match
     )
     table = tables.summarise(frames)
-    given.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.out / "evaluation.csv", index=False)
     frames.to_csv(given.out / "evaluation_frames.csv", index=False)
     plots.evaluation(table).savefig(given.out / "evaluation.png", dpi=100)

@@ -16,7 +16,7 @@ SIZE = 256
 def soft_mask(
     landmarks: np.ndarray,
     mask: np.ndarray,
-    region: str = "hull",
+    region: str = "both",
     erode: float = 0.015,
     feather: float = 0.06,
     forehead: float = 0.3,

@@ -13,7 +13,7 @@ from deepfakery import batches, colour, faces, images, masks, sharpness, tracks,
 #: How a painted face is blended in, and what can be said about it otherwise. These
 #: win on the built-in people and on studio footage; see notebook 03.
 LOOK = {
-    "region": "hull",  # whose mask: "both", "hull" or "network"
+    "region": "both",  # whose mask: "both", "hull" or "network"
     "erode": 0.015,  # how far it is drawn in, as a share of the crop's side; may be < 0
     "feather": 0.06,  # width of its soft edge, likewise
     "forehead": 0.3,  # how far it reaches above the brows, as in `faces.hull`

@@ -20,6 +20,9 @@ from deepfakery import faces
 #: What the tables call that with which a swap is compared.
 TARGET, TRUTH, PERSON = "target", "true swap", "painted person"
 
+#: `Measure.better` as tables and figures show it.
+SIGNS = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
+
 #: Side in pixels of the aligned faces that are compared.
 SIZE = 128
 
@@ -63,13 +66,13 @@ MEASURES = {
             "without a face counts against.",
         ),
         Measure(
-            "distance_painted", "distance to the painted person", "", "0 to about 1",
+            "distance_painted", "distance to painted", "", "0 to about 1",
             "lower", "",
             "Euclidean distance of dlib's 128-number identity descriptor to the mean "
             "descriptor of the painted person's footage.",
         ),
         Measure(
-            "distance_target", "distance to the target person", "", "0 to about 1",
+            "distance_target", "distance to target", "", "0 to about 1",
             "higher", "",
             "The same distance to the person who was there before.",
         ),

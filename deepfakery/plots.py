@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepfakery.metrics import MEASURES, PERSON, TARGET, TRUTH
+from deepfakery.metrics import MEASURES, PERSON, SIGNS, TARGET, TRUTH
 
 
 def tile(images, columns: int = 8, gap: int = 2) -> np.ndarray:
@@ -258,12 +258,15 @@ def evaluation(table, measures=None, width: float = 10) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, name in zip(axes.flat, chosen, strict=False):
         m, part = MEASURES[name], table[table["measure"] == name]
+        if m.unit == "share":
+            ax.set_xlim(-0.05, 1.05)
+        if m.unit == "dB":  # of the true swap itself it has no end
+            part = part[part["clip"] != TRUTH]
         for row in part.itertuples():
             y, colour = clips.index(row.clip), colours[row.clip]
             ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2, alpha=0.5)
             ax.plot(row.value, y, "o", color=colour, markersize=5)
-        unit = f" ({m.unit})" if m.unit else ""
-        ax.set_title(f"{m.label}{unit}, {_BETTER[m.better]}", fontsize=8, loc="left")
+        ax.set_title(_measure_title(m), fontsize=8, loc="left")
         ax.set_yticks(range(len(clips)), clips)
         ax.set_ylim(len(clips) - 0.4, -0.6)
         ax.tick_params(labelsize=8)
@@ -272,6 +275,10 @@ def evaluation(table, measures=None, width: float = 10) -> Figure:
         ax.spines[["top", "right", "left"]].set_visible(False)
     for ax in axes.flat[len(chosen) :]:
         ax.set_axis_off()
+    said = (
+        "↑ higher is better, ↓ lower is better, → 1 best near 1; lines: 95 % intervals"
+    )
+    figure.supxlabel(said, fontsize=8, x=0.99, ha="right")
     return figure
 
 
@@ -297,24 +304,22 @@ def over_time(table, measures, title: str = "", width: float = 10) -> Figure:
             # A ceiling far away (PSNR of the truth itself) would flatten the course.
             if len(level) and m.unit != "dB":
                 ax.axhline(level.item(), color="0.5", linestyle=style, label=clip)
-        unit = f" ({m.unit})" if m.unit else ""
-        ax.set_title(f"{m.label}{unit}, {_BETTER[m.better]}", fontsize=8, loc="left")
+        ax.set_title(_measure_title(m), fontsize=8, loc="left")
         ax.set_xlabel("seconds of training", fontsize=8)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
     handles = {h.get_label(): h for ax in figure.axes for h in ax.lines}
     named = [handles[clip] for clip in (TARGET, TRUTH) if clip in handles]
     if named:
-        figure.axes[0].legend(handles=named, fontsize=7, frameon=False)
+        above = {"loc": "upper right", "ncols": 2, "frameon": False}
+        figure.legend(handles=named, fontsize=8, **above)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
 
-_BETTER = {
-    "higher": "higher is better",
-    "lower": "lower is better",
-    "near 1": "best near 1",
-}
+def _measure_title(m) -> str:
+    unit = f", {m.unit}" if m.unit else ""
+    return f"{m.label}{unit} {SIGNS[m.better]}"
 
 
 def mosaic(latent: np.ndarray, title: str = "", width: float = 10) -> Figure:

@@ -43,7 +43,7 @@ SOURCE_TYPES = {
     "made": IPTC + "trainedAlgorithmicMedia",
 }
 MODEL = "deepfakery.model"  # an assertion of our own: preset and weights
-SIGNABLE = (".jpeg", ".jpg", ".mp4", ".png", ".tif", ".tiff", ".webp")
+SIGNABLE = (".gif", ".jpeg", ".jpg", ".mp4", ".png", ".tif", ".tiff", ".webp")
 SETTINGS = {
     # To look for credentials at an address in a file would tell who looks at it.
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from deepfakery.metrics import MEASURES
+from deepfakery.metrics import MEASURES, SIGNS
 
 
 def summarise(
@@ -78,7 +78,6 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: As from `summarise`.
     """
-    signs = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
     clips = list(dict.fromkeys(table["clip"]))
     cells = {}
     for m in MEASURES.values():
@@ -88,6 +87,13 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
             value, low, high = (
                 f"{v:.{digits}f}" for v in (row.value, row.low, row.high)
             )
-            cell = cells.setdefault(f"{m.label}{unit} {signs[m.better]}", {})
+            cell = cells.setdefault(f"{m.label}{unit} {SIGNS[m.better]}", {})
             cell[row.clip] = f"{value} ({low} to {high})"
     return pd.DataFrame.from_dict(cells, orient="index", columns=clips).fillna("")
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table for reading, such as `side_by_side` gives, as Markdown."""
+    rows = [["", *frame.columns], ["---"] * (1 + len(frame.columns))]
+    rows += [[name, *cells] for name, cells in frame.iterrows()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

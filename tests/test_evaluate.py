@@ -358,6 +358,13 @@ def test_the_table_for_reading_says_unit_and_direction(table):
     assert shown.loc["SSIM ↑", PERSON] == ""
 
 
+def test_a_page_can_print_the_table(table):
+    lines = tables.markdown(tables.side_by_side(table)).splitlines()
+    assert lines[0].startswith("|  | good | blurred |")
+    assert len({line.count("|") for line in lines}) == 1
+    assert any(line.startswith("| SSIM ↑ | 0.") for line in lines)
+
+
 def test_every_measure_is_defined():
     for name, m in MEASURES.items():
         assert m.name == name and m.better in ("higher", "lower", "near 1")

@@ -16,7 +16,7 @@ def _train() -> dict:
 def _extract() -> dict:
     from deepfakery.bench import extract
 
-    return extract.speed()
+    return extract.speed() | extract.memory()
 
 
 def _convert() -> dict:

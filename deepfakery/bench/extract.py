@@ -1,6 +1,6 @@
 """How fast faces are found, and how much memory that takes, against a plain loop.
 
-python -m deepfakery.bench_faces [clip of 1280 × 720]
+python -m deepfakery.bench.extract [clip of 1280 × 720]
 """
 
 import json
@@ -44,7 +44,7 @@ def speed(
     """
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        clip = Path(clip) if clip else _wide_clip(folder / "wide.mp4", frames)
+        clip = Path(clip) if clip else wide_clip(folder / "wide.mp4", frames)
         seconds = []
         for describe in (False, True)[: 1 + described]:
             started = time.perf_counter()
@@ -83,7 +83,7 @@ def speed(
     return figures
 
 
-def memory(minutes: tuple[float, float] = (1, 10), workers: int = 2) -> dict:
+def memory(minutes: tuple[float, float] = (0.5, 3), workers: int = 2) -> dict:
     """Compare the memory that a short clip and a long one take.
 
     Args:
@@ -98,12 +98,12 @@ def memory(minutes: tuple[float, float] = (1, 10), workers: int = 2) -> dict:
         folder = Path(folder)
         short = samples.write_clip(folder / "s.mp4", "collins", samples.motion(300))
         for length in minutes:
-            clip = _looped(short, folder / f"{length}.mp4", round(length * 6))
+            clip = looped(short, folder / f"{length}.mp4", round(length * 6))
             done = subprocess.run(
                 [
                     sys.executable,
                     "-m",
-                    "deepfakery.bench_faces",
+                    "deepfakery.bench.extract",
                     "peak",
                     clip,
                     f"{clip}.d",
@@ -123,7 +123,7 @@ def _plain(image: np.ndarray) -> np.ndarray | None:
     return max(found, key=lambda points: np.ptp(points), default=None)
 
 
-def _wide_clip(path: Path, frames: int) -> Path:
+def wide_clip(path: Path, frames: int) -> Path:
     person = samples.portrait("collins", 720)
     with video.VideoWriter(path, fps=30) as writer:
         for image in samples.animate(person, samples.motion(frames)):
@@ -132,7 +132,7 @@ def _wide_clip(path: Path, frames: int) -> Path:
     return path
 
 
-def _looped(clip: Path, path: Path, times: int) -> Path:
+def looped(clip: Path, path: Path, times: int) -> Path:
     """The clip over and over, its packets copied."""
     with av.open(path, "w") as out:
         track, offset = None, 0

@@ -1,6 +1,6 @@
 """How fast a clip is swapped, where the time goes, and how much memory that takes.
 
-python -m deepfakery.bench_convert
+python -m deepfakery.bench.convert
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfakery import batches, export, faces, merge, provenance, samples, video
-from deepfakery.bench_faces import _looped, _wide_clip
+from deepfakery.bench.extract import looped, wide_clip
 
 
 def speed(frames: int = 600) -> dict:
@@ -30,7 +30,7 @@ def speed(frames: int = 600) -> dict:
     """
     swapper = _painter()
     with tempfile.TemporaryDirectory() as folder:
-        clip = _wide_clip(Path(folder) / "wide.mp4", frames)
+        clip = wide_clip(Path(folder) / "wide.mp4", frames)
         out = Path(folder) / "out.mp4"
         started = time.perf_counter()
         export.swap_clip(clip, swapper, "hopper", out)
@@ -62,9 +62,9 @@ def memory(minutes: tuple[float, float] = (0.5, 3)) -> dict:
         folder = Path(folder)
         short = samples.write_clip(folder / "s.mp4", "collins", samples.motion(300))
         for length in minutes:
-            clip = _looped(short, folder / f"{length}.mp4", round(length * 6))
+            clip = looped(short, folder / f"{length}.mp4", round(length * 6))
             done = subprocess.run(
-                [sys.executable, "-m", "deepfakery.bench_convert", "peak", clip],
+                [sys.executable, "-m", "deepfakery.bench.convert", "peak", clip],
                 check=True,
                 capture_output=True,
                 text=True,
