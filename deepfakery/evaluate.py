@@ -349,13 +349,18 @@ def _geometry(clip: _Clip, target: _Clip, truth: _Clip | None) -> dict:
     both = np.isfinite(does[:, 0]) & np.isfinite(asked[:, 0])
     apart = does - asked
     rest = apart[both].mean(0) if both.any() else 0
-    pose, error = np.full((2, len(clip)), np.nan)
+    pose, error = np.full((len(clip), 3), np.nan), np.full(len(clip), np.nan)
     for i in np.flatnonzero(both):
         mine, theirs, place = clip.landmarks[i], wanted.landmarks[i], clip.places[i]
-        pose[i] = np.abs(faces.pose(mine, size) - faces.pose(theirs, size)).mean()
+        pose[i] = faces.pose(mine, size) - faces.pose(theirs, size)
         if truth and place is not None:
             error[i] = metrics.landmark_error(mine, place, theirs)
-    columns = {"pose_error": pose, "expression_error": np.abs(apart - rest).mean(1)}
+    if not truth and both.any():  # two people's heads differ, and with them the fit
+        pose -= pose[both].mean(0)
+    columns = {
+        "pose_error": np.abs(pose).mean(1),
+        "expression_error": np.abs(apart - rest).mean(1),
+    }
     if truth:
         eye, mouth = np.abs(apart[:, :2]).T
         columns |= {"landmark_error": error, "eye_error": eye, "mouth_error": mouth}

@@ -120,8 +120,9 @@ MEASURES = {
         ),
         Measure(
             "pose_error", "pose error", "°", "0 to 180", "lower", "target",
-            "Mean of the differences in yaw, pitch and roll (a rigid face fitted to "
-            f"the landmarks) from {_MOTION}.",
+            "Mean of the differences in yaw, pitch and roll (a rigid head fitted to "
+            f"the landmarks) from {_MOTION}. From the target, which has another head, "
+            "less the clip's mean difference.",
         ),
         Measure(
             "expression_error", "expression error", "%", "0 up", "lower", "target",
