@@ -96,7 +96,7 @@ class Run(keras.callbacks.Callback):
         if patience is not None and (held_out is None or patience < 1):
             raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
-            steps, every = min(steps or 20, 20), 5
+            minutes, steps, every = None, min(steps or 20, 20), 5
         self.folder, self.config = Path(folder), json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
         self.held_out, self.patience = held_out, patience
