@@ -170,6 +170,10 @@ def keep() -> None:
     print("\n── 04_evaluation", flush=True)
     workspace = {"workspace": _from_notebooks(out)}
     execute("04_evaluation", workspace, out / "04_evaluation.ipynb")
+    _store(out)
+
+
+def _store(out: Path) -> None:
     results = ROOT / "data/results"
     results.mkdir(exist_ok=True)
     shutil.copy(out / "contact_sheet.jpg", results)

@@ -17,8 +17,8 @@ def soft_mask(
     landmarks: np.ndarray,
     mask: np.ndarray,
     region: str = "both",
-    erode: float = 0.015,
-    feather: float = 0.06,
+    erode: float = 0.04,
+    feather: float = 0.08,
     forehead: float = 0.3,
 ) -> np.ndarray:
     """Where the painted face shows, and how much.

@@ -14,11 +14,11 @@ from deepfakery import batches, colour, faces, images, masks, sharpness, tracks,
 #: win on the built-in people and on studio footage; see notebook 03.
 LOOK = {
     "region": "both",  # whose mask: "both", "hull" or "network"
-    "erode": 0.015,  # how far it is drawn in, as a share of the crop's side; may be < 0
-    "feather": 0.06,  # width of its soft edge, likewise
+    "erode": 0.04,  # how far it is drawn in, as a share of the crop's side; may be < 0
+    "feather": 0.08,  # width of its soft edge, likewise
     "forehead": 0.3,  # how far it reaches above the brows, as in `faces.hull`
     "colour": "reinhard",  # "none", "reinhard", "linear", "histogram" or "poisson"
-    "sharpen": 0.5,  # 0 to 1: how far the face goes towards the frame's sharpness
+    "sharpen": 0.0,  # 0 to 1: how far the face goes towards the frame's sharpness
     "grain": 0.0,  # 0 to 1: how much of the frame's grain it is given
     "scale": 1.0,  # size of the painted face
 }

@@ -94,7 +94,8 @@ def training(history: list[dict], rows: dict, width: float = 10) -> Figure:
     height = width * sheet.shape[0] / sheet.shape[1]
     figure = Figure(figsize=(width, 2.2 + height), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(2.2, height))
-    _draw_curves(top, history)
+    seen = dict.fromkeys(key for entry in history for key in entry)
+    _draw_curves(top, history, [key for key in seen if key.endswith("loss")])
     bottom.imshow(sheet)
     step = sheet.shape[0] / len(rows)
     bottom.set_yticks([step * (i + 0.5) for i in range(len(rows))], list(rows))
@@ -153,7 +154,7 @@ def _draw_curves(axes, history, names=None):
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set(xlabel="step", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8, frameon=False, ncols=len(names))
+    axes.legend(fontsize=8, frameon=False, ncols=min(len(names), 4))
 
 
 def coverage(measured: dict, kinds: dict, width: float = 10) -> Figure:

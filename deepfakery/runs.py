@@ -127,6 +127,8 @@ class Run(keras.callbacks.Callback):
             raise TypeError("Give fit a function, such as lambda start: batches(...).")
         if reason := self._reason_to_stop():
             print(f"Nothing to train at step {self.step}: {reason}.")
+            for callback in callbacks:  # a preview shows how it ended
+                callback.on_train_end()
             return
         self._trace(next(iter(batches(start=self.step))))
         if self._kept is None:
