@@ -68,10 +68,7 @@ class FaceSet:
         Returns:
             (N, size, size, 3) uint8 RGB.
         """
-        shown = self.records
-        if limit is not None and limit < len(shown):
-            chosen = np.linspace(0, len(shown) - 1, limit).round().astype(int)
-            shown = [shown[i] for i in chosen]
+        shown = self.spread(limit).records
         shape = (len(shown), size, size, 3)
         out = np.empty(shape, np.uint8)
         for i, record in enumerate(shown):
@@ -80,6 +77,13 @@ class FaceSet:
                 image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
             out[i] = image
         return out
+
+    def spread(self, limit: int | None) -> "FaceSet":
+        """At most `limit` of the faces, spread evenly; all of them for None."""
+        if limit is None or limit >= len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, limit).round().astype(int)
+        return FaceSet(self.folder, [self.records[i] for i in chosen])
 
     def landmarks(self, size: int = faces.FACE_SIZE) -> np.ndarray:
         """(N, 68, 2) float32 landmarks in pixels of the aligned faces at `size`."""

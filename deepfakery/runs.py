@@ -10,6 +10,7 @@ asked for, scalars for TensorBoard:
     logs/
 """
 
+import itertools
 import json
 import math
 import os
@@ -130,7 +131,10 @@ class Run(keras.callbacks.Callback):
             for callback in callbacks:  # a preview shows how it ended
                 callback.on_train_end()
             return
-        self._trace(next(iter(batches(start=self.step))))
+        feed = iter(batches(start=self.step))
+        first = next(feed)
+        self._trace(first)
+        feed = itertools.chain([first], feed)
         if self._kept is None:
             # Something to go back to; and a full disk shows now, not in an hour.
             self._save(must=True)
@@ -138,12 +142,14 @@ class Run(keras.callbacks.Callback):
         with self._open_bar() as self._bar:
             while not (stopped or self._reason_to_stop()):
                 step, made = self.step, int(self.trained.optimizer.iterations)
+                feed = feed or batches(start=step)
                 try:
-                    self._fit(batches(start=step), callbacks)
+                    self._fit(feed, callbacks)
                 except KeyboardInterrupt:
                     # The stop button of a notebook: keep what was learned.
                     made = int(self.trained.optimizer.iterations) - made
                     self.step, stopped = step + made, True
+                feed = None  # wherever that ended, the next begins afresh
                 if self._broken is None and (stopped or self._reason_to_stop()):
                     self._save(must=True)
                 if self._broken is not None:

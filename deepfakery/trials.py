@@ -38,10 +38,9 @@ def score(
     """
     size = swapper.size
     limit = 4 if deepfakery.SMOKE else limit
-    painted, _ = swapper.swap(
-        batches.prepare(targets.images(limit=limit), size), identity
-    )
-    points = spread(targets.landmarks(), limit)
+    targets, own = targets.spread(limit), people[identity].spread(limit)
+    painted, _ = swapper.swap(batches.prepare(targets.images(), size), identity)
+    points = targets.landmarks()
     means = {name: f.descriptors().mean(0) for name, f in people.items()}
     away = {name: [] for name in people}
     for face, landmarks in zip(painted, points, strict=True):
@@ -53,14 +52,13 @@ def score(
             away[name].append(np.linalg.norm(found - mean))
     distance = np.array(away.pop(identity))
     nearest = np.min(list(away.values()), axis=0) if away else np.inf
-    own = batches.prepare(people[identity].images(limit=limit), size)
-    own_points = spread(people[identity].landmarks(), limit)
+    real = batches.prepare(own.images(), size)
     return {
         "verified": float(
             ((distance < faces.SAME_PERSON) & (distance < nearest)).mean()
         ),
         "distance": float(np.median(distance)),
-        "sharpness": detail(painted, points) / detail(own, own_points),
+        "sharpness": detail(painted, points) / detail(real, own.landmarks()),
     }
 
 
@@ -78,13 +76,6 @@ def detail(pictures: np.ndarray, landmarks: np.ndarray) -> float:
         grey = cv2.cvtColor(_uint8(picture), cv2.COLOR_RGB2GRAY)
         found.append(cv2.Laplacian(grey, cv2.CV_64F)[inside].var())
     return float(np.median(found))
-
-
-def spread(values, limit: int):
-    """`limit` of the values, spread as `FaceSet.images` does."""
-    if limit >= len(values):
-        return values
-    return values[np.linspace(0, len(values) - 1, limit).round().astype(int)]
 
 
 def _uint8(picture):

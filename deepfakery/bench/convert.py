@@ -5,7 +5,6 @@ python -m deepfakery.bench.convert
 
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfakery import batches, export, faces, merge, provenance, samples, video
-from deepfakery.bench.extract import looped, wide_clip
+from deepfakery.bench.extract import peak_memory, wide_clip
 
 
 def speed(frames: int = 600) -> dict:
@@ -57,19 +56,7 @@ def memory(minutes: tuple[float, float] = (0.5, 3)) -> dict:
     Returns:
         `convert.memory_ratio`, long to short; `convert.memory_mib` of each.
     """
-    peaks = []
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        short = samples.write_clip(folder / "s.mp4", "collins", samples.motion(300))
-        for length in minutes:
-            clip = looped(short, folder / f"{length}.mp4", round(length * 6))
-            done = subprocess.run(
-                [sys.executable, "-m", "deepfakery.bench.convert", "peak", clip],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            peaks.append(float(done.stdout.split()[-1]))
+    peaks = peak_memory("deepfakery.bench.convert", minutes)
     return {"convert.memory_ratio": peaks[1] / peaks[0], "convert.memory_mib": peaks}
 
 

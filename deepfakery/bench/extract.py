@@ -93,6 +93,12 @@ def memory(minutes: tuple[float, float] = (0.5, 3), workers: int = 2) -> dict:
     Returns:
         `extract.memory_ratio`, long to short; `extract.memory_mib` of each.
     """
+    peaks = peak_memory("deepfakery.bench.extract", minutes, str(workers))
+    return {"extract.memory_ratio": peaks[1] / peaks[0], "extract.memory_mib": peaks}
+
+
+def peak_memory(module: str, minutes, *arguments: str) -> list[float]:
+    """MiB that `python -m module peak clip …` reports, for clips of some lengths."""
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -100,21 +106,13 @@ def memory(minutes: tuple[float, float] = (0.5, 3), workers: int = 2) -> dict:
         for length in minutes:
             clip = looped(short, folder / f"{length}.mp4", round(length * 6))
             done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "deepfakery.bench.extract",
-                    "peak",
-                    clip,
-                    f"{clip}.d",
-                    f"{workers}",
-                ],
+                [sys.executable, "-m", module, "peak", clip, *arguments],
                 check=True,
                 capture_output=True,
                 text=True,
             )
             peaks.append(float(done.stdout.split()[-1]))
-    return {"extract.memory_ratio": peaks[1] / peaks[0], "extract.memory_mib": peaks}
+    return peaks
 
 
 def _plain(image: np.ndarray) -> np.ndarray | None:
@@ -152,8 +150,8 @@ def looped(clip: Path, path: Path, times: int) -> Path:
     return path
 
 
-def _peak(clip: str, folder: str, workers: str) -> None:
-    faceset.extract(clip, folder, workers=int(workers))
+def _peak(clip: str, workers: str) -> None:
+    faceset.extract(clip, f"{clip}.d", workers=int(workers))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print((own + int(workers) * largest_child) / 1024)

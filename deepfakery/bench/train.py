@@ -72,11 +72,9 @@ def until_verified(limit: float = 240) -> dict:
             swapper = _compiled("light", networks.best_precision())
             feed = batches.batches(facesets, swapper.size)
             first = next(feed)
+            untrained = swapper.get_weights()
             swapper.train_on_batch(*first)  # compiles
-            fresh = _compiled("light", networks.best_precision())
-            swapper.encoder.set_weights(fresh.encoder.get_weights())
-            for name, decoder in swapper.decoders.items():
-                decoder.set_weights(fresh.decoders[name].get_weights())
+            swapper.set_weights(untrained)
             if start == "base":
                 swapper.start_from(base)
             seconds, found = 0.0, 0.0
