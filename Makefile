@@ -3,8 +3,9 @@ MINUTES ?= 5
 PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
+CORE = $(patsubst %,tests/test_%.py,networks losses swapper runs distribution)
 
-.PHONY: demo swap evaluate bench test notebooks help
+.PHONY: demo swap evaluate bench test test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
@@ -12,6 +13,7 @@ help:
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert]"
 	@echo "make test                      everything that is checked"
+	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
 
 .venv/installed: requirements.txt pyproject.toml
@@ -23,6 +25,18 @@ help:
 
 .venv/tested: .venv/installed
 	@$(PY) -m pip install --quiet --no-compile -e ".[test]"
+	@touch $@
+
+# An environment without TensorFlow, so that nothing of it is used by mistake.
+.venv-backends/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-backends
+	@echo "Installing into .venv-backends …"
+	@grep -v "^tensorflow" requirements.txt > .venv-backends/requirements.txt
+	@for backend in jax torch==2.13.0; do \
+		.venv-backends/bin/python -m pip install --quiet --no-compile $$backend || echo "$$backend could not be installed; its tests are left out."; \
+	done
+	@.venv-backends/bin/python -m pip install --quiet --no-compile -r .venv-backends/requirements.txt "pytest>=8.0"
+	@.venv-backends/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
 demo: .venv/installed
@@ -42,6 +56,13 @@ bench: .venv/installed
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@$(PY) -m pytest -q
+
+test-backends: .venv-backends/installed
+	@for backend in jax torch; do \
+		.venv-backends/bin/python -c "import $$backend" 2>/dev/null || { echo "$$backend is not installed; left out."; continue; }; \
+		echo "── $$backend"; \
+		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -q $(CORE) || exit 1; \
+	done
 
 notebooks: .venv/installed
 	@$(PY) -m deepfakery notebooks

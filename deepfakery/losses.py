@@ -6,6 +6,7 @@ Reference:
     GAN" (the hinge); Mao et al. 2017, "Least Squares Generative Adversarial Networks".
 """
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -103,6 +104,22 @@ def matching(real, fake):
     pairs = zip(real, fake, strict=True)
     errors = [ops.mean(ops.abs(ops.cast(r - f, "float32"))) for r, f in pairs]
     return sum(errors) / len(errors)
+
+
+def of_replica(loss):
+    """A replica's share of a loss: `tf.distribute` sums the gradients of all.
+
+    Args:
+        loss: A scalar, the mean over this replica's part of the batch.
+
+    Returns:
+        It divided by the number of replicas; as it is on other backends.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return loss
+    import tensorflow as tf
+
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _mean(error, weight):

@@ -107,7 +107,7 @@ class Run(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         # A MultiOptimizer has several, each with a rate of its own.
         self._optimizers = getattr(model.optimizer, "optimizers", [model.optimizer])
-        self._rates = [float(o.learning_rate) for o in self._optimizers]
+        self._rates = [_number(o.learning_rate) for o in self._optimizers]
         self._kept = self._broken = None  # checkpoint; step
         self._scale, self._rollbacks = 1.0, []
         self._resume()
@@ -141,13 +141,14 @@ class Run(keras.callbacks.Callback):
         stopped = False
         with self._open_bar() as self._bar:
             while not (stopped or self._reason_to_stop()):
-                step, made = self.step, int(self.trained.optimizer.iterations)
+                step = self.step
+                made = int(_number(self.trained.optimizer.iterations))
                 feed = feed or batches(start=step)
                 try:
                     self._fit(feed, callbacks)
                 except KeyboardInterrupt:
                     # The stop button of a notebook: keep what was learned.
-                    made = int(self.trained.optimizer.iterations) - made
+                    made = int(_number(self.trained.optimizer.iterations)) - made
                     self.step, stopped = step + made, True
                 feed = None  # wherever that ended, the next begins afresh
                 if self._broken is None and (stopped or self._reason_to_stop()):
@@ -351,3 +352,8 @@ class Run(keras.callbacks.Callback):
             state["step"],
             state["history"],
         )
+
+
+def _number(variable) -> float:
+    # Not float(variable): mirrored over several devices it is none.
+    return float(ops.convert_to_numpy(variable))

@@ -237,7 +237,7 @@ class FaceSwapper(keras.Model):
                 # Only the face is judged: what surrounds it is the same in both.
                 fake = mask * painted + (1 - mask) * rgb
                 total += self._adversarial_loss(name, rgb, fake)
-        return total
+        return losses.of_replica(total)
 
     def _adversarial_loss(self, name, real, fake):
         # Both sides learn in one backward pass: the discriminator from faces that no
