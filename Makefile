@@ -5,12 +5,13 @@ OUT ?= data/output/swap
 PY = .venv/bin/python
 CORE = $(patsubst %,tests/test_%.py,networks losses swapper runs distribution)
 
-.PHONY: demo swap evaluate bench test test-backends notebooks help
+.PHONY: demo swap evaluate bench compare test test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
+	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert]"
 	@echo "make test                      everything that is checked"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
@@ -52,6 +53,9 @@ evaluate: .venv/installed
 
 bench: .venv/installed
 	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY))
+
+compare: .venv/installed
+	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") --minutes $(MINUTES) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)")
 
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -3,6 +3,7 @@
 python -m deepfakery demo                              the built-in people
 python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
 python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
+python -m deepfakery compare --minutes 2 5 10          presets, plain and adversarial
 python -m deepfakery notebooks                         the demo, its outputs kept
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
@@ -27,6 +28,7 @@ from deepfakery.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "data/results"
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 
@@ -63,6 +65,13 @@ def main(arguments=None) -> int:
     )
     score.add_argument("--match", default="index", choices=("index", "time"))
     score.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
+    both = commands.add_parser("compare", help="presets and times beside each other")
+    both.add_argument("--face", default="hopper", help="whose face to paint")
+    both.add_argument("--target", default="collins", help="what to paint it into")
+    both.add_argument("--presets", nargs="+", default=["light", "hd"], choices=PRESETS)
+    both.add_argument("--minutes", nargs="+", type=float, default=[2.0, 5.0, 10.0])
+    both.add_argument("--out", type=Path, default=ROOT / "data/output/compare")
+    both.add_argument("--keep", action="store_true", help="keep the figures in git")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
@@ -77,6 +86,8 @@ def main(arguments=None) -> int:
             keep()
         elif given.command == "evaluate":
             score_swap(given)
+        elif given.command == "compare":
+            compare(given)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -174,17 +185,8 @@ def keep() -> None:
 
 
 def _store(out: Path) -> None:
-    results = ROOT / "data/results"
-    results.mkdir(exist_ok=True)
-    shutil.copy(out / "contact_sheet.jpg", results)
-    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
-    made = {
-        "command": "make notebooks",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: metadata.version(name) for name in packages},
-        "seed": 0,
-    }
+    RESULTS.mkdir(exist_ok=True)
+    shutil.copy(out / "contact_sheet.jpg", RESULTS)
     reports = {
         "02_training": "training.json",
         "03_prediction": "demo.json",
@@ -194,8 +196,53 @@ def _store(out: Path) -> None:
         shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
         if name in reports:
             figures = json.loads((out / reports[name]).read_text())
-            kept = json.dumps({**made, "figures": figures}, indent=2) + "\n"
-            (results / f"{name}.json").write_text(kept)
+            _note(name, "notebook", "make notebooks", figures)
+
+
+def _note(name: str, key: str, command: str, figures) -> None:
+    """Keep figures in the project, with what they were made by; others stay."""
+    path = RESULTS / f"{name}.json"
+    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
+    made = {
+        "command": command,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: metadata.version(name) for name in packages},
+        "seed": 0,
+    }
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept[key] = {**made, "figures": figures}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def compare(given) -> None:
+    """Train presets for some times, plain and adversarially; leave the table."""
+    # Imported here: it takes seconds that no other command needs.
+    from deepfakery import tables
+    from deepfakery.compare import compare
+
+    frames = compare(
+        given.face,
+        given.target,
+        given.out,
+        presets=given.presets,
+        minutes=given.minutes,
+    )
+    table = tables.summarise(frames)
+    table.to_csv(given.out / "comparison.csv", index=False)
+    print(tables.side_by_side(table).T.to_string())
+    print(f"\nIn {os.path.relpath(given.out)}: comparison.csv, painted.png, and a")
+    print("folder a combination with its clip.")
+    if given.keep:
+        target, face = samples.identities(given.face, given.target)
+        minutes = " ".join(f"{m:g}" for m in given.minutes)
+        command = f"python -m deepfakery compare --face {face} --target {target} "
+        command += f"--minutes {minutes} --presets {' '.join(given.presets)} --keep"
+        figures = {
+            clip: dict(zip(part["measure"], part["value"].round(4), strict=True))
+            for clip, part in table.groupby("clip", sort=False)
+        }
+        _note("02_training", f"{face} → {target}", command, figures)
 
 
 def score_swap(given) -> None:
@@ -240,7 +287,7 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     people = faceset.extract(photos, out / "faces", describe=False)
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(("base",), preset)
-    swapper.compile(keras.optimizers.Adam(1e-3))
+    swapper.compile()
     config = {**swapper.config, "seed": 0}
     run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
     faces = {"base": people.require()}

@@ -163,6 +163,23 @@ def count_frames(path) -> int | None:
     return info.frames
 
 
+def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
+    """Frames spread evenly over a source, to look at.
+
+    Args:
+        source: the video, image or folder.
+        count: how many; fewer where there are fewer.
+        among: indices of the frames to choose from, all by default.
+
+    Returns:
+        A list of (H, W, 3) uint8.
+    """
+    among = range(count_frames(source) or 1) if among is None else sorted(among)
+    chosen = np.linspace(0, len(among) - 1, count).round().astype(int)
+    wanted = {among[i] for i in chosen}
+    return [frame.image for frame in read_source(source) if frame.index in wanted]
+
+
 def _count_or_0(clip: Path) -> int:
     try:
         return count_frames(clip) or 0

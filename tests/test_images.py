@@ -46,3 +46,12 @@ def test_a_clip_may_be_read_from_any_frame_on(clips):
 def test_beyond_the_end_nothing_is_left(folder, clips):
     assert list(images.read_source(folder, start=5)) == []
     assert list(images.read_source(clips["hopper"], start=72)) == []
+
+
+def test_stills_are_spread_from_the_first_frame_to_the_last(folder):
+    def shown(*arguments):
+        return [image[0, 0, 0] for image in images.stills(folder, *arguments)]
+
+    assert shown(3) == [0, 2, 4]
+    assert shown(9) == [0, 1, 2, 3, 4]
+    assert shown(2, {1, 2, 3}) == [1, 3]

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras.ops import convert_to_numpy as array
 
 from deepfakery.networks import (
@@ -31,6 +30,7 @@ def inputs(*shape):
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_depth_to_space_is_tensorflows(factor):
+    tf = pytest.importorskip("tensorflow")
     x = inputs(2, 5, 7, 3 * factor**2)
     found = DepthToSpace(factor)(x)
     np.testing.assert_array_equal(array(found), tf.nn.depth_to_space(x, factor).numpy())

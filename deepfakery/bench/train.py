@@ -118,7 +118,7 @@ def _compiled(name, precision):
     keras.utils.set_random_seed(0)
     policy = {"bfloat16": "mixed_bfloat16"}.get(precision, precision)
     swapper = FaceSwapper(samples.PEOPLE, name, policy)
-    swapper.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
+    swapper.compile()
     return swapper
 
 
