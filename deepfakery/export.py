@@ -61,7 +61,7 @@ def swap_clip(
         label: Write a small visible label into every painted frame.
         credentials: Sign the clip and the painted frames with Content Credentials.
         steady: Smooth landmarks and colours over time.
-        workers: Processes that look for faces; one a core by default.
+        workers: 0 looks for faces in this process; else one beside it does.
         **look: What is to differ from `merge.LOOK`.
 
     Returns:
@@ -156,8 +156,8 @@ def swap_photos(
         source: A photo, or a folder of photos with its subfolders.
         folder: Where to write them, under their own names. One of a kind that cannot
             be signed becomes a PNG; one without a face to paint is copied as it is.
-        swapper, identity, panels, label, credentials, workers, **look: As for
-            `swap_clip`.
+        swapper, identity, panels, label, credentials, **look: As for `swap_clip`.
+        workers: Processes that look for faces; one a core by default.
 
     Returns:
         The photos that were painted.

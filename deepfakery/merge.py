@@ -4,11 +4,22 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from deepfakery import batches, colour, faces, images, masks, sharpness, tracks, video
+from deepfakery import (
+    batches,
+    colour,
+    faces,
+    images,
+    masks,
+    search,
+    sharpness,
+    tracks,
+    video,
+)
 
 #: How a painted face is blended in, and what can be said about it otherwise. These
 #: win on the built-in people and on studio footage; see notebook 03.
@@ -178,15 +189,19 @@ def paint_frames(
             of people, each told by descriptor, and nobody else touched.
         start: The first frame wanted.
         steady: Smooth landmarks and colours over the frames of a clip.
-        workers: Processes that look for faces; one a core by default.
+        workers: Processes that look for faces in photos, one a core by default; a clip
+            has one. 0 looks in this process.
         **look: What is to differ from `LOOK`.
 
     Yields:
         (the source's own frame, (H, W, 3) uint8 RGB, what was painted into it).
     """
     first = max(0, start - 16)  # what the smoothing of the first frame looks back on
-    frames = images.read_source(source, first)
-    found = faces.detect_each(frames, workers=workers)
+    if Path(source).is_dir() or images.is_image(source):
+        frames = images.read_source(source, first)
+        found = faces.detect_each(frames, workers=workers)
+    else:
+        found = search.follow_clip(source, first, workers)
     stream = paint_stream(found, swapper, identity, steady=steady, **look)
     return (painted for painted in stream if painted[0].index >= start)
 

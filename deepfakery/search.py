@@ -6,12 +6,15 @@ A look at a whole frame takes as long as twenty looks near the last face. It is 
 its time only where a face was lost, and once in a while for those who have come in.
 """
 
+import itertools
+import multiprocessing
+import os
 from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from deepfakery import faces
+from deepfakery import faces, video
 from deepfakery.faces import Face
 
 #: A whole frame is looked at every so many frames though nobody is missing.
@@ -20,6 +23,9 @@ EVERY = 24
 EMPTY = 4
 #: Every so many of those looks makes an effort, the first and a few all that can be.
 EFFORT = 4
+#: `follow_clip` begins afresh every so many frames: whichever frame it is asked for
+#: first, it finds what it would have found from the beginning.
+PART = 2 * EVERY
 #: A face is looked for at about this size (the detector needs 80), in a square patch
 #: of this side; pixels.
 SIZE, PATCH = 96, 176
@@ -70,6 +76,65 @@ def follow(frames: Iterable) -> Iterator[tuple]:
                 yield passed.pop(0), []
     for frame in passed:
         yield frame, []
+
+
+def follow_clip(
+    clip: str | os.PathLike, start: int = 0, workers: int | None = None
+) -> Iterator[tuple]:
+    """`follow` over a clip, in a process of its own that runs ahead of the reader.
+
+    Args:
+        clip: The file.
+        start: The first frame wanted.
+        workers: 0 looks in this process.
+
+    Yields:
+        (`video.Frame`, list of `Face`, largest first), from `start` on.
+
+    Raises:
+        video.MediaError: The clip cannot be read, or not to its end.
+        OSError: The process died.
+    """
+    first = start // PART * PART
+    if workers == 0:
+        stream = _afresh(video.read_frames(clip, first))
+        yield from (item for item in stream if item[0].index >= start)
+        return
+    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    looking = context.Process(target=_tell, args=(clip, first, send), daemon=True)
+    looking.start()
+    send.close()
+    try:
+        for frame in video.read_frames(clip, first):
+            try:
+                found = receive.recv()
+            except EOFError:
+                raise OSError(
+                    f"The process that looked for faces in {clip} was ended at frame "
+                    f"{frame.index}, for want of memory perhaps; run the same again."
+                ) from None
+            if frame.index >= start:
+                yield frame, found
+    finally:
+        looking.kill()
+        looking.join()
+
+
+def _tell(clip, first, send) -> None:
+    # The pipe holds the faces of a few dozen frames; then this waits for its reader.
+    cv2.setNumThreads(1)
+    try:
+        for _, found in _afresh(video.read_frames(clip, first)):
+            send.send(found)
+    except video.MediaError:
+        pass  # the reader comes upon it by itself
+
+
+def _afresh(frames) -> Iterator[tuple]:
+    for _, part in itertools.groupby(frames, key=lambda frame: frame.index // PART):
+        yield from follow(part)
 
 
 def _effort(looks: int) -> int:

@@ -1,3 +1,4 @@
+import multiprocessing
 from types import SimpleNamespace
 
 import cv2
@@ -93,3 +94,22 @@ def test_a_face_that_leaves_is_not_invented(moving, blank):
     images = [*moving[:3], *[blank] * 20]
     found = [len(found) for _, found in search.follow(frames(images))]
     assert found == [1] * 3 + [0] * 20
+
+
+def test_a_clip_is_followed_from_any_frame_as_from_its_beginning(clips):
+    whole = list(search.follow_clip(clips["collins"], workers=0))
+    assert [frame.index for frame, _ in whole] == list(range(72))
+    for start, workers in ((0, 1), (30, 1), (53, 0)):
+        part = search.follow_clip(clips["collins"], start, workers)
+        for (frame, mine), (same, theirs) in zip(part, whole[start:], strict=True):
+            assert frame.index == same.index and len(mine) == len(theirs) == 1
+            np.testing.assert_array_equal(mine[0].landmarks, theirs[0].landmarks)
+
+
+def test_a_search_that_was_ended_says_so(clips):
+    stream = search.follow_clip(clips["collins"])
+    next(stream)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(OSError, match="collins.mp4 was ended at frame"):
+        list(stream)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfakery import batches, export, faces, merge, provenance, samples, video
+from deepfakery import batches, export, faces, merge, provenance, samples, search, video
 from deepfakery.bench.extract import peak_memory, wide_clip
 
 
@@ -81,7 +81,7 @@ def _stages(clip, out, swapper, count):
 
     frames = [f for f, _ in zip(video.read_frames(clip), range(count), strict=False)]
     done("decode")
-    found = list(faces.detect_each(iter(frames)))
+    found = list(search.follow(frames))
     done("detect")
     size = swapper.size
     places = [faces_[0].landmarks if faces_ else None for _, faces_ in found]
