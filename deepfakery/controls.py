@@ -1,4 +1,8 @@
-"""Sliders and drop-downs for a swap's look, over any frame of a clip.
+"""Things to click in a notebook: whose faces to keep, and how a swap is to look.
+
+    chooser = controls.Chooser("family.mp4", "data/faces/aunt")
+    chooser                                            # a button beside each person
+    chooser.faceset                                    # the faces of whom was clicked
 
     panel = controls.Panel(clip, swapper, "hopper")
     panel                                              # the last line of a cell
@@ -21,9 +25,11 @@ from deepfakery import (
     colour,
     export,
     faces,
+    faceset,
     images,
     masks,
     merge,
+    plots,
     provenance,
     tracks,
 )
@@ -125,9 +131,7 @@ class Panel(widgets.HBox):
             picture = cv2.resize(
                 picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
             )
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "jpeg", quality=88)
-        self.image.value = file.getvalue()
+        self.image.value = _jpeg(picture)
 
     def _paint(self, index):
         """A frame and its painted faces: (frame, [(landmarks, rgb, mask)])."""
@@ -168,3 +172,53 @@ class Panel(widgets.HBox):
             *_, frame = images.read_source(self.source)
         self._next = frame.index + 1
         return frame
+
+
+class Chooser(widgets.VBox):
+    """Everyone in some footage, a row of faces each, with a button to choose them.
+
+    A click makes the face folder that person's; the others lie beside.
+
+    Args:
+        source: What the folder was, or is to be, extracted from.
+        folder: The face folder.
+        **options: As for `faceset.extract`.
+
+    Attributes:
+        faceset: The faces of the person chosen.
+    """
+
+    def __init__(self, source, folder: str | os.PathLike, **options):
+        super().__init__()
+        self.source, self.folder, self.options = source, folder, options
+        self.choose(options.pop("who", "most"))
+
+    def choose(self, who) -> None:
+        """Choose a person, as `faceset.extract` does."""
+        self.faceset = faceset.extract(
+            self.source, self.folder, who=who, **self.options
+        )
+        others = self.faceset.others()
+        numbers = {int(name.removeprefix("person_")) for name in others}
+        mine = min(set(range(1, len(numbers) + 2)) - numbers)
+        people = others | {f"person_{mine}": self.faceset}
+        self.children = [
+            self._row(number, people[f"person_{number}"], number == mine)
+            for number in sorted({mine, *numbers})
+        ]
+
+    def _row(self, number, found, chosen):
+        button = widgets.Button(
+            description=f"{number}: {len(found)} faces",
+            icon="check" if chosen else "",
+            disabled=chosen,
+        )
+        button.on_click(lambda _: self.choose(number))
+        strip = _jpeg(plots.tile(found.images(72, limit=10), columns=10))
+        return widgets.HBox([button, widgets.Image(value=strip, format="jpeg")])
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "jpeg", quality=88)
+    return file.getvalue()

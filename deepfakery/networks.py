@@ -27,8 +27,13 @@ def best_precision() -> str:
         "mixed_bfloat16" where the processor computes in it (a GPU, or a CPU with
         AVX512-BF16 or AMX), "float32" elsewhere.
     """
-    devices = keras.distribution.list_devices()
-    if any(kind in str(d).lower() for d in devices for kind in ("gpu", "cuda", "tpu")):
+    if keras.backend.backend() == "torch":  # of which Keras lists no devices
+        import torch
+
+        has_gpu = torch.cuda.is_available()
+    else:
+        has_gpu = any("cpu" not in d.lower() for d in keras.distribution.list_devices())
+    if has_gpu:
         return "mixed_bfloat16"
     flags = Path("/proc/cpuinfo")
     has = flags.read_text() if flags.exists() else ""

@@ -78,8 +78,15 @@ def test_the_panel_shows_what_the_export_paints(panel, short_clips):
         **panel.look,
     )
     exported = next(image for frame, image, _ in stream if frame.index == 7)
-    shown = panel.picture()
-    np.testing.assert_array_equal(exported[: 384 * 9 // 10], shown[: 384 * 9 // 10])
+
+    def away():  # above the label
+        shown = np.float32(panel.picture()) - exported
+        return np.abs(shown[: 384 * 9 // 10]).mean()
+
+    # A face that is followed lies a fraction of a pixel from one found by itself.
+    same = away()
+    panel.controls["scale"].value -= 0.05
+    assert same < 0.5 and same < away() / 2
 
 
 def test_any_frame_can_be_looked_at_in_any_order(panel, short_clips):

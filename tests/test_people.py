@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from deepfakery import images, people, samples, video
+from deepfakery import images, people, samples, video, weeding
+from deepfakery.controls import Chooser
 from deepfakery.faceset import FaceSet, extract
 
 
@@ -101,3 +102,21 @@ def test_groups_are_numbered_by_size_and_strangers_are_nobody():
     assert set(numbers[:5]) in ({0}, {3})
     assert set(numbers[5:2005]) == {1} and set(numbers[2005:]) == {2}
     assert people.group(np.zeros((1, 128), np.float32)).tolist() == [1]
+
+
+def test_a_person_may_be_chosen_by_a_click(crowd, pair):
+    chooser = Chooser(pair, crowd.folder, workers=0)
+
+    def buttons():
+        return [row.children[0] for row in chooser.children]
+
+    assert [b.description for b in buttons()] == ["1: 10 faces", "2: 9 faces"]
+    assert [b.disabled for b in buttons()] == [True, False]
+    buttons()[1].click()
+    assert [b.disabled for b in buttons()] == [False, True]
+    assert side(chooser.faceset) == {"left"} and len(chooser.faceset) == 9
+    assert len(FaceSet.load(crowd.folder)) == 9
+    buttons()[0].click()
+    assert side(chooser.faceset) == {"right"}
+    strip = chooser.children[1].children[1]
+    assert weeding.decode(strip.value).shape[:2] == (72, 10 * 74 - 2)
