@@ -126,7 +126,7 @@ def _tell(clip, first, send) -> None:
     # The pipe holds the faces of a few dozen frames; then this waits for its reader.
     cv2.setNumThreads(1)
     try:
-        for _, found in _afresh(video.read_frames(clip, first)):
+        for _, found in _afresh(video.read_frames(clip, first, quick=True)):
             send.send(found)
     except video.MediaError:
         pass  # the reader comes upon it by itself

@@ -102,7 +102,7 @@ class FaceSwapper(keras.Model):
         ):
             if given not in known:
                 raise ValueError(f"{given!r} is unknown; choose from {known}.")
-        self.train = train
+        self.trains = train
         self.weight = {
             "mae": mae,
             "dssim": dssim,
@@ -228,21 +228,22 @@ class FaceSwapper(keras.Model):
         """Sum over identities of what `compile` chose."""
         total = 0.0
         for name in self.identities:
-            rgb, mask = y[name][..., :3], y[name][..., 3:4]
+            target = ops.convert_to_tensor(y[name])  # PyTorch is given it as NumPy
+            rgb, mask = target[..., :3], target[..., 3:4]
             painted = y_pred[name][..., :3]
             # The surroundings count a little: hair and neck make a face believable.
             weight = 0.1 + 0.9 * mask
             if self.weight["emphasis"]:
-                weight += self.weight["emphasis"] * y[name][..., 4:]
+                weight += self.weight["emphasis"] * target[..., 4:]
             error = losses.mae(rgb, painted, weight)
             self.painted[name].update_state(error)
-            if self.train != "discriminator":
+            if self.trains != "discriminator":
                 total += self.weight["mae"] * error
                 if self.weight["dssim"]:
                     total += self.weight["dssim"] * losses.dssim(rgb, painted, weight)
                 if y_pred[name].shape[-1] == 4:
                     total += 0.2 * losses.mae(mask, y_pred[name][..., 3:])
-            if self.train != "autoencoder":
+            if self.trains != "autoencoder":
                 # Only the face is judged: what surrounds it is the same in both.
                 fake = mask * painted + (1 - mask) * rgb
                 total += self._adversarial_loss(name, rgb, fake)
@@ -262,7 +263,7 @@ class FaceSwapper(keras.Model):
             fake_scores < 0, "float32"
         )
         self.right.update_state(right / 2)
-        if self.train == "both":
+        if self.trains == "both":
             frozen = [ops.stop_gradient(v) for v in D.trainable_variables]
             (*fake_features, fake_scores), _ = D.stateless_call(
                 frozen, D.non_trainable_variables, fake, training=True
