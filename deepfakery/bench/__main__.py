@@ -25,7 +25,18 @@ def _convert() -> dict:
     return convert.speed() | convert.memory()
 
 
-PARTS = {"train": _train, "extract": _extract, "convert": _convert}
+def _evaluate() -> dict:
+    from deepfakery.bench import evaluate
+
+    return evaluate.speed()
+
+
+PARTS = {
+    "train": _train,
+    "extract": _extract,
+    "convert": _convert,
+    "evaluate": _evaluate,
+}
 
 
 def main() -> None:
