@@ -3,12 +3,17 @@
 Reference:
     Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural
     Similarity" (SSIM; DSSIM is half its distance from 1). Lim & Ye 2017, "Geometric
-    GAN" (the hinge); Mao et al. 2017, "Least Squares Generative Adversarial Networks".
+    GAN" (the hinge); Mao et al. 2017, "Least Squares Generative Adversarial Networks";
+    Goodfellow et al. 2014, "Generative Adversarial Nets", section 3 (cross-entropy that
+    does not saturate).
 """
 
 import keras
 import numpy as np
 from keras import ops
+
+#: The adversarial losses.
+KINDS = ("hinge", "least_squares", "cross_entropy")
 
 
 def mae(target, painted, weight=None):
@@ -64,11 +69,13 @@ def told_apart(real, fake, kind: str = "hinge"):
     Args:
         real: Its scores of real faces, any shape.
         fake: Its scores of painted ones.
-        kind: "hinge" or "least_squares".
+        kind: One of `KINDS`.
 
     Returns:
         A scalar.
     """
+    if kind == "cross_entropy":
+        return ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))
     if kind == "hinge":
         return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
     return 0.5 * (ops.mean((real - 1) ** 2) + ops.mean((fake + 1) ** 2))
@@ -79,11 +86,13 @@ def taken_for_real(fake, kind: str = "hinge"):
 
     Args:
         fake: The discriminator's scores of painted faces, any shape.
-        kind: "hinge" or "least_squares".
+        kind: One of `KINDS`.
 
     Returns:
         A scalar.
     """
+    if kind == "cross_entropy":
+        return ops.mean(ops.softplus(-fake))
     return -ops.mean(fake) if kind == "hinge" else 0.5 * ops.mean((fake - 1) ** 2)
 
 

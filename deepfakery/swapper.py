@@ -90,7 +90,7 @@ class FaceSwapper(keras.Model):
             emphasis: How much more eyes and mouth count than the rest of the face.
             adversarial: Weight of being taken for real, where both train.
             matching: Weight of matching the discriminator's features, likewise.
-            kind: The adversarial loss, "hinge" or "least_squares".
+            kind: The adversarial loss, one of `losses.KINDS`.
             **kwargs: Of `keras.Model.compile`.
 
         Raises:
@@ -98,7 +98,7 @@ class FaceSwapper(keras.Model):
         """
         for given, known in (
             (train, tuple(ADAM)),
-            (kind, ("hinge", "least_squares")),
+            (kind, losses.KINDS),
         ):
             if given not in known:
                 raise ValueError(f"{given!r} is unknown; choose from {known}.")

@@ -1,0 +1,160 @@
+"""Photos of many people: the files of a data set, cropped, streamed in batches.
+
+    train, held_out = photos.split("img_align_celeba")
+    for noise, images in batches(train, size=64, batch=128): ...
+
+Nothing but the batches at hand is in memory, however many photos there are.
+"""
+
+import itertools
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deepfakery import images
+from deepfakery.video import MediaError
+
+#: Batches that are read ahead.
+AHEAD = 3
+
+
+def split(folder: str | os.PathLike, held_out: float = 0.1) -> tuple[list, list]:
+    """Photos to train on and photos to judge by.
+
+    Args:
+        folder: Photos, in subfolders or not. CelebA's own `list_eval_partition.txt` (or
+            `.csv`), in the folder or beside it, is followed where it is; its validation
+            and test parts are both held out.
+        held_out: Share of the files to hold out otherwise, the last in order of name.
+
+    Returns:
+        (paths to train on, paths held out).
+
+    Raises:
+        video.MediaError: There is no photo.
+    """
+    folder = Path(folder)
+    files = [file for file in images.list_files(folder) if images.is_image(file)]
+    if not files:
+        raise MediaError(f"{folder} holds no photo; give a folder that does.")
+    lists = [
+        place / f"list_eval_partition.{kind}"
+        for place in (folder, folder.parent)
+        for kind in ("txt", "csv")
+    ]
+    for file in filter(Path.exists, lists):
+        lines = (
+            line.replace(",", " ").split() for line in file.read_text().split("\n")
+        )
+        parts = {line[0]: line[1] for line in lines if len(line) == 2}
+        train = [f for f in files if parts.get(f.name) == "0"]
+        rest = [f for f in files if parts.get(f.name) in ("1", "2")]
+        if train and rest:
+            return train, rest
+    count = len(files) - max(1, round(held_out * len(files)))
+    return files[:count], files[count:]
+
+
+def crop(image: np.ndarray, size: int) -> np.ndarray:
+    """The one crop of every photo: the largest square in its middle, made smaller.
+
+    Of CelebA's aligned photos (178 × 218) that leaves the face with its hair and chin.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: Side in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    shrinks = side > size
+    return cv2.resize(
+        square,
+        (size, size),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+    )
+
+
+def read(files: list, size: int) -> np.ndarray:
+    """(N, size, size, 3) float32 in [0, 1] of some photos.
+
+    Raises:
+        video.MediaError: One cannot be read.
+    """
+    pictures = [crop(images.read_image(file), size) for file in files]
+    return np.stack(pictures).astype(np.float32) / 255
+
+
+def batches(
+    files: list,
+    size: int,
+    batch: int = 64,
+    *,
+    latent: int = 100,
+    seed: int = 0,
+    start: int = 0,
+    flip: bool = True,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless batches; the n-th is the same whenever and wherever it is asked for.
+
+    Every photo comes once before any comes again. One that cannot be read is warned of
+    and another takes its place.
+
+    Args:
+        files: Paths of photos.
+        size: Side in pixels.
+        batch: Photos at a time.
+        latent: Numbers of noise for each made face.
+        seed: The only source of randomness.
+        start: Number of the first batch, to go on where a run stopped.
+        flip: Mirror half of them.
+
+    Yields:
+        (noise (batch, latent) float32, photos (batch, size, size, 3) float32 in
+        [0, 1]).
+    """
+    count = len(files)
+
+    def order(position):  # a new order each time round
+        round_, place = divmod(position, count)
+        if round_ not in orders:
+            orders.clear()
+            orders[round_] = np.random.default_rng((seed, 1, round_)).permutation(count)
+        return files[orders[round_][place]]
+
+    def one(file, random):
+        while True:
+            try:
+                picture = crop(images.read_image(file), size)
+                return picture[:, ::-1] if flip and random.random() < 0.5 else picture
+            except MediaError as error:
+                warnings.warn(f"Left out: {error}", stacklevel=2)
+                file = files[random.integers(count)]
+
+    def ask(step):
+        seeds = np.random.SeedSequence((seed, 2, step)).spawn(batch)
+        chosen = [order(step * batch + i) for i in range(batch)]
+        return [
+            pool.submit(one, file, np.random.default_rng(s))
+            for file, s in zip(chosen, seeds, strict=True)
+        ]
+
+    orders = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = deque(ask(start + i) for i in range(AHEAD))
+        for step in itertools.count(start):
+            photos = np.stack([future.result() for future in waiting.popleft()])
+            waiting.append(ask(step + AHEAD))
+            random = np.random.default_rng((seed, 3, step))
+            noise = random.standard_normal((batch, latent), np.float32)
+            yield noise, photos.astype(np.float32) / 255
