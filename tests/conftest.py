@@ -1,5 +1,6 @@
 """What is costly to make and is used by several test files: made once a session."""
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -64,6 +65,20 @@ def posed():
 def landmarks():
     """A function: the 68 landmarks of the largest face of an image."""
     return lambda image: faces.detect(image)[0].landmarks
+
+
+@pytest.fixture(scope="session")
+def inside_hull():
+    """A function: which pixels of a frame a face covers, or nearly covers."""
+
+    def inside(frame, points, grow=0):
+        filled = np.zeros(frame.shape[:2], np.uint8)
+        cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
+        if grow:
+            filled = cv2.dilate(filled, np.ones((2 * grow + 1,) * 2, np.uint8))
+        return filled.astype(bool)
+
+    return inside
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,11 @@ import json
 import warnings
 
 import av
-import cv2
 import numpy as np
 import pytest
 
-from deepfakery import export, faces, images, provenance, video
+from deepfakery import export, images, provenance, video
 from deepfakery.export import swap_clip, swap_photos
-
-
-def inside_hull(frame, points, grow=0):
-    filled = np.zeros(frame.shape[:2], np.uint8)
-    cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
-    if grow:
-        filled = cv2.dilate(filled, np.ones((2 * grow + 1,) * 2, np.uint8))
-    return filled.astype(bool)
-
 
 # --- a whole clip -----------------------------------------------------------------
 
@@ -93,7 +83,9 @@ def test_frames_without_a_face_pass_unchanged(footage, swapped):
         assert np.abs(again.image.astype(int) - frame.image).mean() < 2
 
 
-def test_faces_are_painted_and_the_rest_is_not(footage, swapped, landmarks):
+def test_faces_are_painted_and_the_rest_is_not(
+    footage, swapped, landmarks, inside_hull
+):
     folder, _ = swapped[False]
     for frame in video.read_frames(footage[0]):
         if frame.index not in (0, 11):
@@ -106,7 +98,7 @@ def test_faces_are_painted_and_the_rest_is_not(footage, swapped, landmarks):
 
 
 def test_the_background_differs_no_more_than_the_codec_makes_it(
-    footage, swapped, landmarks, tmp_path
+    footage, swapped, landmarks, tmp_path, inside_hull
 ):
     source, copy = footage[0], tmp_path / "copy.mp4"
     with video.VideoWriter(copy, like=video.probe(source)) as writer:

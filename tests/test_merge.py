@@ -18,19 +18,11 @@ def scene(posed, landmarks):
     return frame, points, own.astype(np.float32) / 255, np.ones((SIZE, SIZE, 1), "f4")
 
 
-def inside_hull(frame, points, grow=0):
-    filled = np.zeros(frame.shape[:2], np.uint8)
-    cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
-    if grow:
-        filled = cv2.dilate(filled, np.ones((2 * grow + 1,) * 2, np.uint8))
-    return filled.astype(bool)
-
-
 # --- one face ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("colour", "least"), [("none", 3), ("reinhard", 4)])
-def test_a_face_painted_as_it_was_changes_little(scene, colour, least):
+def test_a_face_painted_as_it_was_changes_little(scene, colour, least, inside_hull):
     frame, points, own, mask = scene
     merged = merge(frame, points, own, mask, colour=colour)
     assert merged.shape == frame.shape and merged.dtype == np.uint8
@@ -38,7 +30,7 @@ def test_a_face_painted_as_it_was_changes_little(scene, colour, least):
     assert np.abs(merged[inside].astype(int) - frame[inside]).mean() < least
 
 
-def test_outside_the_face_every_pixel_is_the_frames_own(scene):
+def test_outside_the_face_every_pixel_is_the_frames_own(scene, inside_hull):
     frame, points, own, mask = scene
     before = frame.copy()
     merged = merge(frame, points, 1 - own, mask, colour="none")
@@ -69,7 +61,7 @@ def test_where_the_network_sees_no_face_nothing_is_painted(scene):
     assert (x, y) @ (right - left) > 0
 
 
-def test_colours_are_moved_to_the_frames_own(scene):
+def test_colours_are_moved_to_the_frames_own(scene, inside_hull):
     frame, points, own, mask = scene
     inside = inside_hull(frame, points)
     tinted = np.clip(own * (0.8, 0.9, 1.2), 0, 1).astype(np.float32)
@@ -81,7 +73,7 @@ def test_colours_are_moved_to_the_frames_own(scene):
 
 
 @pytest.mark.parametrize("shift", [(-170, 0), (0, -170), (180, 90), (-500, 0)])
-def test_a_face_may_leave_the_frame(scene, shift):
+def test_a_face_may_leave_the_frame(scene, shift, inside_hull):
     frame, points, own, mask = scene
     moved = np.roll(frame, shift[::-1], (0, 1))
     merged = merge(moved, points + np.float32(shift), 1 - own, mask, colour="none")
@@ -90,7 +82,7 @@ def test_a_face_may_leave_the_frame(scene, shift):
     np.testing.assert_array_equal(merged[outside], moved[outside])
 
 
-def test_small_networks_paint_large_faces(scene):
+def test_small_networks_paint_large_faces(scene, inside_hull):
     frame, points, own, mask = scene
     small = cv2.resize(own, (32, 32), interpolation=cv2.INTER_AREA)
     merged = merge(frame, points, small, np.ones((32, 32, 1), np.float32))
@@ -100,7 +92,7 @@ def test_small_networks_paint_large_faces(scene):
     np.testing.assert_array_equal(merged[outside], frame[outside])
 
 
-def test_a_face_at_the_edge_takes_its_colours_from_the_frame_alone(scene):
+def test_a_face_at_the_edge_takes_its_colours_from_the_frame_alone(scene, inside_hull):
     frame, points, own, mask = scene
     shift = np.float32([frame.shape[1] - points[:, 0].mean(), 0])
     # Half the face is outside; the edge's pixels, repeated there, are glaring green.
@@ -149,7 +141,7 @@ def test_a_look_that_does_not_exist_is_named(scene):
 
 
 @pytest.mark.parametrize("look", [{"sharpen": 1}, {"grain": 1}, {"colour": "poisson"}])
-def test_every_look_paints_the_face_alone(scene, look):
+def test_every_look_paints_the_face_alone(scene, look, inside_hull):
     frame, points, own, mask = scene
     soft = cv2.GaussianBlur(own, (0, 0), 4)
     merged = merge(frame, points, soft, mask, **look)
