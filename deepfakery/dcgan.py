@@ -15,13 +15,12 @@ Reference:
     (`walk`).
 """
 
-import json
-
 import keras
 import numpy as np
 from keras import layers, ops
 
 from deepfakery import losses, networks, runs
+from deepfakery.presets import look_up
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
 #: left out, and we add, is in how they are compiled.
@@ -125,12 +124,7 @@ class DCGAN(keras.Model):
 
     def __init__(self, preset="small", latent: int = 100, precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        if isinstance(preset, str):
-            if preset not in PRESETS:
-                known = ", ".join(PRESETS)
-                raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
-            preset = PRESETS[preset]
-        self.preset = json.loads(json.dumps(preset))  # as a run folder gives it back
+        self.preset = preset = look_up(preset, PRESETS)
         self.latent = latent
         with networks.precision(precision):
             self.generator = build_generator(latent, **preset["generator"])

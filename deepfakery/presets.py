@@ -1,5 +1,7 @@
 """The named presets, as plain dictionaries."""
 
+import json
+
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
 #: `networks.build_discriminator`, by name.
 PRESETS = {
@@ -63,3 +65,20 @@ PRESETS = {
         "discriminator": {"widths": [64, 128, 256, 512]},
     },
 }
+
+
+def look_up(preset: str | dict, presets: dict = PRESETS) -> dict:
+    """A preset by its name, or the one that was given.
+
+    Returns:
+        A copy, as a run folder would give it back.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if isinstance(preset, str):
+        if preset not in presets:
+            known = ", ".join(presets)
+            raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
+        preset = presets[preset]
+    return json.loads(json.dumps(preset))

@@ -1,7 +1,6 @@
 """The face swapper: one shared encoder, a decoder and a discriminator per identity."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import losses, networks, runs
-from deepfakery.presets import PRESETS
+from deepfakery.presets import PRESETS, look_up
 
 #: Adam's learning rate and first momentum, by what trains. Against an opponent that
 #: changes under way, the usual momentum of 0.9 overshoots.
@@ -38,13 +37,8 @@ class FaceSwapper(keras.Model):
 
     def __init__(self, identities, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        if isinstance(preset, str):
-            if preset not in PRESETS:
-                known = ", ".join(PRESETS)
-                raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
-            preset = PRESETS[preset]
         self.identities = tuple(identities)
-        self.preset = json.loads(json.dumps(preset))  # as a run folder gives it back
+        self.preset = preset = look_up(preset)
         self.size = preset["size"]
         with networks.precision(precision):
             self.encoder = networks.build_encoder(self.size, **preset["encoder"])
