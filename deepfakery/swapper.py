@@ -13,7 +13,7 @@ from deepfakery.presets import PRESETS, look_up
 
 #: Adam's learning rate and first momentum, by what trains. Against an opponent that
 #: changes under way, the usual momentum of 0.9 overshoots.
-ADAM = {"autoencoder": (1e-3, 0.9), "discriminator": (1e-3, 0.5), "both": (5e-4, 0.5)}
+ADAM = {"autoencoder": (1e-3, 0.9), "discriminator": (1e-3, 0.5), "both": (1e-3, 0.5)}
 
 
 class FaceSwapper(keras.Model):
@@ -67,7 +67,7 @@ class FaceSwapper(keras.Model):
         dssim: float = 0.5,
         emphasis: float = 0.0,
         adversarial: float = 0.1,
-        matching: float = 1.0,
+        matching: float = 3.0,
         kind: str = "hinge",
         **kwargs,
     ):
