@@ -20,6 +20,7 @@ import numpy as np
 from keras import layers, ops
 
 from deepfakery import losses, networks, runs
+from deepfakery.optimizers import Adam
 from deepfakery.presets import look_up
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
@@ -165,7 +166,7 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        super().compile(optimizer or keras.optimizers.Adam(2e-4, 0.5), **kwargs)
+        super().compile(optimizer or Adam(2e-4, 0.5), **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
@@ -188,7 +189,7 @@ class DCGAN(keras.Model):
             to a Local Nash Equilibrium".
         """
         judging = {v.path for v in self.discriminator.variables}
-        adams = [keras.optimizers.Adam(r, momentum) for r in (generator, discriminator)]
+        adams = [Adam(r, momentum) for r in (generator, discriminator)]
         return keras.optimizers.MultiOptimizer(lambda v: adams[v.path in judging])
 
     @property

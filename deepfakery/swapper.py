@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import losses, networks, runs
+from deepfakery.optimizers import Adam
 from deepfakery.presets import PRESETS, look_up
 
 #: Adam's learning rate and first momentum, by what trains. Against an opponent that
@@ -112,7 +113,7 @@ class FaceSwapper(keras.Model):
         if optimizer is None:
             rate, momentum = ADAM[train]
             # Clipped: one odd batch must not undo what a thousand taught.
-            optimizer = keras.optimizers.Adam(rate, momentum, global_clipnorm=1.0)
+            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 
     @classmethod

@@ -16,7 +16,7 @@ from deepfakery.presets import PRESETS
 from deepfakery.swapper import FaceSwapper
 
 #: Faces of each identity in a step, by preset.
-BATCH = {"original": 16, "light": 8, "hd": 4, "hd256": 2}
+BATCH = {"original": 48, "light": 8, "hd": 4, "hd256": 2}
 
 
 def speed(presets=tuple(PRESETS), precisions=("float32", "bfloat16"), steps=8) -> dict:
