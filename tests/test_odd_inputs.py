@@ -221,7 +221,7 @@ def result(source, out):
         warnings.simplefilter("always")
         try:
             found = extract(source, out, workers=0, describe=False)
-            records = [line for line in (out / "faces.jsonl").open() if line.strip()]
+            records = (out / "faces.jsonl").read_text().splitlines()
             assert len(records) == len(found) == len(list(out.glob("*.jpg")))
             return len(found), said
         except (ValueError, OSError) as error:  # MediaError is a ValueError or OSError
