@@ -70,7 +70,7 @@ def animate(
         )
         said = provenance.inspect(source)
         made = {t.rsplit("/", 1)[-1]: k for k, t in provenance.SOURCE_TYPES.items()}
-        if kind in provenance.SIGNABLE and said.get("source_type") in made:
+        if said.get("source_type") in made:
             provenance.sign(
                 aside,
                 kind=made[said["source_type"]],

@@ -32,9 +32,10 @@ def test_a_clip_becomes_a_small_moving_picture(finished, tmp_path, kind):
     assert [f.name for f in tmp_path.iterdir()] == [path.name]
 
 
-def test_credentials_travel_on(finished, short_clips, tmp_path):
-    animate(finished, tmp_path / "swap.webp", width=96)
-    said = provenance.inspect(tmp_path / "swap.webp")
+@pytest.mark.parametrize("kind", [".webp", ".gif"])
+def test_credentials_travel_on(finished, short_clips, tmp_path, kind):
+    animate(finished, tmp_path / f"swap{kind}", width=96)
+    said = provenance.inspect(tmp_path / f"swap{kind}")
     assert said["state"] == "Valid" and said["preset"] == "identity copy"
     assert said["ingredients"] == [finished.name]
     # Footage that nobody painted into does not become a composite.
