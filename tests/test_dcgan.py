@@ -10,6 +10,7 @@ from deepfakery.dcgan import (
     PRESETS,
     build_discriminator,
     build_generator,
+    invert,
     walk,
 )
 
@@ -158,6 +159,17 @@ def test_what_is_unknown_is_named():
         DCGAN("tiny")
     with pytest.raises(ValueError, match="wasserstein"):
         make(kind="wasserstein")
+
+
+def test_a_made_face_is_found_again(trained):
+    gan, _ = trained
+    before = gan.get_weights()
+    made = gan.imagine(np.random.default_rng(3).normal(size=(4, 8)))
+    found = gan.imagine(invert(gan, made, steps=150))
+    middle = gan.imagine(np.zeros((1, 8)))
+    assert np.abs(found - made).mean() < 0.5 * np.abs(middle - made).mean()
+    for a, b in zip(before, gan.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_walk_keeps_to_the_sphere_and_comes_home():
