@@ -12,7 +12,7 @@ help:
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
-	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate]"
+	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan]"
 	@echo "make test                      everything that is checked"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from deepfakery.bench import train
+from deepfakery.bench import dcgan, train
+from deepfakery.dcgan import PRESETS, build_generator
 from deepfakery.samples import PEOPLE
 from deepfakery.swapper import FaceSwapper
 
@@ -37,3 +38,20 @@ def test_the_time_of_something_is_that_of_its_better_half():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.time, "perf_counter", lambda: clock[0])
         assert train._time(work, 5) == 1
+
+
+def test_the_arithmetic_of_the_papers_dcgan_is_counted_by_hand():
+    generator = build_generator(**PRESETS["radford"]["generator"])
+    expected = 100 * 16384 + 4**2 * 25 * 1024 * 512 + 8**2 * 25 * 512 * 256
+    expected += 16**2 * 25 * 256 * 128 + 32**2 * 25 * 128 * 3
+    assert train.products(generator) == expected
+
+
+def test_the_loader_is_timed_beside_the_step():
+    found = dcgan.speed(batch=8, steps=2)
+    assert set(found) == {
+        "dcgan.images_per_s",
+        "dcgan.peak_share",
+        "dcgan.loader_ratio",
+    }
+    assert np.isfinite(list(found.values())).all() and min(found.values()) > 0

@@ -31,11 +31,18 @@ def _evaluate() -> dict:
     return evaluate.speed()
 
 
+def _dcgan() -> dict:
+    from deepfakery.bench import dcgan
+
+    return dcgan.speed()
+
+
 PARTS = {
     "train": _train,
     "extract": _extract,
     "convert": _convert,
     "evaluate": _evaluate,
+    "dcgan": _dcgan,
 }
 
 

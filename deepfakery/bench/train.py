@@ -90,14 +90,24 @@ def until_verified(limit: float = 240) -> dict:
 
 def multiplications(swapper: FaceSwapper) -> int:
     """Multiply-adds that one image takes through encoder and decoder, forwards."""
+    models = (swapper.encoder, next(iter(swapper.decoders.values())))
+    return sum(products(model) for model in models)
+
+
+def products(model: keras.Model) -> int:
+    """Multiply-adds that one image takes through a model, forwards."""
     total = 0
-    for model in (swapper.encoder, next(iter(swapper.decoders.values()))):
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                places = np.prod(layer.output.shape[1:3])
-                total += int(places) * int(np.prod(layer.kernel.shape))
-            elif isinstance(layer, keras.layers.Dense):
-                total += int(np.prod(layer.kernel.shape))
+    for layer in model.layers:
+        # A transposed convolution is a kind of convolution, and begins at its input.
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            places = np.prod(layer.input.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2D):
+            places = np.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Dense):
+            places = 1
+        else:
+            continue
+        total += int(places) * int(np.prod(layer.kernel.shape))
     return total
 
 

@@ -1,0 +1,58 @@
+"""How fast faces are learned from noise: python -m deepfakery.bench --only dcgan"""
+
+import tempfile
+from pathlib import Path
+
+import keras
+from PIL import Image
+
+from deepfakery import photos, samples
+from deepfakery.bench import train
+from deepfakery.dcgan import DCGAN
+
+
+def speed(preset: str = "small", batch: int = 64, steps: int = 8) -> dict:
+    """Time the training step, and the loader that feeds it.
+
+    Args:
+        preset: A name in `dcgan.PRESETS`.
+        batch: Photos at a time.
+        steps: Steps timed.
+
+    Returns:
+        `dcgan.images_per_s`; `dcgan.peak_share`, the arithmetic of a step against what
+        this machine's large convolutions reach; and `dcgan.loader_ratio`, how many
+        times as many photos the loader reads alone as the step eats.
+    """
+    keras.utils.set_random_seed(0)
+    gan = DCGAN(preset)
+    gan.compile()
+    with tempfile.TemporaryDirectory() as folder:
+        feed = photos.batches(_photos(Path(folder)), gan.size, batch)
+        noise, real = next(feed)
+        step = train._time(lambda: gan.train_on_batch(noise, real), steps)
+        # What was read ahead while the step was timed is eaten first.
+        for _ in range(photos.AHEAD):
+            next(feed)
+        read = train._time(lambda: next(feed), steps)
+        feed.close()
+    # Forwards once and backwards twice: the generator; the discriminator over real and
+    # made faces; and over made ones once more, for the generator's sake (its own
+    # weights' gradients are left out).
+    work = 3 * train.products(gan.generator) + 8 * train.products(gan.discriminator)
+    peak = train.convolution_peak("float32")
+    return {
+        "dcgan.images_per_s": batch / step,
+        "dcgan.peak_share": 2 * batch * work / step / peak,
+        "dcgan.loader_ratio": step / read,
+    }
+
+
+def _photos(folder: Path, count: int = 512) -> list[Path]:
+    """JPEG photos of the size of CelebA's, as many as are read ahead and then some."""
+    files = []
+    for i, image in enumerate(samples.animate("collins", samples.motion(count))):
+        file = folder / f"{i:06d}.jpg"
+        Image.fromarray(image).resize((178, 218)).save(file, quality=90)
+        files.append(file)
+    return files
