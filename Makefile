@@ -3,7 +3,7 @@ MINUTES ?= 5
 PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
-CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper runs distribution)
+CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan runs distribution)
 
 .PHONY: demo swap evaluate bench compare test test-backends notebooks help
 
