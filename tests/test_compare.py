@@ -5,7 +5,6 @@ import pytest
 import deepfakery
 from deepfakery import compare, images, runs, samples, tables
 
-
 #: The way that has all stages in it.
 WAYS = ["adversarial"]
 
