@@ -218,10 +218,7 @@ class DCGAN(keras.Model):
         right = [real_scores > 0, fake_scores < 0]
         self.right.update_state(ops.cast(ops.concatenate(right), "float32"))
         loss = losses.told_apart(real_scores, fake_scores, self.kind)
-        frozen = [ops.stop_gradient(v) for v in D.trainable_variables]
-        fooled, _ = D.stateless_call(
-            frozen, D.non_trainable_variables, fake, training=training
-        )
+        fooled = networks.frozen(D, fake, training)
         loss += losses.taken_for_real(fooled, self.kind)
         if training:
             for slow, fast in zip(
@@ -268,9 +265,7 @@ class DCGAN(keras.Model):
             (N, S, S, 3) float32 in [0, 1].
         """
         noise = np.asarray(noise, np.float32)
-        parts = [noise[i : i + batch] for i in range(0, len(noise), batch)]
-        made = [self.averaged.predict_on_batch(part) for part in parts]
-        return np.concatenate(made).clip(0, 1)
+        return networks.predict(self.averaged, noise, batch).clip(0, 1)
 
     def judge(self, faces: np.ndarray, batch: int = 64) -> np.ndarray:
         """How real faces look to the discriminator.
@@ -282,9 +277,7 @@ class DCGAN(keras.Model):
         Returns:
             (N,) float32, higher for real.
         """
-        parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
-        scores = [self.discriminator.predict_on_batch(part) for part in parts]
-        return np.concatenate(scores)[:, 0]
+        return networks.predict(self.discriminator, faces, batch)[:, 0]
 
 
 def invert(

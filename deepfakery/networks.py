@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -180,6 +181,24 @@ class SpectralConv2D(layers.Layer):
     def get_config(self):
         own = ("filters", "kernel_size", "strides", "padding")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def predict(model: keras.Model, data, batch: int = 64):
+    """What a model makes of an array, a batch at a time.
+
+    `keras.Model.predict` does the same with more ado: it builds a data set first.
+    """
+    parts = [data[i : i + batch] for i in range(0, len(data), batch)]
+    return np.concatenate([model.predict_on_batch(part) for part in parts])
+
+
+def frozen(model: keras.Model, x, training: bool = True):
+    """Call a model so that gradients pass through it and none reaches its weights."""
+    weights = [ops.stop_gradient(v) for v in model.trainable_variables]
+    out, _ = model.stateless_call(
+        weights, model.non_trainable_variables, x, training=training
+    )
+    return out
 
 
 def _activate(x, activation):

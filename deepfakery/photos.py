@@ -85,16 +85,6 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def read(files: list, size: int) -> np.ndarray:
-    """(N, size, size, 3) float32 in [0, 1] of some photos.
-
-    Raises:
-        video.MediaError: One cannot be read.
-    """
-    pictures = [crop(images.read_image(file), size) for file in files]
-    return np.stack(pictures).astype(np.float32) / 255
-
-
 def batches(
     files: list,
     size: int,

@@ -259,10 +259,7 @@ class FaceSwapper(keras.Model):
         )
         self.right.update_state(right / 2)
         if self.trains == "both":
-            frozen = [ops.stop_gradient(v) for v in D.trainable_variables]
-            (*fake_features, fake_scores), _ = D.stateless_call(
-                frozen, D.non_trainable_variables, fake, training=True
-            )
+            *fake_features, fake_scores = networks.frozen(D, fake)
             real_features = [ops.stop_gradient(f[:n]) for f in features]
             loss += self.weight["adversarial"] * losses.taken_for_real(
                 fake_scores, self.kind
@@ -295,8 +292,7 @@ class FaceSwapper(keras.Model):
             painter = keras.Model(self.encoder.input, self.decoders[identity](latent))
             self._painters[identity] = painter
         painter = self._painters[identity]
-        parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
-        out = np.concatenate([painter.predict_on_batch(part) for part in parts])
+        out = networks.predict(painter, faces, batch)
         mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
         return out[..., :3], mask
 
@@ -311,9 +307,7 @@ class FaceSwapper(keras.Model):
         Returns:
             (N,) float32, the mean score of each face's patches; higher for real.
         """
-        D = self.discriminators[identity]
-        parts = [faces[i : i + batch] for i in range(0, len(faces), batch)]
-        scores = np.concatenate([D.predict_on_batch(part) for part in parts])
+        scores = networks.predict(self.discriminators[identity], faces, batch)
         return scores.mean((1, 2, 3))
 
 
