@@ -59,7 +59,7 @@ compare: .venv/installed
 
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-backends: .venv-backends/installed
 	@for backend in jax torch; do \

@@ -24,7 +24,7 @@ import nbformat
 import papermill
 
 from deepfakery import images, samples, video
-from deepfakery.presets import PRESETS
+from deepfakery.presets import PRESETS, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -55,6 +55,11 @@ def main(arguments=None) -> int:
     swap.add_argument("--minutes", type=float, default=5, help="of training")
     swap.add_argument("--preset", default="light", choices=PRESETS)
     swap.add_argument("--out", type=Path, default=ROOT / "data/output/swap")
+    swap.add_argument(
+        "--study",
+        action="store_true",
+        help="also compare the choices of training and blending; takes minutes more",
+    )
     score = commands.add_parser("evaluate", help="figures of any tool's swap")
     score.add_argument("--swap", required=True, help="clip or folder of frames")
     score.add_argument("--target", required=True, help="what it was made from")
@@ -102,7 +107,7 @@ def main(arguments=None) -> int:
                 "minutes": given.minutes,
                 "preset": given.preset,
             }
-            run(parameters, given.out, "swap.json")
+            run(parameters, given.out, "swap.json", given.study)
     except papermill.PapermillExecutionError as error:
         known = error.ename in (
             "MediaError",
@@ -197,6 +202,8 @@ def _store(out: Path) -> None:
         if name in reports:
             figures = json.loads((out / reports[name]).read_text())
             _note(name, "notebook", "make notebooks", figures)
+    choices = json.loads((out / "choices/figures.json").read_text())
+    _note("03_prediction", "choices", "make notebooks", choices)
 
 
 def _note(name: str, key: str, command: str, figures) -> None:
@@ -292,7 +299,7 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
     faces = {"base": people.require()}
     run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
-    path = ROOT / f"weights/base_{preset}.npz"
+    path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")
 

@@ -26,7 +26,7 @@ from deepfakery import (
     runs,
     samples,
 )
-from deepfakery.presets import PRESETS
+from deepfakery.presets import PRESETS, base_weights
 from deepfakery.swapper import FaceSwapper
 
 #: What trains, each for what share of the time and on which losses.
@@ -38,7 +38,6 @@ WAYS = {
         "both": (0.35, {"emphasis": 1.0}),
     },
 }
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def compare(
@@ -122,10 +121,9 @@ def train(
     """
     keras.utils.set_random_seed(seed)
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
-    base = WEIGHTS / f"base_{preset}.npz"
-    if base.exists():
+    if base := base_weights(preset):
         swapper.start_from(base)
-    config = {**swapper.config, "seed": seed, "base": base.exists()}
+    config = {**swapper.config, "seed": seed, "base": bool(base)}
     feed = partial(batches.batches, facesets, swapper.size, seed=seed)
     for stage, (share, losses) in WAYS[way].items():
         swapper.compile(train=stage, **losses)

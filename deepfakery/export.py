@@ -78,7 +78,7 @@ def swap_clip(
     folder = None if frames_folder is None else Path(frames_folder)
     if folder and folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
         raise ValueError(f"{folder} holds other files; choose an empty folder.")
-    facts = _facts(swapper, source)
+    facts = facts_of(swapper, source)
     settings = _settings(
         source, facts, identity, look, panels, codec, crf, label, credentials, steady
     )
@@ -174,7 +174,7 @@ def swap_photos(
         raise ValueError(f"{source} is no photo; swap_clip paints clips.")
     if source.resolve() in (folder.resolve(), folder.resolve().parent):
         raise ValueError(f"{folder} lies among the photos themselves; choose another.")
-    facts = _facts(swapper, source)
+    facts = facts_of(swapper, source)
     settings = _settings(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
@@ -215,7 +215,13 @@ def swap_photos(
     return painted
 
 
-def _facts(swapper, source):
+def facts_of(swapper, source) -> dict:
+    """What `provenance.sign` writes down of a picture that a swapper painted.
+
+    Args:
+        swapper: A trained `FaceSwapper`, or one of `baselines`.
+        source: What it painted into.
+    """
     return {
         "preset": swapper.preset_name,
         "weights_sha256": swapper.sha256(),

@@ -1,6 +1,10 @@
-"""The named presets, as plain dictionaries."""
+"""The named presets, as plain dictionaries, and the weights they may start from."""
 
 import json
+from pathlib import Path
+
+#: Where the project keeps weights that know faces in general.
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
 #: `networks.build_discriminator`, by name.
@@ -82,3 +86,9 @@ def look_up(preset: str | dict, presets: dict = PRESETS) -> dict:
             raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
         preset = presets[preset]
     return json.loads(json.dumps(preset))
+
+
+def base_weights(preset: str) -> Path | None:
+    """The project's base weights for a preset, by its name; None where it has none."""
+    path = WEIGHTS / f"base_{preset}.npz"
+    return path if path.exists() else None

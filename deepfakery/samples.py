@@ -26,8 +26,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 import deepfakery
-from deepfakery import faces
-from deepfakery.video import VideoWriter
+from deepfakery import faces, images
+from deepfakery.video import MediaError, VideoWriter
 
 PEOPLE = ("collins", "hopper")
 
@@ -99,7 +99,8 @@ class Portrait:
         """Level, scale and crop any picture of a face.
 
         Args:
-            image: (H, W, 3) uint8 RGB. Beyond its edges it is continued by reflection.
+            image: (H, W, 3) uint8 RGB. Beyond its edges it is continued by
+                its blurred reflection.
             landmarks: (68, 2) pixels of that image.
             size: Side of the portrait in pixels.
             **facts: `glasses`, `name`, `source`, `licence`.
@@ -115,15 +116,43 @@ class Portrait:
         turn = np.array([[x, y], [-y, x]])
         margin = size // 4
         shift = EYES_AT * size + margin - turn @ (left + right) / 2
+        place, shape = np.column_stack([turn / shrink, shift]), (size + 2 * margin,) * 2
         canvas = cv2.warpAffine(
-            image,
-            np.column_stack([turn / shrink, shift]),
-            (size + 2 * margin,) * 2,
-            flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REFLECT_101,
+            image, place, shape, None, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
         )
+        inside = cv2.warpAffine(np.ones(image.shape[:2], np.float32), place, shape)
+        if not inside.all():  # out of focus, so that nobody sees things twice
+            soft = cv2.GaussianBlur(inside, (0, 0), 0.02 * size)
+            inside = (2 * soft - 1).clip(0, 1)  # 0 from the photo's edge outwards
+            blurred = cv2.GaussianBlur(canvas, (0, 0), 0.05 * size)
+            canvas = cv2.blendLinear(canvas, blurred, inside, 1 - inside)
         placed = faces.transform_points(landmarks, np.column_stack([turn, shift]))
         return cls(canvas, placed - np.float32(margin), size, **facts)
+
+    @classmethod
+    def from_photo(cls, photo, size: int = 384, **facts) -> "Portrait":
+        """The largest face of a photo.
+
+        Args:
+            photo: An image file, or (H, W, 3) uint8 RGB.
+            size: Side of the portrait in pixels.
+            **facts: As for `from_image`.
+
+        Raises:
+            MediaError: It cannot be read, or shows no face.
+        """
+        image = photo if isinstance(photo, np.ndarray) else images.read_image(photo)
+        # dlib answers in whole pixels; in an enlarged picture these are finer.
+        finer = int(np.clip(2000 // max(image.shape[:2]), 1, 3))
+        large = cv2.resize(
+            image, None, fx=finer, fy=finer, interpolation=cv2.INTER_CUBIC
+        )
+        found = faces.detect(large)
+        if not found:
+            who = "The picture" if isinstance(photo, np.ndarray) else photo
+            raise MediaError(f"{who} shows no face; give a photo of one, from ahead.")
+        landmarks = (found[0].landmarks + 0.5) / finer - 0.5
+        return cls.from_image(image, landmarks, size, **facts)
 
     @property
     def margin(self) -> int:
@@ -167,12 +196,7 @@ def portrait(name: str, size: int = 384) -> Portrait:
         }
     else:
         raise ValueError(f"No built-in person {name!r}; there are {PEOPLE}.")
-    # dlib answers in whole pixels; in an enlarged picture these are finer.
-    large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
-    landmarks = (faces.detect(large)[0].landmarks + 0.5) / 3 - 0.5
-    return Portrait.from_image(
-        image, landmarks, size, name=name, licence="public domain", **facts
-    )
+    return Portrait.from_photo(image, size, name=name, licence="public domain", **facts)
 
 
 def motion(frames: int = 300, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -168,8 +169,12 @@ def test_a_slider_moved_in_a_browser_changes_the_picture(lab, tmp_path):
         page = browser.new_page(viewport={"width": 1500, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(lab)
-        page.locator(".jp-CodeCell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
+        prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+        prompt.wait_for()
+        while not re.search(r"[*\d]", prompt.inner_text()):  # early keys are lost
+            page.locator(".jp-CodeCell .cm-content").first.click()
+            page.keyboard.press("Shift+Enter")
+            page.wait_for_timeout(2000)
         picture = page.locator("img.widget-image")
         picture.wait_for()
         page.wait_for_function(

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from deepfakery import batches, faceset, networks, samples, trials
-from deepfakery.presets import PRESETS
+from deepfakery.presets import PRESETS, base_weights
 from deepfakery.swapper import FaceSwapper
 
 #: Faces of each identity in a step, by preset.
@@ -65,7 +65,6 @@ def until_verified(limit: float = 240) -> dict:
         steps, compiling and scoring apart, of `light` on the built-in people.
     """
     figures = {}
-    base = Path(__file__).parents[2] / "weights/base_light.npz"
     with tempfile.TemporaryDirectory() as folder:
         facesets, unseen = _people(Path(folder), 240)
         for start in ("scratch", "base"):
@@ -76,7 +75,7 @@ def until_verified(limit: float = 240) -> dict:
             swapper.train_on_batch(*first)  # compiles
             swapper.set_weights(untrained)
             if start == "base":
-                swapper.start_from(base)
+                swapper.start_from(base_weights("light"))
             seconds, found = 0.0, 0.0
             while found < 0.95 and seconds < limit:
                 started = time.perf_counter()
