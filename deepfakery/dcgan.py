@@ -21,7 +21,7 @@ from keras import layers, ops
 
 from deepfakery import losses, networks, runs
 from deepfakery.optimizers import Adam
-from deepfakery.presets import look_up
+from deepfakery.presets import look_up, name_of
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
 #: left out, and we add, is in how they are compiled.
@@ -191,6 +191,15 @@ class DCGAN(keras.Model):
         judging = {v.path for v in self.discriminator.variables}
         adams = [Adam(r, momentum) for r in (generator, discriminator)]
         return keras.optimizers.MultiOptimizer(lambda v: adams[v.path in judging])
+
+    @property
+    def preset_name(self) -> str:
+        """Name of the preset, or "custom"."""
+        return name_of(self.preset, PRESETS)
+
+    def sha256(self) -> str:
+        """Fingerprint of what imagines, hexadecimal."""
+        return networks.sha256(self.averaged)
 
     @property
     def config(self) -> dict:

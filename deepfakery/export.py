@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from deepfakery import __version__, images, merge, provenance, video
+from deepfakery import __version__, images, merge, provenance, samples, video
 
 #: What to show: the swap alone, beside its target, or beside target and mask.
 PANELS = ("swap", "pair", "triple")
@@ -215,17 +215,96 @@ def swap_photos(
     return painted
 
 
-def facts_of(swapper, source) -> dict:
-    """What `provenance.sign` writes down of a picture that a swapper painted.
+def imagined_clip(
+    frames, model, path, *, fps: float = 30, label: bool = True, credentials=True
+) -> None:
+    """Write frames that a network made from nothing as MP4.
 
     Args:
-        swapper: A trained `FaceSwapper`, or one of `baselines`.
-        source: What it painted into.
+        frames: (H, W, 3) uint8 RGB each, all of one size.
+        model: What made them, such as a `DCGAN`.
+        path: The MP4 to write.
+        fps: Frames a second.
+        label, credentials: As for `swap_clip`.
+    """
+    signs = {"kind": "made", **facts_of(model)} if credentials else None
+    _write_clip(frames, path, fps, provenance.LABEL if label else "", signs)
+
+
+def save_figure(figure, path: str | os.PathLike, model, target=None) -> None:
+    """Write a figure with pictures that a network made, signed.
+
+    Args:
+        figure: Of matplotlib, as from `plots`.
+        path: The file to write.
+        model, target: As for `facts_of`.
+    """
+    figure.savefig(path, dpi=100)
+    kind = "composite" if target else "made"
+    provenance.sign(path, kind=kind, **facts_of(model, target))
+
+
+def moving_photo(
+    photo,
+    motion: np.ndarray,
+    path: str | os.PathLike,
+    *,
+    size: int = 384,
+    fps: float = 30,
+    label: bool = True,
+    credentials: bool = True,
+    **facts,
+) -> None:
+    """Bring one photo of a person to life and write it as MP4.
+
+    No network is used: the photo is bent, as the built-in people are.
+
+    Args:
+        photo: An image file, or one of `samples.PEOPLE`.
+        motion: As from `samples.motion`.
+        path: The MP4 to write.
+        size: Side of the clip in pixels.
+        fps: Frames a second.
+        label, credentials: As for `swap_clip`.
+        **facts: `glasses=True` where the person wears some.
+
+    Raises:
+        video.MediaError: The photo cannot be read, or shows no face.
+    """
+    if photo in samples.PEOPLE:
+        person = samples.portrait(photo, size)
+    else:
+        person = samples.Portrait.from_photo(photo, size, **facts)
+    signs = {"kind": "animated", "target": photo} if credentials else None
+    said = "animated photo" if label else ""
+    _write_clip(samples.animate(person, motion), path, fps, said, signs)
+
+
+def _write_clip(frames, path, fps, label, signs):
+    path = Path(path)
+    aside = path.with_name(f".unsigned-{path.name}")
+    try:
+        with video.VideoWriter(aside, fps=fps) as writer:
+            for frame in tqdm(frames, unit="frame", desc=path.name):
+                writer.write(provenance.label(frame, label) if label else frame)
+        if signs:
+            provenance.sign(aside, **signs)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def facts_of(model, target=None) -> dict:
+    """What `provenance.sign` writes down of a picture that a network made.
+
+    Args:
+        model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`.
+        target: What it was painted into, if anything.
     """
     return {
-        "preset": swapper.preset_name,
-        "weights_sha256": swapper.sha256(),
-        "target": source,
+        "preset": model.preset_name,
+        "weights_sha256": model.sha256(),
+        "target": target,
     }
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from deepfakery import faces
 
-#: Side in pixels of what dlib's descriptor reads.
-CHIP = 150
+#: Sides in pixels of what dlib's descriptor reads, and of where its detector looks.
+CHIP, LOOK = 150, 256
 
 
 def describe(pictures: np.ndarray, batch: int = 32) -> np.ndarray:
@@ -30,10 +30,7 @@ def describe(pictures: np.ndarray, batch: int = 32) -> np.ndarray:
     Returns:
         (N, 128) float32.
     """
-    chips = []
-    for picture in pictures:
-        chip = cv2.resize(picture, (CHIP, CHIP), interpolation=cv2.INTER_CUBIC)
-        chips.append((chip.clip(0, 1) * 255).round().astype(np.uint8))
+    chips = _enlarged(pictures, CHIP)
     parts = [chips[i : i + batch] for i in range(0, len(chips), batch)]
     return np.concatenate([faces.describe_chips(part) for part in parts])
 
@@ -124,5 +121,34 @@ def found(pictures: np.ndarray) -> float:
     Args:
         pictures: (N, S, S, 3) float32 in [0, 1].
     """
-    eight_bit = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
-    return float(np.mean([bool(faces.detect(picture)) for picture in eight_bit]))
+    return float(np.mean([bool(faces.detect(p)) for p in _enlarged(pictures, LOOK)]))
+
+
+def score(made: np.ndarray, real: np.ndarray, look: int = 200) -> dict:
+    """All of this module's figures.
+
+    Args:
+        made: (N, S, S, 3) float32 in [0, 1].
+        real: (M, 128) descriptors of real photos of the same size and crop; with M = N
+            the Fréchet distance compares with that of real photos to real photos.
+        look: In how many of them to look for a face.
+
+    Returns:
+        `frechet`; `kernel`; `found`, a share; `spread`, as a share of the real one.
+    """
+    described = describe(made)
+    return {
+        "frechet": frechet(real, described),
+        "kernel": kernel(real, described),
+        "found": found(made[:look]),
+        "spread": spread(described) / spread(real),
+    }
+
+
+def _enlarged(pictures, side):
+    """Pictures of any size as dlib wants them, (side, side, 3) uint8."""
+    large = (
+        cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+        for picture in pictures
+    )
+    return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in large]

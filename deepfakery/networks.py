@@ -13,6 +13,7 @@ Reference:
     2018, "Spectral Normalization for Generative Adversarial Networks".
 """
 
+import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -190,6 +191,15 @@ def predict(model: keras.Model, data, batch: int = 64):
     """
     parts = [data[i : i + batch] for i in range(0, len(data), batch)]
     return np.concatenate([model.predict_on_batch(part) for part in parts])
+
+
+def sha256(*models: keras.Model) -> str:
+    """Fingerprint of the weights, hexadecimal: it changes when any of them does."""
+    digest = hashlib.sha256()
+    for model in models:
+        for weight in model.get_weights():
+            digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
 
 
 def frozen(model: keras.Model, x, training: bool = True):

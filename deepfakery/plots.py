@@ -88,6 +88,26 @@ def curves(history: list[dict], names=None, title: str = "", width: float = 10):
     return figure
 
 
+def compared(histories: dict, key: str, title: str = "", width: float = 10) -> Figure:
+    """One metric of several runs against steps.
+
+    Args:
+        histories: Name → history, as in `runs.Run.history`.
+        key: The metric.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for name, history in histories.items():
+        axes.plot([e["step"] for e in history], [e[key] for e in history], label=name)
+    axes.set(xlabel="step", ylabel=key.replace("_", " "))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
 def training(history: list[dict], rows: dict, width: float = 10) -> Figure:
     """Loss curves above a preview grid: what a run looks like while it goes on."""
     sheet = tile(np.concatenate(list(rows.values())), len(next(iter(rows.values()))))

@@ -88,6 +88,13 @@ def look_up(preset: str | dict, presets: dict = PRESETS) -> dict:
     return json.loads(json.dumps(preset))
 
 
+def name_of(preset: dict, presets: dict = PRESETS) -> str:
+    """Name of a preset, or "custom"."""
+    return next(
+        (n for n, p in presets.items() if look_up(n, presets) == preset), "custom"
+    )
+
+
 def base_weights(preset: str) -> Path | None:
     """The project's base weights for a preset, by its name; None where it has none."""
     path = WEIGHTS / f"base_{preset}.npz"

@@ -41,6 +41,7 @@ IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SOURCE_TYPES = {
     "composite": IPTC + "compositeWithTrainedAlgorithmicMedia",
     "made": IPTC + "trainedAlgorithmicMedia",
+    "animated": IPTC + "compositeSynthetic",
 }
 MODEL = "deepfakery.model"  # an assertion of our own: preset and weights
 SIGNABLE = (".gif", ".jpeg", ".jpg", ".mp4", ".png", ".tif", ".tiff", ".webp")
@@ -84,7 +85,7 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
     Args:
         path: A JPEG, PNG, TIFF, WebP or MP4 file.
         kind: "composite" for a face painted into footage, "made" for what a network
-            made by itself.
+            made by itself, "animated" for a photo that was bent into motion.
         preset: Name of the network's preset.
         weights_sha256: SHA-256 of the network's weights, hexadecimal.
         target: What was painted into, or worked from. Its name without folders is
@@ -204,7 +205,7 @@ def _actions(kind, target) -> list[dict]:
 
 
 def _add_target(builder, kind, target):
-    relationship = "parentOf" if kind == "composite" else "inputTo"
+    relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
     unknown = "application/octet-stream"
     try:

@@ -276,6 +276,28 @@ def write_clip(path, person: Portrait | str, motion: np.ndarray, fps=30) -> Path
     return Path(path)
 
 
+def write_photos(folder, count: int, size: int = 178) -> list[Path]:
+    """Photos of both built-in people, where a data set of many is not at hand.
+
+    Args:
+        folder: Where to write them, as JPEG; photos that are there stay.
+        count: How many, half of each person.
+        size: Side in pixels.
+
+    Returns:
+        Their paths.
+    """
+    out = []
+    for name in PEOPLE:
+        frames = animate(portrait(name, size), motion(count // 2, seed=2))
+        files = [Path(folder) / f"{i:04d}_{name}.jpg" for i in range(count // 2)]
+        out += files
+        if not all(file.exists() for file in files):
+            for file, image in zip(files, frames, strict=True):
+                images.write_image(file, image)
+    return out
+
+
 def identities(face: str, target: str) -> dict[str, str]:
     """Name the two people of a swap after their footage.
 

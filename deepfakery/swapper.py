@@ -1,6 +1,5 @@
 """The face swapper: one shared encoder, a decoder and a discriminator per identity."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from keras import ops
 
 from deepfakery import losses, networks, runs
 from deepfakery.optimizers import Adam
-from deepfakery.presets import PRESETS, look_up
+from deepfakery.presets import PRESETS, look_up, name_of
 
 #: Adam's learning rate and first momentum, by what trains. Against an opponent that
 #: changes under way, the usual momentum of 0.9 overshoots.
@@ -195,15 +194,11 @@ class FaceSwapper(keras.Model):
     @property
     def preset_name(self) -> str:
         """Name of the preset, or "custom"."""
-        return next((n for n, p in PRESETS.items() if p == self.preset), "custom")
+        return name_of(self.preset)
 
     def sha256(self) -> str:
-        """Fingerprint of the weights, hexadecimal: it changes when any of them does."""
-        digest = hashlib.sha256()
-        for model in (self.encoder, *self.decoders.values()):
-            for weight in model.get_weights():
-                digest.update(np.ascontiguousarray(weight))
-        return digest.hexdigest()
+        """Fingerprint of what paints, hexadecimal."""
+        return networks.sha256(self.encoder, *self.decoders.values())
 
     @property
     def config(self) -> dict:

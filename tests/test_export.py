@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from deepfakery import export, images, provenance, video
+from deepfakery import export, faces, images, provenance, samples, video
 from deepfakery.export import swap_clip, swap_photos
 
 # --- a whole clip -----------------------------------------------------------------
@@ -349,3 +349,47 @@ def test_photos_without_a_face_are_named(photos, untrained, tmp_path):
 def test_a_clip_is_no_photo(footage, untrained, tmp_path):
     with pytest.raises(ValueError, match="swap_clip"):
         swap_photos(footage[0], untrained, "hopper", tmp_path / "out", workers=0)
+
+
+# --- what is not painted into anything ------------------------------------------------
+
+
+def test_an_imagined_clip_says_that_a_network_made_it(tmp_path, untrained):
+    frames = [np.full((64, 96, 3), shade, np.uint8) for shade in (40, 90, 140)]
+    export.imagined_clip(frames, untrained, tmp_path / "walk.mp4", fps=10)
+    said = provenance.inspect(tmp_path / "walk.mp4")
+    assert said["source_type"] == "trainedAlgorithmicMedia" and not said["tampered"]
+    assert said["weights_sha256"] == untrained.sha256() and not said["ingredients"]
+    written = [f.image for f in video.read_frames(tmp_path / "walk.mp4")]
+    assert len(written) == 3 and written[0].std() > 1  # the label
+    export.imagined_clip(
+        frames, untrained, tmp_path / "bare.mp4", label=False, credentials=False
+    )
+    bare = [f.image for f in video.read_frames(tmp_path / "bare.mp4")]
+    assert bare[0].std() < 1
+    assert provenance.inspect(tmp_path / "bare.mp4") == {"signed": False}
+    assert {f.name for f in tmp_path.iterdir()} == {"walk.mp4", "bare.mp4"}
+
+
+def test_any_photo_is_brought_to_life_and_says_so(tmp_path, clips):
+    photo = tmp_path / "album" / "aunt.jpg"
+    frame = next(video.read_frames(clips["collins"])).image
+    images.write_image(photo, frame[20:330, 60:340])
+    moves = samples.motion(300, seed=1)[:60:12]
+    export.moving_photo(photo, moves, tmp_path / "aunt.mp4", size=256)
+    frames = [f.image for f in video.read_frames(tmp_path / "aunt.mp4")]
+    assert len(frames) == 5 and frames[0].shape == (256, 256, 3)
+    assert all(len(faces.detect(image)) == 1 for image in frames)
+    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 2
+    said = provenance.inspect(tmp_path / "aunt.mp4")
+    assert said["source_type"] == "compositeSynthetic"
+    assert said["ingredients"] == ["aunt.jpg"] and said["actions"][0] == "c2pa.opened"
+
+
+def test_a_photo_of_nobody_is_named(tmp_path, noise):
+    images.write_image(tmp_path / "wall.png", noise)
+    with pytest.raises(video.MediaError, match="wall.png shows no face"):
+        export.moving_photo(
+            tmp_path / "wall.png", samples.motion(2), tmp_path / "wall.mp4"
+        )
+    assert not (tmp_path / "wall.mp4").exists()

@@ -69,3 +69,15 @@ def test_faces_are_told_from_noise_and_people_from_each_other(facesets):
     both = np.concatenate(list(described.values()))
     assert described["collins"].shape == (6, 128)
     assert likeness.spread(both) > 1.3 * own
+
+
+def test_all_figures_know_the_same_from_another_set(facesets):
+    small = {
+        name: batches.prepare(found.spread(12).images(), 32)
+        for name, found in facesets.items()
+    }
+    real = likeness.describe(small["collins"][::2])
+    same = likeness.score(small["collins"][1::2], real)
+    other = likeness.score(small["hopper"][1::2], real)
+    assert same["found"] > 0.8 and same["frechet"] < 0.5 * other["frechet"]
+    assert same["kernel"] < other["kernel"] and 0.5 < same["spread"] < 2

@@ -1,10 +1,8 @@
 """How fast faces are learned from noise: python -m deepfakery.bench --only dcgan"""
 
 import tempfile
-from pathlib import Path
 
 import keras
-from PIL import Image
 
 from deepfakery import photos, samples
 from deepfakery.bench import train
@@ -28,7 +26,7 @@ def speed(preset: str = "small", batch: int = 64, steps: int = 8) -> dict:
     gan = DCGAN(preset)
     gan.compile()
     with tempfile.TemporaryDirectory() as folder:
-        files = _photos(Path(folder), 8 * batch)
+        files = samples.write_photos(folder, 8 * batch)
         feed = photos.batches(files, gan.size, batch)
         noise, real = next(feed)
         step = train._time(lambda: gan.train_on_batch(noise, real), steps)
@@ -47,13 +45,3 @@ def speed(preset: str = "small", batch: int = 64, steps: int = 8) -> dict:
         "dcgan.peak_share": 2 * batch * work / step / peak,
         "dcgan.loader_ratio": step / read,
     }
-
-
-def _photos(folder: Path, count: int) -> list[Path]:
-    """JPEG photos of the size of CelebA's."""
-    files = []
-    for i, image in enumerate(samples.animate("collins", samples.motion(count))):
-        file = folder / f"{i:06d}.jpg"
-        Image.fromarray(image).resize((178, 218)).save(file, quality=90)
-        files.append(file)
-    return files
