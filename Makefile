@@ -5,12 +5,13 @@ OUT ?= data/output/swap
 PY = .venv/bin/python
 CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan runs distribution)
 
-.PHONY: demo swap evaluate bench compare test test-backends notebooks help
+.PHONY: demo swap evaluate imagine bench compare test test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
+	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan]"
 	@echo "make test                      everything that is checked"
@@ -53,6 +54,9 @@ evaluate: .venv/installed
 
 bench: .venv/installed
 	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY))
+
+imagine: .venv/installed
+	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")
 
 compare: .venv/installed
 	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") --minutes $(MINUTES) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)")

@@ -4,6 +4,7 @@ python -m deepfakery demo                              the built-in people
 python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
 python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
 python -m deepfakery compare --minutes 2 5 10          presets, plain and adversarial
+python -m deepfakery imagine --photos celeba/          faces from noise
 python -m deepfakery notebooks                         the demo, its outputs kept
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
@@ -77,6 +78,11 @@ def main(arguments=None) -> int:
     both.add_argument("--minutes", nargs="+", type=float, default=[2.0, 5.0, 10.0])
     both.add_argument("--out", type=Path, default=ROOT / "data/output/compare")
     both.add_argument("--keep", action="store_true", help="keep the figures in git")
+    dream = commands.add_parser("imagine", help="faces from noise, step by step")
+    dream.add_argument("--photos", help="folder of photos; else the built-in people")
+    dream.add_argument("--steps", type=int, default=400, help="of each trial")
+    dream.add_argument("--out", type=Path, default=ROOT / "data/output/imagine")
+    dream.add_argument("--keep", action="store_true", help="keep the outputs in git")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
@@ -93,6 +99,8 @@ def main(arguments=None) -> int:
             score_swap(given)
         elif given.command == "compare":
             compare(given)
+        elif given.command == "imagine":
+            imagine(given)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -117,7 +125,12 @@ def main(arguments=None) -> int:
         )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         said = error.evalue
-        for name in ("face", "target", "out"):  # as typed, not as seen from a notebook
+        for name in (
+            "face",
+            "target",
+            "photos",
+            "out",
+        ):  # as typed, not as seen from a notebook
             if typed := getattr(given, name, None):
                 said = said.replace(_from_notebooks(typed), str(typed))
         print(f"Error: {kind}{said}", file=sys.stderr)
@@ -274,6 +287,23 @@ def score_swap(given) -> None:
     print(tables.side_by_side(table).to_string())
     print(f"\nMeans over frames, 95 % intervals; in {os.path.relpath(given.out)}:")
     print("evaluation.csv, evaluation_frames.csv, evaluation.png")
+
+
+def imagine(given) -> None:
+    """Run notebook 5; with `given.keep`, keep it and its figures in the project."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    parameters = {"workspace": _from_notebooks(given.out), "steps": given.steps}
+    if given.photos:
+        parameters["folder"] = _from_notebooks(given.photos)
+        parameters["show_photos"] = not given.keep  # other people's faces stay out
+    execute("05_dcgan", parameters, given.out / "05_dcgan.ipynb")
+    print(f"\nIn {os.path.relpath(given.out)}: 05_dcgan.ipynb, faces.png, walk.mp4, …")
+    if given.keep:
+        shutil.copy(given.out / "05_dcgan.ipynb", NOTEBOOKS)
+        figures = json.loads((given.out / "imagine.json").read_text())
+        command = f"python -m deepfakery imagine --steps {given.steps} --keep"
+        command += " --photos <folder>" if given.photos else ""
+        _note("05_dcgan", "photos" if given.photos else "built-in", command, figures)
 
 
 def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:

@@ -299,12 +299,25 @@ def test_base_weights_give_every_decoder_the_same_start(
     swapper.save_base(tmp_path / "base.npz")
     assert [f.name for f in tmp_path.iterdir()] == ["base.npz"]
     new = make_swapper(("x", "y"))
-    assert new.start_from(tmp_path / "base.npz") is new
+    assert new.start_from(tmp_path / "base.npz", keep=1.0) is new
     # Kept as float16: nearly, not wholly, the same.
     expected, _ = swapper.swap(aligned["collins"], "collins")
     for name in ("x", "y"):
         painted, _ = new.swap(aligned["collins"], name)
         np.testing.assert_allclose(painted, expected, atol=0.02)
+
+
+def test_half_of_the_base_is_a_start_between_it_and_noise(
+    trained, make_swapper, tmp_path
+):
+    swapper, _, _ = trained
+    swapper.save_base(tmp_path / "base.npz")
+    fresh, new = make_swapper(("x",)), make_swapper(("x",))
+    new.start_from(tmp_path / "base.npz")
+    for mine, base, noise in zip(
+        *(weights(s.encoder) for s in (new, swapper, fresh)), strict=True
+    ):
+        np.testing.assert_allclose(mine, (base + noise) / 2, atol=1e-2)
 
 
 def test_an_earlier_run_is_a_start_for_the_same_people_and_for_others(
