@@ -1,0 +1,57 @@
+"""Notebook 5, executed for real and shrunk to seconds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from deepfakery import __main__ as cli
+from deepfakery import provenance, video
+
+RUN = """
+import sys
+from pathlib import Path
+from deepfakery import __main__ as cli
+out = Path(sys.argv[1])
+cli.execute("05_dcgan", {"workspace": str(out)}, out / "05_dcgan.ipynb", study=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    out = tmp_path_factory.mktemp("imagine")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def test_it_runs_and_says_nothing_of_where(workspace):
+    notebook = nbformat.read(workspace / "05_dcgan.ipynb", as_version=4)
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert len([o for o in outputs if "image/jpeg" in o.get("data", {})]) >= 9
+    said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
+    assert str(workspace) not in said and str(cli.ROOT) not in said
+
+
+def test_it_leaves_signed_clips_and_figures(workspace):
+    for name in ("walk.mp4", "walk.webp", "faces.png", "nearest.png", "found.png"):
+        said = provenance.inspect(workspace / name)
+        assert said["source_type"] == "trainedAlgorithmicMedia", name
+        assert len(said["weights_sha256"]) == 64 and not said["tampered"]
+    said = provenance.inspect(workspace / "moving.mp4")
+    assert said["source_type"] == "compositeSynthetic"
+    assert video.probe(workspace / "moving.mp4").frames == 300
+    figures = json.loads((workspace / "imagine.json").read_text())["figures"]
+    floor = figures.pop("photos (floor)")
+    assert set(figures) == {"corrected", "improved", "for longer"}
+    assert all(floor["frechet"] < row["frechet"] for row in figures.values())
