@@ -19,12 +19,14 @@ from deepfakery.swapper import FaceSwapper
 BATCH = {"original": 48, "light": 8, "hd": 4, "hd256": 2}
 
 
-def speed(presets=tuple(PRESETS), precisions=("float32", "bfloat16"), steps=8) -> dict:
+def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
     """Time the training step of each preset.
 
     Args:
         presets: Names.
-        precisions: Of "float32" and "bfloat16".
+        precisions: Of "float32" and "bfloat16"; by default those that this machine
+            has. A processor without bfloat16 computes it step by step in float32, and
+            takes minutes to say nothing.
         steps: Steps timed; the fastest half counts, for other work disturbs.
 
     Returns:
@@ -32,6 +34,9 @@ def speed(presets=tuple(PRESETS), precisions=("float32", "bfloat16"), steps=8) -
         step against `train.peak.<precision>.gflops`, what large convolutions of the
         same type reach; and `train.augmentation_share` of a `light` step.
     """
+    if precisions is None:
+        has = networks.best_precision() == "mixed_bfloat16"
+        precisions = ("float32", "bfloat16") if has else ("float32",)
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         facesets = _people(Path(folder), 72)[0]
