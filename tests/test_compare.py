@@ -35,8 +35,10 @@ def test_every_way_trains_its_stages_and_paints_a_clip(made):
 
 def test_the_table_has_floors_and_ceilings(made):
     out, table = made
-    away = table[table["measure"] == "distance_painted"].set_index("clip")["value"]
-    ways = [away[f"light, {way}, 1 min"] for way in WAYS]
-    assert away["no mistake, 64 px"] < min(ways)
-    assert max(*ways, away["landmark warp"]) < away["target"]
+    values = table.pivot(index="clip", columns="measure", values="value")
+    ways = [f"light, {way}, 1 min" for way in WAYS]
+    # Likeness to a person is no ceiling: twelve frames of a mask may be more like it.
+    like, away = values["ssim"], values["distance_painted"]
+    assert like["no mistake, 64 px"] > max(like[ways]) > like["target"]
+    assert max(*away[ways], away["landmark warp"]) < away["target"]
     assert images.read_image(out / "painted.png").shape[1] > 1000

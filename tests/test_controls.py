@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from urllib.request import urlopen
 
 import nbformat
 import numpy as np
@@ -169,6 +170,12 @@ def test_a_slider_moved_in_a_browser_changes_the_picture(lab, tmp_path):
         page = browser.new_page(viewport={"width": 1500, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(lab)
+        kernels = lab.replace("lab/tree/panel.ipynb", "api/kernels")
+        for _ in range(600):  # what is run before the kernel is there is lost
+            found = json.loads(urlopen(kernels).read())
+            if any(k["connections"] and k["execution_state"] == "idle" for k in found):
+                break
+            page.wait_for_timeout(200)
         prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
         prompt.wait_for()
         while not re.search(r"[*\d]", prompt.inner_text()):  # early keys are lost
