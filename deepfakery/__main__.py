@@ -125,12 +125,8 @@ def main(arguments=None) -> int:
         )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         said = error.evalue
-        for name in (
-            "face",
-            "target",
-            "photos",
-            "out",
-        ):  # as typed, not as seen from a notebook
+        # As typed, not as seen from a notebook.
+        for name in ("face", "target", "photos", "out"):
             if typed := getattr(given, name, None):
                 said = said.replace(_from_notebooks(typed), str(typed))
         print(f"Error: {kind}{said}", file=sys.stderr)

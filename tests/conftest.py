@@ -1,5 +1,9 @@
 """What is costly to make and is used by several test files: made once a session."""
 
+import os
+import subprocess
+import sys
+
 import cv2
 import keras
 import numpy as np
@@ -48,6 +52,32 @@ def facesets(clips, tmp_path_factory):
         name: faceset.extract(clip, folder / name, workers=2)
         for name, clip in clips.items()
     }
+
+
+@pytest.fixture(scope="session")
+def run_notebook():
+    """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
+    code = """
+import sys
+from pathlib import Path
+from deepfakery import __main__ as cli
+name, out, study = sys.argv[1:]
+path = Path(out) / f"{name}.ipynb"
+cli.execute(name, {"workspace": out}, path, study == "study")
+"""
+
+    def run(name, folder, study=True):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, folder, "study" if study else ""],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    return run
 
 
 @pytest.fixture(scope="session")

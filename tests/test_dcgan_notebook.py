@@ -1,9 +1,6 @@
 """Notebook 5, executed for real and shrunk to seconds."""
 
 import json
-import os
-import subprocess
-import sys
 
 import nbformat
 import pytest
@@ -11,27 +8,10 @@ import pytest
 from deepfakery import __main__ as cli
 from deepfakery import provenance, video
 
-RUN = """
-import sys
-from pathlib import Path
-from deepfakery import __main__ as cli
-out = Path(sys.argv[1])
-cli.execute("05_dcgan", {"workspace": str(out)}, out / "05_dcgan.ipynb", study=False)
-"""
-
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    out = tmp_path_factory.mktemp("imagine")
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(out)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
+def workspace(tmp_path_factory, run_notebook):
+    return run_notebook("05_dcgan", tmp_path_factory.mktemp("imagine"), study=False)
 
 
 def test_it_runs_and_says_nothing_of_where(workspace):

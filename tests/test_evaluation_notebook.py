@@ -1,10 +1,7 @@
 """Notebook 4, executed for real on a workspace whose swapper never trained."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import pandas as pd
@@ -14,18 +11,9 @@ from deepfakery import __main__ as cli
 from deepfakery import export, metrics, runs, samples
 from deepfakery.swapper import FaceSwapper
 
-RUN = """
-import sys
-from pathlib import Path
-from deepfakery import __main__ as cli
-workspace = Path(sys.argv[1])
-parameters = {"workspace": str(workspace)}
-cli.execute("04_evaluation", parameters, workspace / "04_evaluation.ipynb")
-"""
-
 
 @pytest.fixture(scope="module")
-def workspace(facesets, tmp_path_factory):
+def workspace(facesets, tmp_path_factory, run_notebook):
     """What notebooks 1 to 3 leave behind."""
     folder = tmp_path_factory.mktemp("workspace")
     for name, people in facesets.items():
@@ -39,15 +27,7 @@ def workspace(facesets, tmp_path_factory):
     run._save()
     clip = folder / "clips" / "collins_unseen.mp4"
     export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return run_notebook("04_evaluation", folder)
 
 
 def test_it_runs_and_says_nothing_of_where(workspace):
