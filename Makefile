@@ -59,7 +59,7 @@ imagine: .venv/installed
 	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")
 
 compare: .venv/installed
-	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") --minutes $(MINUTES) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)")
+	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)") $(if $(KEEP),--keep)
 
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -254,11 +254,25 @@ def compare(given) -> None:
         minutes = " ".join(f"{m:g}" for m in given.minutes)
         command = f"python -m deepfakery compare --face {face} --target {target} "
         command += f"--minutes {minutes} --presets {' '.join(given.presets)} --keep"
-        figures = {
-            clip: dict(zip(part["measure"], part["value"].round(4), strict=True))
-            for clip, part in table.groupby("clip", sort=False)
-        }
-        _note("02_training", f"{face} → {target}", command, figures)
+        figures = {}
+        for row in table.round(4).itertuples():
+            shown = figures.setdefault(row.clip, {})
+            shown[row.measure] = [row.value, row.low, row.high]
+        truth = {face, target} <= {*samples.PEOPLE}
+        name = "04_evaluation" if truth else "02_training"
+        _note(name, f"{face} → {target}", command, figures)
+        if truth:
+            _tell("comparison", tables.markdown(tables.at_a_glance(table)))
+
+
+def _tell(name: str, text: str) -> None:
+    """Put a text into the README, between the marks of that name."""
+    path, marks = ROOT / "README.md", (f"<!-- {name} -->", f"<!-- /{name} -->")
+    before, _, rest = path.read_text().partition(marks[0])
+    _, mark, after = rest.partition(marks[1])
+    if not mark:
+        raise ValueError(f"{path.name} has no {marks[0]} … {marks[1]} to write into.")
+    path.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
 
 
 def score_swap(given) -> None:

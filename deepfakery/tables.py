@@ -1,11 +1,23 @@
 """From figures of frames to a table: means, intervals, and how to read them."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from deepfakery.metrics import MEASURES, SIGNS
+
+#: The figures that say most about a swap with ground truth.
+GLANCE = (
+    "verified",
+    "distance_painted",
+    "ssim",
+    "psnr",
+    "landmark_error",
+    "pose_error",
+    "sharpness_ratio",
+)
 
 
 def summarise(
@@ -82,14 +94,33 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     cells = {}
     for m in MEASURES.values():
         for row in table[table["measure"] == m.name].itertuples():
-            unit = f", {m.unit}" if m.unit else ""
-            digits = 1 if m.unit not in ("", "share") else 2
-            value, low, high = (
-                f"{v:.{digits}f}" for v in (row.value, row.low, row.high)
-            )
-            cell = cells.setdefault(f"{m.label}{unit} {SIGNS[m.better]}", {})
+            value, low, high = (_figure(m, v) for v in (row.value, row.low, row.high))
+            cell = cells.setdefault(_heading(m), {})
             cell[row.clip] = f"{value} ({low} to {high})"
     return pd.DataFrame.from_dict(cells, orient="index", columns=clips).fillna("")
+
+
+def at_a_glance(table: pd.DataFrame, measures=GLANCE) -> pd.DataFrame:
+    """A few figures of many clips: a row a clip, a column a measure, no intervals.
+
+    Args:
+        table: As from `summarise`.
+        measures: Names in `metrics.MEASURES`.
+    """
+    values = table.pivot(index="clip", columns="measure", values="value")
+    values = values.loc[table["clip"].unique(), list(measures)]
+    shown = {}
+    for m in map(MEASURES.get, measures):
+        shown[_heading(m)] = values[m.name].map(partial(_figure, m), "ignore")
+    return pd.DataFrame(shown).fillna("")
+
+
+def _heading(m) -> str:
+    return f"{m.label}{', ' if m.unit else ''}{m.unit} {SIGNS[m.better]}"
+
+
+def _figure(m, value: float) -> str:
+    return f"{value:.{1 if m.unit not in ('', 'share') else 2}f}"
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -176,3 +176,13 @@ def test_every_notebook_takes_the_same_parameters(name):
     (cell,) = cells
     names = {line.split("=")[0].strip() for line in cell.source.splitlines()}
     assert {"face", "target", "workspace"} <= names
+
+
+def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    cli._tell("speed", "new")
+    assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
+    with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
+        cli._tell("size", "new")

@@ -360,6 +360,13 @@ def test_the_table_for_reading_says_unit_and_direction(table):
     assert shown.loc["SSIM ↑", PERSON] == ""
 
 
+def test_a_few_figures_of_all_clips_at_a_glance(table):
+    shown = tables.at_a_glance(table, ("ssim", "verified"))
+    assert list(shown.index) == list(dict.fromkeys(table["clip"]))
+    assert list(shown.columns) == ["SSIM ↑", "verified, share ↑"]
+    assert shown.loc[TRUTH, "SSIM ↑"] == "1.00" and shown.loc[PERSON, "SSIM ↑"] == ""
+
+
 def test_a_page_can_print_the_table(table):
     lines = tables.markdown(tables.side_by_side(table)).splitlines()
     assert lines[0].startswith("|  | good | blurred |")

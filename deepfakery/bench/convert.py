@@ -54,10 +54,10 @@ def memory(minutes: tuple[float, float] = (0.5, 3)) -> dict:
         minutes: Lengths of the two, at 30 frames a second.
 
     Returns:
-        `convert.memory_ratio`, long to short; `convert.memory_mib` of each.
+        `convert.memory_ratio`, long to short, and `convert.memory_mib` of the long one.
     """
-    peaks = peak_memory("deepfakery.bench.convert", minutes)
-    return {"convert.memory_ratio": peaks[1] / peaks[0], "convert.memory_mib": peaks}
+    short, long = peak_memory("deepfakery.bench.convert", minutes)
+    return {"convert.memory_ratio": long / short, "convert.memory_mib": long}
 
 
 def _painter():
