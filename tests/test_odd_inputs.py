@@ -32,7 +32,7 @@ def photo(posed):
 def cut(share):
     def make(folder, clip, photo):
         data = clip.read_bytes()
-        (folder / "cut.mp4").write_bytes(data[: int(share * len(data))])
+        (folder / "cut.mp4").write_bytes(data[: max(30, int(share * len(data)))])
         return folder / "cut.mp4"
 
     return make
