@@ -20,12 +20,14 @@ CLIP_SUFFIXES = {
 }
 
 
-def read_image(path) -> np.ndarray:
+def read_image(path, at_least: int | None = None) -> np.ndarray:
     """Read a picture the way a viewer shows it.
 
     Args:
         path: an image file of any kind Pillow reads; grey, palette, CMYK and 16-bit
             are converted, transparency is laid on white, EXIF orientation is applied.
+        at_least: pixels of the shorter side that will do; a larger JPEG is then read
+            at a half, a quarter or an eighth of its size, in a fraction of the time.
 
     Returns:
         RGB uint8 (H, W, 3).
@@ -38,7 +40,9 @@ def read_image(path) -> np.ndarray:
         raise video.MediaError(f"{path} does not exist; check the name.")
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
+            if at_least:
+                image.draft(None, (at_least, at_least))
+            ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
                 grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
                 image = Image.fromarray(grey.astype(np.uint8))

@@ -125,7 +125,7 @@ def batches(
     def one(file, random):
         while True:
             try:
-                picture = crop(images.read_image(file), size)
+                picture = crop(images.read_image(file, at_least=size), size)
                 return picture[:, ::-1] if flip and random.random() < 0.5 else picture
             except MediaError as error:
                 warnings.warn(f"Left out: {error}", stacklevel=2)

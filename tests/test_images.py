@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -55,3 +56,12 @@ def test_stills_are_spread_from_the_first_frame_to_the_last(folder):
     assert shown(3) == [0, 2, 4]
     assert shown(9) == [0, 1, 2, 3, 4]
     assert shown(2, {1, 2, 3}) == [1, 3]
+
+
+def test_a_large_photo_may_be_read_smaller(tmp_path, posed):
+    images.write_image(tmp_path / "large.jpg", posed("collins"))
+    whole = images.read_image(tmp_path / "large.jpg")
+    small = images.read_image(tmp_path / "large.jpg", at_least=90)
+    assert whole.shape == (384, 384, 3) and small.shape == (96, 96, 3)
+    same = cv2.resize(whole, (96, 96), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(float) - same).mean() < 3

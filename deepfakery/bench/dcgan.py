@@ -4,7 +4,7 @@ import tempfile
 
 import keras
 
-from deepfakery import photos, samples
+from deepfakery import networks, photos, samples
 from deepfakery.bench import train
 from deepfakery.dcgan import DCGAN
 
@@ -19,8 +19,9 @@ def speed(preset: str = "small", batch: int = 64, steps: int = 8) -> dict:
 
     Returns:
         `dcgan.images_per_s`; `dcgan.peak_share`, the arithmetic of a step against what
-        this machine's large convolutions reach; and `dcgan.loader_ratio`, how many
-        times as many photos the loader reads alone as the step eats.
+        this machine's large convolutions of the same type reach; and
+        `dcgan.loader_ratio`, how many times as many photos the loader reads alone as
+        the step eats.
     """
     keras.utils.set_random_seed(0)
     gan = DCGAN(preset)
@@ -39,7 +40,7 @@ def speed(preset: str = "small", batch: int = 64, steps: int = 8) -> dict:
     # made faces; and over made ones once more, for the generator's sake (its own
     # weights' gradients are left out).
     work = 3 * train.products(gan.generator) + 8 * train.products(gan.discriminator)
-    peak = train.convolution_peak("float32")
+    peak = train.convolution_peak(networks.best_precision().removeprefix("mixed_"))
     return {
         "dcgan.images_per_s": batch / step,
         "dcgan.peak_share": 2 * batch * work / step / peak,
