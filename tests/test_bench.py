@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfakery.bench import dcgan, train
+from deepfakery.bench import dcgan, provenance, train
 from deepfakery.dcgan import PRESETS, build_generator
 from deepfakery.samples import PEOPLE
 from deepfakery.swapper import FaceSwapper
@@ -55,3 +55,14 @@ def test_the_loader_is_timed_beside_the_step():
         "dcgan.loader_ratio",
     }
     assert np.isfinite(list(found.values())).all() and min(found.values()) > 0
+
+
+def test_signatures_are_timed_against_the_export():
+    found = provenance.cost(frames=12, repeats=3)
+    assert set(found) == {
+        "provenance.overhead_share",
+        "provenance.clip_ms",
+        "provenance.picture_ms",
+    }
+    assert 0 < found["provenance.overhead_share"] < 1
+    assert found["provenance.clip_ms"] > 0 < found["provenance.picture_ms"]
