@@ -261,7 +261,7 @@ def save_figure(figure, path: str | os.PathLike, model, target=None) -> None:
     figure.savefig(drawn, format="png", dpi=100)
     image = np.asarray(Image.open(drawn).convert("RGB"))
     below = max(16, round(0.04 * min(image.shape[:2])))
-    image = np.pad(image, ((0, below), (0, 0), (0, 0)), constant_values=255)
+    image = np.pad(image, ((0, below), (0, 0), (0, 0)), constant_values=40)
     save_picture(image, path, {"kind": "composite" if target else "made", **facts})
 
 

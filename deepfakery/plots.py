@@ -477,3 +477,25 @@ def intervals(table, title: str = "", width: float = 10) -> Figure:
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def spectra(kinds: dict, title: str = "", width: float = 6) -> Figure:
+    """How much detail of each size faces hold, by kind.
+
+    Args:
+        kinds: Name → (N, S / 2), as from `detection.spectrum`.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, width * 0.5), layout="constrained")
+    axes = figure.subplots()
+    for name, rows in kinds.items():
+        at = np.arange(1, rows.shape[1] + 1)
+        low, middle, high = np.percentile(rows, (10, 50, 90), axis=0)
+        axes.plot(at, middle, label=name, linewidth=1.2)
+        axes.fill_between(at, low, high, alpha=0.15)
+    axes.set(xlabel="waves across the face: coarse to fine", ylabel="log power")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
