@@ -5,15 +5,17 @@ OUT ?= data/output/swap
 PY = .venv/bin/python
 CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan runs distribution)
 
-.PHONY: demo swap evaluate imagine bench compare test test-backends notebooks help
+.PHONY: demo swap evaluate imagine inspect detect bench compare test test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
 	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"
+	@echo "make inspect FILE=…            what made a file, and is it as it was signed"
+	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
-	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan]"
+	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|provenance]"
 	@echo "make test                      everything that is checked"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
@@ -57,6 +59,13 @@ bench: .venv/installed
 
 imagine: .venv/installed
 	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")
+
+inspect: .venv/installed
+	@test -n "$(FILE)" || { echo "Usage: make inspect FILE=<any picture or clip, or a folder of them>" >&2; exit 2; }
+	@$(PY) -m deepfakery inspect "$(FILE)"
+
+detect: .venv/installed
+	@$(PY) -m deepfakery detect $(if $(OTHERS),--others "$(OTHERS)")
 
 compare: .venv/installed
 	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)") $(if $(KEEP),--keep)

@@ -5,6 +5,8 @@ python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
 python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
 python -m deepfakery compare --minutes 2 5 10          presets, plain and adversarial
 python -m deepfakery imagine --photos celeba/          faces from noise
+python -m deepfakery inspect swap.mp4                  what made a file, and is it whole
+python -m deepfakery detect                            which faces were painted?
 python -m deepfakery notebooks                         the demo, its outputs kept
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
@@ -24,7 +26,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from deepfakery import images, samples, video
+from deepfakery import images, provenance, samples, video
 from deepfakery.presets import PRESETS, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +85,18 @@ def main(arguments=None) -> int:
     dream.add_argument("--steps", type=int, default=400, help="of each trial")
     dream.add_argument("--out", type=Path, default=ROOT / "data/output/imagine")
     dream.add_argument("--keep", action="store_true", help="keep the outputs in git")
+    detect_ = commands.add_parser("detect", help="which faces were painted?")
+    detect_.add_argument(
+        "--workspace", type=Path, default=ROOT / "data/output/demo", help="of a demo"
+    )
+    detect_.add_argument("--steps", type=int, default=200, help="of each detector")
+    detect_.add_argument(
+        "--others", nargs="+", default=[], help="clips or photo folders to judge too"
+    )
+    detect_.add_argument("--keep", action="store_true", help="keep the outputs in git")
+    look = commands.add_parser("inspect", help="a file's Content Credentials, in words")
+    look.add_argument("files", nargs="+", metavar="FILE", help="or a folder of them")
+    look.add_argument("--trust", help="PEM file of certificates that you trust")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
@@ -101,6 +115,10 @@ def main(arguments=None) -> int:
             compare(given)
         elif given.command == "imagine":
             imagine(given)
+        elif given.command == "detect":
+            detect(given.workspace, given.steps, given.others, given.keep)
+        elif given.command == "inspect":
+            inspect(given.files, given.trust)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -196,6 +214,8 @@ def keep() -> None:
     workspace = {"workspace": _from_notebooks(out)}
     execute("04_evaluation", workspace, out / "04_evaluation.ipynb")
     _store(out)
+    print("\n── 07_detection", flush=True)
+    detect(out, 200, keep=True)
 
 
 def _store(out: Path) -> None:
@@ -314,6 +334,59 @@ def imagine(given) -> None:
         command = f"python -m deepfakery imagine --steps {given.steps} --keep"
         command += " --photos <folder>" if given.photos else ""
         _note("05_dcgan", "photos" if given.photos else "built-in", command, figures)
+
+
+def detect(workspace: Path, steps: int, others=(), keep: bool = False) -> None:
+    """Run notebook 7 on what notebooks 1 to 3 left behind.
+
+    Args:
+        workspace: Where they left it; what is found is added to it.
+        steps: Of each detector.
+        others: Clips or photo folders of other people, to judge too.
+        keep: Keep notebook and figures in the project; with `others`, figures alone.
+
+    Raises:
+        FileNotFoundError: The workspace holds no trained swapper, or a source of
+            `others` is missing.
+    """
+    if not (workspace / "run").is_dir():
+        raise FileNotFoundError(
+            f"{workspace} holds no trained swapper; `make demo` leaves one there."
+        )
+    for source in others:
+        if not Path(source).exists():
+            raise FileNotFoundError(f"{source} does not exist; check the name.")
+    path = workspace / "07_detection.ipynb"
+    parameters = {"workspace": _from_notebooks(workspace), "steps": steps}
+    if others:
+        parameters["others"] = [_from_notebooks(source) for source in others]
+    execute("07_detection", parameters, path)
+    print(f"\nIn {os.path.relpath(workspace)}: 07_detection.ipynb, detection.json")
+    if keep:
+        figures = json.loads((workspace / "detection.json").read_text())
+        command = f"python -m deepfakery detect --steps {steps} --keep"
+        if others:
+            command += " --others <clips and folders of other people>"
+        else:
+            shutil.copy(path, NOTEBOOKS)
+        _note("07_detection", "others" if others else "built-in", command, figures)
+
+
+def inspect(files: list[str], trust: str | None = None) -> None:
+    """Print what files say of how they were made.
+
+    Args:
+        files: Of any kind; of a folder, the pictures and clips in it.
+        trust: PEM file of certificates whose signers count as known.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+    """
+    for file in map(Path, files):
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist; check the name.")
+        for one in images.list_files(file) if file.is_dir() else [file]:
+            print(provenance.describe(one, trust=trust))
 
 
 def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:

@@ -95,7 +95,8 @@ def compare(
         for size in sorted({PRESETS[preset]["size"] for preset in presets}):
             path = workspace / f"perfect_{size}.mp4"
             swaps[f"no mistake, {size} px"] = evaluate.perfect(clip, truth, path, size)
-    look(clip, swaps, truth).savefig(workspace / "painted.png", dpi=100)
+    sheet = look(clip, swaps, truth)
+    export.save_figure(sheet, workspace / "painted.png", list(swaps.values()), clip)
     known = sets[face_name].descriptors()
     return evaluate.measure(swaps, clip, known, truth)
 

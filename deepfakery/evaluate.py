@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from deepfakery import faces, images, looks, merge, metrics, video
+from deepfakery import faces, images, looks, merge, metrics, provenance, video
 from deepfakery.faceset import FaceSet
 from deepfakery.metrics import MEASURES, PERSON, TARGET, TRUTH
 
@@ -135,7 +135,9 @@ def perfect(
                 crop = faces.crop(true.image, faces.alignment(there, size), size)
                 mask = np.ones((size, size, 1), np.float32)
                 image = merge.merge(image, here, np.float32(crop) / 255, mask, **look)
+                image = provenance.label(image)
             writer.write(image, frame.pts)
+    provenance.sign(path, kind="animated", preset="no network", target=target)
     return Path(path)
 
 

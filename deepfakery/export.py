@@ -2,10 +2,12 @@
 
 A file under its final name is always whole. What is under way lies beside it in a
 folder whose name begins with a dot; interrupted, the same call goes on from there.
-Everything painted is labelled and signed by `provenance`.
+Everything painted is labelled and signed by `provenance`, on no other way than by
+`save_picture`, `swap_clip` and `_write_clip`.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from deepfakery import __version__, images, merge, provenance, samples, video
@@ -117,7 +120,7 @@ def swap_clip(
                         if folder:
                             name = aside / "frames" / f"{frame.index:06d}.png"
                             signs = facts if credentials and layers else None
-                            pictures.submit(_write_picture, name, image, signs)
+                            pictures.submit(save_picture, image, name, signs, False)
                         bar.update()
                 parts.append(part)
                 keep()
@@ -199,9 +202,8 @@ def swap_photos(
             if layers:
                 image = provenance.label(image) if label else image
                 image = panel(frame.image, image, layers, panels)
-                images.write_image(unsigned, image)
-                if credentials:
-                    provenance.sign(unsigned, **facts | {"target": frame.file})
+                signs = facts | {"target": frame.file} if credentials else None
+                save_picture(image, unsigned, signs, label=False)
             else:
                 shutil.copy(frame.file, unsigned)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -231,17 +233,36 @@ def imagined_clip(
     _write_clip(frames, path, fps, provenance.LABEL if label else "", signs)
 
 
+def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> None:
+    """Write one picture with faces that were made.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        path: The file to write; its suffix chooses the format.
+        facts: What `provenance.sign` writes down; None leaves it unsigned.
+        label: Write a small visible label into it.
+    """
+    images.write_image(path, provenance.label(image) if label else image)
+    if facts is not None:  # last: any later change would break the signature
+        provenance.sign(path, **facts)
+
+
 def save_figure(figure, path: str | os.PathLike, model, target=None) -> None:
-    """Write a figure with pictures that a network made, signed.
+    """Write a figure with faces that a network made, labelled below, and signed.
 
     Args:
         figure: Of matplotlib, as from `plots`.
         path: The file to write.
-        model, target: As for `facts_of`.
+        model, target: As for `facts_of`; or the clips that it shows, as for `facts_in`.
     """
-    figure.savefig(path, dpi=100)
-    kind = "composite" if target else "made"
-    provenance.sign(path, kind=kind, **facts_of(model, target))
+    is_clips = isinstance(model, list)
+    facts = facts_in(model, target) if is_clips else facts_of(model, target)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    image = np.asarray(Image.open(drawn).convert("RGB"))
+    below = max(16, round(0.04 * min(image.shape[:2])))
+    image = np.pad(image, ((0, below), (0, 0), (0, 0)), constant_values=40)
+    save_picture(image, path, {"kind": "composite" if target else "made", **facts})
 
 
 def moving_photo(
@@ -308,6 +329,20 @@ def facts_of(model, target=None) -> dict:
     }
 
 
+def facts_in(clips, target) -> dict:
+    """The same of a picture put together from finished clips, by their credentials.
+
+    Args:
+        clips: Paths.
+        target: What they were painted into.
+    """
+    said = [provenance.inspect(clip) for clip in clips]
+    facts = {}
+    for key, between in (("preset", ", "), ("weights_sha256", " ")):
+        facts[key] = between.join(dict.fromkeys(s[key] for s in said if s.get(key)))
+    return {**facts, "target": target}
+
+
 def _settings(source, facts, identity, look, *rest):
     """What an export depends on, as JSON: it goes on only where all is as it was."""
     if isinstance(identity, dict):
@@ -367,12 +402,6 @@ def panel(target: np.ndarray, swap: np.ndarray, layers, panels: str) -> np.ndarr
         mask = (merge.shown(target, layers) * 255).round().astype(np.uint8)
         parts.append(np.repeat(mask[..., None], 3, 2))
     return np.hstack(parts)
-
-
-def _write_picture(path, image, facts):
-    images.write_image(path, image)
-    if facts:
-        provenance.sign(path, **facts)
 
 
 class _Beside:

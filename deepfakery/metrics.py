@@ -332,6 +332,40 @@ def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
     return float(steps.max(0).mean())
 
 
+def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often each kind is taken for real, at every threshold.
+
+    Args:
+        real: (N,) scores of real faces, higher for real.
+        fake: (M,) scores of painted ones.
+
+    Returns:
+        Shares of the painted and of the real ones, from the highest threshold down.
+    """
+    cuts = np.unique(np.concatenate([real, fake]))[::-1]
+    taken = [
+        np.concatenate([[0], 1 - np.searchsorted(np.sort(kind), cuts) / len(kind)])
+        for kind in (fake, real)
+    ]
+    return taken[0], taken[1]
+
+
+def auc(real: np.ndarray, fake: np.ndarray) -> float:
+    """The area under `roc`: how often a real face scores above a painted one.
+
+    Args:
+        real, fake: As for `roc`.
+
+    Returns:
+        1 tells all apart, 0.5 guesses.
+
+    Reference:
+        Fawcett 2006, "An introduction to ROC analysis".
+    """
+    wrong, right = roc(real, fake)
+    return float(np.trapezoid(right, wrong))
+
+
 def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> float:
     """Mean difference of an aligned face from the mean of its neighbours in time.
 

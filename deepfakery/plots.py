@@ -2,9 +2,11 @@
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from deepfakery.metrics import MEASURES, PERSON, SIGNS, TARGET, TRUTH
+from deepfakery import metrics
+from deepfakery.metrics import MEASURES, PERSON, SIGNS, TARGET, TRUTH, auc
 
 
 def tile(images, columns: int = 8, gap: int = 2) -> np.ndarray:
@@ -370,11 +372,7 @@ def roc(scores: dict, title: str = "", width: float = 5) -> Figure:
     figure = Figure(figsize=(width, width * 0.8), layout="constrained")
     axes = figure.subplots()
     for name, (real, fake) in scores.items():
-        cuts = np.sort(np.concatenate([real, fake, [np.inf, -np.inf]]))[::-1]
-        caught = [(real >= cut).mean() for cut in cuts]
-        wrong = [(fake >= cut).mean() for cut in cuts]
-        area = np.trapezoid(caught, wrong)
-        axes.plot(wrong, caught, label=f"{name}, area {area:.2f}")
+        axes.plot(*metrics.roc(real, fake), label=f"{name}, area {auc(real, fake):.2f}")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     axes.set(xlabel="painted taken for real", ylabel="real taken for real", title=title)
     axes.legend(fontsize=8, loc="lower right", frameon=False)
@@ -399,4 +397,105 @@ def sweep(trials: list[tuple[float, dict]], label: str, width: float = 10) -> Fi
         axes.margins(x=0.3)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(label, fontsize=8)
+    return figure
+
+
+def heat(pictures: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Maps over the pictures that they belong to, bright where they are high.
+
+    Args:
+        pictures: (N, H, W, 3) uint8.
+        maps: (N, H, W); what is below 0 stays dark, the highest of each is brightest.
+
+    Returns:
+        (N, H, W, 3) uint8.
+    """
+    highest = np.maximum(maps.max((1, 2), keepdims=True), 1e-6)
+    glow = colormaps["inferno"](np.clip(maps / highest, 0, 1))[..., :3]
+    return (0.45 * pictures + 0.55 * 255 * glow).round().astype(np.uint8)
+
+
+def timeline(
+    scores: dict, painted: np.ndarray, threshold: float, title: str = "", width=10
+) -> Figure:
+    """A detector's word on each frame of a clip, beside the truth.
+
+    Args:
+        scores: Name → (N,), higher for real.
+        painted: (N,) bool: which frames are.
+        threshold: Below it a frame is called painted.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, 0.3 + 1.5 * len(scores)), layout="constrained")
+    axes = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (name, course) in zip(axes, scores.items(), strict=True):
+        ax.fill_between(
+            np.arange(len(painted)),
+            0,
+            1,
+            where=painted,
+            step="mid",
+            color="tab:red",
+            alpha=0.15,
+            linewidth=0,
+            transform=ax.get_xaxis_transform(),
+        )
+        ax.plot(course, linewidth=1)
+        ax.axhline(threshold, color="0.5", linestyle="--", linewidth=1)
+        ax.set_ylabel(name, fontsize=8)
+        ax.tick_params(labelsize=8)
+    axes[-1].set_xlabel("frame; red: painted; below the dashed line: called painted")
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def intervals(table, title: str = "", width: float = 10) -> Figure:
+    """How well detectors do in each case: dots, and lines for 95 % intervals.
+
+    Args:
+        table: As from `detection.measure`.
+        title: Above the figure.
+        width: Inches.
+    """
+    cases = list(dict.fromkeys(table["case"]))
+    detectors = list(dict.fromkeys(table["detector"]))
+    figure = Figure(figsize=(width, 0.8 + 0.36 * len(cases)), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(detectors):
+        part = table[table["detector"] == name]
+        y = np.array([cases.index(case) for case in part["case"]])
+        y = y + 0.2 * (i - (len(detectors) - 1) / 2)
+        axes.hlines(y, part["low"], part["high"], f"C{i}", linewidth=3, alpha=0.4)
+        axes.plot(part["auc"], y, "o", color=f"C{i}", markersize=5, label=name)
+    axes.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(cases)), cases)
+    axes.set_ylim(len(cases) - 0.5, -0.5)
+    axes.set_xlabel("area under the ROC curve; 0.5 guesses")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def spectra(kinds: dict, title: str = "", width: float = 6) -> Figure:
+    """How much detail of each size faces hold, by kind.
+
+    Args:
+        kinds: Name → (N, S / 2), as from `detection.spectrum`.
+        title: Above the figure.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, width * 0.5), layout="constrained")
+    axes = figure.subplots()
+    for name, rows in kinds.items():
+        at = np.arange(1, rows.shape[1] + 1)
+        low, middle, high = np.percentile(rows, (10, 50, 90), axis=0)
+        axes.plot(at, middle, label=name, linewidth=1.2)
+        axes.fill_between(at, low, high, alpha=0.15)
+    axes.set(xlabel="waves across the face: coarse to fine", ylabel="log power")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure

@@ -4,6 +4,7 @@
     images.write_image("swap.png", image)
     sign("swap.png", target="clip.mp4", preset="light")
     inspect("swap.png")["source_type"]          # compositeWithTrainedAlgorithmicMedia
+    print(describe("swap.png"))                 # the same, in words
 
 `sign` writes C2PA Content Credentials: how the file was made, and a signature over
 that and every pixel. It comes last, because any later change breaks the signature.
@@ -23,7 +24,7 @@ import mimetypes
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,6 +44,13 @@ SOURCE_TYPES = {
     "made": IPTC + "trainedAlgorithmicMedia",
     "animated": IPTC + "compositeSynthetic",
 }
+#: The same for people, by the last part of the name.
+SAID = {
+    "compositeWithTrainedAlgorithmicMedia": "a face painted into other pictures",
+    "trainedAlgorithmicMedia": "made by a trained network alone",
+    "compositeSynthetic": "put together from pictures; partly synthetic",
+}
+UNKNOWN = "application/octet-stream"
 MODEL = "deepfakery.model"  # an assertion of our own: preset and weights
 SIGNABLE = (".gif", ".jpeg", ".jpg", ".mp4", ".png", ".tif", ".tiff", ".webp")
 SETTINGS = {
@@ -80,27 +88,27 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
     """Write Content Credentials into a finished file, in place of any it had.
 
     Picture and sound are copied, never decoded. The file is whole at all times: the
-    signed one is written beside it and renamed.
+    signed one is written beside it and renamed. A file of a kind that cannot hold
+    credentials stays as it is and gets them beside it, under its name with `.c2pa`.
 
     Args:
-        path: A JPEG, PNG, TIFF, WebP or MP4 file.
+        path: The file; a JPEG, PNG, TIFF, WebP, GIF or MP4 holds them itself.
         kind: "composite" for a face painted into footage, "made" for what a network
-            made by itself, "animated" for a photo that was bent into motion.
+            made by itself, "animated" for a photo that was bent into motion, and for
+            what was put together from such without a network.
         preset: Name of the network's preset.
         weights_sha256: SHA-256 of the network's weights, hexadecimal.
         target: What was painted into, or worked from. Its name without folders is
             written down; if it has credentials of its own, they are taken along.
 
     Raises:
-        ValueError: Kind or format are not known, or file or identity are damaged.
+        ValueError: The kind is not known, or file or identity are damaged.
         OSError: The file is missing, or its folder cannot be written.
     """
     path = Path(path).resolve()
     if kind not in SOURCE_TYPES:
         raise ValueError(f"kind must be one of {list(SOURCE_TYPES)}, not {kind!r}.")
-    if path.suffix.lower() not in SIGNABLE:
-        raise ValueError(f"{path} must end in one of {SIGNABLE} to be signed.")
-    media_type, _ = mimetypes.guess_type(path.name)
+    embeds = path.suffix.lower() in SIGNABLE
     actions = {"actions": _actions(kind, target)}
     model = {"preset": preset, "weights_sha256": weights_sha256}
     manifest = {  # without a title: files are renamed, credentials are not
@@ -122,9 +130,13 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
         ):
             if target is not None:
                 _add_target(builder, kind, Path(target))
-            builder.sign(signer, media_type, unsigned, signed)
+            if not embeds:
+                builder.set_no_embed()
+            credentials = builder.sign(signer, _media_type(path), unsigned, signed)
+        if not embeds:
+            Path(aside).write_bytes(credentials)
         shutil.copymode(path, aside)
-        os.replace(aside, path)
+        os.replace(aside, path if embeds else sidecar(path))
     except c2pa.C2paError as error:
         raise ValueError(
             f"{path} could not be signed ({error}). If it is damaged, write it again; "
@@ -132,6 +144,11 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
         ) from error
     finally:
         Path(aside).unlink(missing_ok=True)
+
+
+def sidecar(path) -> Path:
+    """Where the credentials lie of a file that cannot hold them itself."""
+    return Path(path).with_suffix(".c2pa")
 
 
 def inspect(path, *, trust=None) -> dict:
@@ -147,17 +164,24 @@ def inspect(path, *, trust=None) -> dict:
         "tampered", "signer", "signer_known", "generator", "actions", "source_type",
         "ingredients" (names), "preset", "weights_sha256", "time" (the signer's own
         word) and "problems" (C2PA status codes).
+
+    Raises:
+        ValueError: `trust` holds no certificate.
     """
-    anchors = {"trust": {"trust_anchors": Path(trust).read_text()}} if trust else {}
+    anchors, path = _anchors(trust), Path(path)
+    embeds = path.suffix.lower() in SIGNABLE or not sidecar(path).is_file()
     try:
-        with (
-            c2pa.Context.from_dict(SETTINGS | anchors) as context,
-            c2pa.Reader(path, context=context) as reader,
-        ):
-            report = json.loads(reader.json())
+        with ExitStack() as stack:
+            context = c2pa.Context.from_dict(SETTINGS | anchors)
+            given = [path]
+            if not embeds:
+                file = stack.enter_context(open(path, "rb"))
+                given = [_media_type(path), file, sidecar(path).read_bytes()]
+            reader = c2pa.Reader(*given, context=stack.enter_context(context))
+            report = json.loads(stack.enter_context(reader).json())
     except c2pa.C2paError.ManifestNotFound:
         return {"signed": False}
-    except c2pa.C2paError as error:
+    except (c2pa.C2paError, OSError) as error:
         return {"signed": False, "problems": [str(error)]}
     # Words that are damaged may be missing from the report altogether.
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
@@ -191,6 +215,55 @@ def inspect(path, *, trust=None) -> dict:
     }
 
 
+def describe(path, *, trust=None) -> str:
+    """A file's Content Credentials in words, for people.
+
+    Args:
+        path, trust: As for `inspect`.
+
+    Returns:
+        A few lines, the file's name first.
+    """
+    found, name = inspect(path, trust=trust), Path(path).name
+    if not found["signed"]:
+        said = "no Content Credentials. That proves nothing: most files have none, and"
+        said += "\n  re-encoding, cropping or a screenshot leaves them behind."
+        if why := found.get("problems"):
+            said = f"no Content Credentials could be read ({why[0]})."
+        return f"{name}\n  {said}"
+    if found["tampered"]:
+        intact = "NO: changed after it was signed; believe none of the rest"
+    elif found["state"] == "Invalid":
+        intact = f"NO: {', '.join(found['problems'])}; believe none of the rest"
+    else:
+        intact = "yes, unchanged since it was signed"
+    known = "known" if found["signer_known"] else "untrusted: nobody vouches for them"
+    weights = found["weights_sha256"]
+    rows = {
+        "intact": intact,
+        "signed by": f"{found['signer'] or 'nobody named'} ({known})",
+        "what": SAID.get(found["source_type"], found["source_type"]) or "not said",
+        "made by": found["generator"] or "not said",
+        "preset": found["preset"],
+        "weights": weights and f"SHA-256 {weights}",
+        "from": ", ".join(found["ingredients"]),
+        "time": f"{found['time']}, the signer says" if found["time"] else "",
+    }
+    lines = [f"  {key:10}{value}" for key, value in rows.items() if value]
+    return "\n".join([name, *lines])
+
+
+def _anchors(trust) -> dict:
+    if trust is None:
+        return {}
+    pem = Path(trust).read_bytes()
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise ValueError(f"{trust} holds no certificate in PEM to trust.") from error
+    return {"trust": {"trust_anchors": pem.decode()}}
+
+
 def _actions(kind, target) -> list[dict]:
     """What was done, beginning as C2PA asks with how the file came to be."""
     when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -207,13 +280,15 @@ def _actions(kind, target) -> list[dict]:
 def _add_target(builder, kind, target):
     relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
-    unknown = "application/octet-stream"
     try:
         with open(target, "rb") as file:
-            media_type = mimetypes.guess_type(target.name)[0] or unknown
-            builder.add_ingredient(entry, media_type, file)
+            builder.add_ingredient(entry, _media_type(target), file)
     except (OSError, c2pa.C2paError):  # a folder, a built-in person: its name will do
-        builder.add_ingredient(entry, unknown, io.BytesIO())
+        builder.add_ingredient(entry, UNKNOWN, io.BytesIO())
+
+
+def _media_type(path):
+    return mimetypes.guess_type(path.name)[0] or UNKNOWN
 
 
 def _identity():

@@ -16,6 +16,7 @@ Reference:
     Deformations".
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -26,7 +27,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 import deepfakery
-from deepfakery import faces, images
+from deepfakery import faces, images, provenance
 from deepfakery.video import MediaError, VideoWriter
 
 PEOPLE = ("collins", "hopper")
@@ -334,7 +335,10 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
     clip = Path(folder) / f"{who}_{'unseen' if unseen else 'train'}.mp4"
     if not clip.exists():
         frames = (30 if unseen else 90) if deepfakery.SMOKE else 300
-        write_clip(clip, who, motion(frames, seed))
+        aside = write_clip(clip.with_stem(f".{clip.stem}"), who, motion(frames, seed))
+        # No label: it would be trained on. But that it is no footage is signed.
+        provenance.sign(aside, kind="animated", target=who)
+        os.replace(aside, clip)
     return clip
 
 

@@ -74,14 +74,27 @@ def interval(
         draws: Bootstrap samples.
         seed: The only source of randomness.
     """
-    count = len(values)
-    random = np.random.default_rng(seed)
-    starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
-    chosen = (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
-    drawn = values[chosen]  # (draws, frames)
+    drawn = values[draw_blocks(len(values), block, draws, seed)]  # (draws, frames)
     drawn = drawn[np.isfinite(drawn).any(1)]
     low, high = np.percentile(np.nanmean(drawn, axis=1), (2.5, 97.5))
     return float(low), float(high)
+
+
+def draw_blocks(count: int, block: int, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Which frames each bootstrap sample is made of: whole blocks, round and round.
+
+    Args:
+        count: Frames there are.
+        block: Frames in a block.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+
+    Returns:
+        (draws, count) indices.
+    """
+    random = np.random.default_rng(seed)
+    starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
+    return (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:

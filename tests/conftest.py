@@ -1,6 +1,7 @@
 """What is costly to make and is used by several test files: made once a session."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery import batches, faces, faceset, samples
+from deepfakery import batches, export, faces, faceset, runs, samples
 from deepfakery.swapper import FaceSwapper
 
 
@@ -78,6 +79,24 @@ cli.execute(name, {"workspace": out}, path, study == "study")
         return folder
 
     return run
+
+
+@pytest.fixture(scope="session")
+def demo_workspace(facesets, tmp_path_factory):
+    """What notebooks 1 to 3 leave behind, by a swapper that never trained."""
+    folder = tmp_path_factory.mktemp("workspace")
+    for name, people in facesets.items():
+        shutil.copytree(people.folder, folder / "faces" / name)
+    moves = samples.motion(10, seed=1)
+    for name in samples.PEOPLE:
+        samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)
+    swapper = FaceSwapper(samples.PEOPLE, "light")
+    swapper.compile("adam")
+    run = runs.Run(folder / "run", swapper, swapper.config, steps=1)
+    run._save()
+    clip = folder / "clips" / "collins_unseen.mp4"
+    export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfakery.bench import convert, dcgan, extract, train
+from deepfakery.bench import convert, dcgan, extract, provenance, train
 from deepfakery.dcgan import PRESETS, build_generator
 from deepfakery.samples import PEOPLE
 from deepfakery.swapper import FaceSwapper
@@ -62,3 +62,14 @@ def test_memory_is_told_in_numbers(part):
     found = part.memory((1 / 6, 1 / 3))
     ratio, mib = found.values()
     assert 0.5 < ratio < 1.5 and 100 < mib < 8000
+
+
+def test_signatures_are_timed_against_the_export():
+    found = provenance.cost(frames=12, repeats=3)
+    assert set(found) == {
+        "provenance.overhead_share",
+        "provenance.clip_ms",
+        "provenance.picture_ms",
+    }
+    assert 0 < found["provenance.overhead_share"] < 1
+    assert found["provenance.clip_ms"] > 0 < found["provenance.picture_ms"]

@@ -1,33 +1,18 @@
 """Notebook 4, executed for real on a workspace whose swapper never trained."""
 
 import json
-import shutil
 
 import nbformat
 import pandas as pd
 import pytest
 
 from deepfakery import __main__ as cli
-from deepfakery import export, metrics, runs, samples
-from deepfakery.swapper import FaceSwapper
+from deepfakery import metrics
 
 
 @pytest.fixture(scope="module")
-def workspace(facesets, tmp_path_factory, run_notebook):
-    """What notebooks 1 to 3 leave behind."""
-    folder = tmp_path_factory.mktemp("workspace")
-    for name, people in facesets.items():
-        shutil.copytree(people.folder, folder / "faces" / name)
-    moves = samples.motion(10, seed=1)
-    for name in samples.PEOPLE:
-        samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)
-    swapper = FaceSwapper(samples.PEOPLE, "light")
-    swapper.compile("adam")
-    run = runs.Run(folder / "run", swapper, swapper.config, steps=1)
-    run._save()
-    clip = folder / "clips" / "collins_unseen.mp4"
-    export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
-    return run_notebook("04_evaluation", folder)
+def workspace(demo_workspace, run_notebook):
+    return run_notebook("04_evaluation", demo_workspace)
 
 
 def test_it_runs_and_says_nothing_of_where(workspace):

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from PIL import Image, PngImagePlugin
 
 import deepfakery
-from deepfakery import provenance
+from deepfakery import __main__ as cli
+from deepfakery import export as exporting
+from deepfakery import plots, provenance, samples
 from deepfakery.images import read_image, write_image
-from deepfakery.provenance import inspect, sign
+from deepfakery.provenance import describe, inspect, sign
 from deepfakery.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,8 @@ def make(path):
         with VideoWriter(path, fps=25) as writer:
             for index in range(10):
                 writer.write(picture(index))
+    elif path.suffix == ".gif":
+        Image.fromarray(picture()).save(path)
     else:
         write_image(path, picture())
     return path
@@ -372,8 +376,6 @@ def test_what_cannot_be_signed_stays_as_it_was(tmp_path):
         with pytest.raises(ValueError, match="damaged.*could not be signed"):
             sign(path)
         assert path.read_bytes() == b"nothing of the kind"
-    with pytest.raises(ValueError, match="must end in one of"):
-        sign(make(tmp_path / "picture.bmp"))
     with pytest.raises(ValueError, match="kind must be one of"):
         sign(make(tmp_path / "picture.png"), kind="real")
     with pytest.raises(FileNotFoundError, match="gone.png"):
@@ -408,6 +410,155 @@ def test_no_address_in_a_file_is_asked(tmp_path):
     server.shutdown()
     server.server_close()
     assert asked == []
+
+
+def test_what_cannot_hold_credentials_gets_them_beside(tmp_path):
+    export = make(tmp_path / "export.bmp")
+    before = export.read_bytes()
+    sign(export, preset="light", target=make(tmp_path / "target.png"))
+    assert export.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["export.bmp", "export.c2pa", "target.png"]
+    found = inspect(export)
+    assert found["state"] == "Valid" and found["preset"] == "light"
+    assert found["ingredients"] == ["target.png"] and not found["signer_known"]
+    flip(export, -30)
+    assert inspect(export)["tampered"]
+    export.with_suffix(".c2pa").unlink()
+    assert inspect(export)["signed"] is False
+
+
+def test_words_say_what_was_made_and_that_nobody_vouches_for_it(export, identity):
+    sign(export, preset="light", weights_sha256=WEIGHTS, target="hopper")
+    said = describe(export)
+    for words in (export.name, "unchanged", "untrusted", "painted", "light", WEIGHTS):
+        assert words in said
+    assert "hopper" in said and "NO" not in said
+    assert "untrusted" not in describe(export, trust=identity / "certificate.pem")
+
+
+def test_words_warn_of_a_changed_file_and_do_not_accuse_an_unsigned_one(tmp_path):
+    export = make(tmp_path / "export.png")
+    said = describe(export)
+    assert "no Content Credentials" in said and "proves nothing" in said
+    sign(export)
+    flip(export, -30)
+    assert "NO: changed after it was signed" in describe(export)
+
+
+def test_a_list_of_trust_that_is_none_is_named(tmp_path):
+    export = make(tmp_path / "export.png")
+    sign(export)
+    for content in (b"", b"nonsense", b"\xff\xfe"):
+        (tmp_path / "trust.pem").write_bytes(content)
+        with pytest.raises(ValueError, match="trust.pem holds no certificate"):
+            inspect(export, trust=tmp_path / "trust.pem")
+
+
+def odd_files(folder):
+    """More than a hundred files: cut, damaged, misnamed, empty, of other kinds."""
+    random = np.random.default_rng(0)
+    whole = {}
+    for suffix in (*SUFFIXES, ".gif", ".bmp"):
+        path = make(folder / f"whole{suffix}")
+        sign(path, preset="light", target="hopper")
+        whole[suffix] = path.read_bytes()
+        yield path
+    (folder / "whole.c2pa").rename(folder / "beside.c2pa")
+    for suffix, data in whole.items():
+        cut = [data[:n] for n in random.integers(1, len(data), 4)]
+        hit = []
+        for places in random.integers(0, len(data), (4, 30)):
+            damaged = bytearray(data)
+            for place in places:
+                damaged[place] = random.integers(256)
+            hit.append(bytes(damaged))
+        twice, shifted = data + data, b"\0" * 7 + data
+        for number, content in enumerate([*cut, *hit, twice, shifted, data[::-1]]):
+            path = folder / f"{suffix[1:]}_{number}{suffix}"
+            path.write_bytes(content)
+            yield path
+        for other in (".txt", "", ".png", ".mp4", ".c2pa", ".pdf", ".svg"):
+            path = folder / f"is_{suffix[1:]}{other}"
+            path.write_bytes(data)
+            yield path
+    for suffix in (".png", ".mp4", ".jpg", ".c2pa", ".zip", ".wav", ".xyz", ""):
+        for kind, content in {
+            "empty": b"",
+            "zeros": bytes(3000),
+            "noise": random.bytes(3000),
+            "text": b"<svg></svg>" * 50,
+        }.items():
+            path = folder / f"{kind}{suffix}"
+            path.write_bytes(content)
+            yield path
+    for name in ("two  spaces.png", "naïve-日本.png", "-dash.png", "a.b.c.d.png"):
+        yield make(folder / name)
+    for number, data in enumerate((b"", random.bytes(500))):
+        beside = make(folder / f"sidecar_{number}.bmp")
+        beside.with_suffix(".c2pa").write_bytes(data)
+        yield beside
+
+
+def test_a_hundred_odd_files_get_an_answer_each(tmp_path, capsys):
+    files = list(dict.fromkeys(odd_files(tmp_path)))
+    assert len(files) > 100
+    assert cli.main(["inspect", "--", *map(str, files)]) == 0
+    said = capsys.readouterr().out
+    answers = [line for line in said.splitlines() if not line.startswith("  ")]
+    assert answers == [file.name for file in files]
+    for file in files:
+        found = inspect(file)
+        assert found["signed"] or "state" not in found
+        assert json.loads(json.dumps(found)) == found
+    good = [file.name for file in files if inspect(file).get("state") == "Valid"]
+    # What is whole and under a name of its own kind, or beside what signs it.
+    assert {f"whole{suffix}" for suffix in (*SUFFIXES, ".gif")} <= set(good)
+    assert not [n for n in good if n.startswith(("empty", "zeros", "noise", "text"))]
+
+
+def test_the_command_names_a_missing_file_and_reads_a_folder(tmp_path, capsys):
+    assert cli.main(["inspect", str(tmp_path / "gone.png")]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("Error:") == 1 and "gone.png does not exist" in said.err
+    for name in ("a.png", "b.jpg"):
+        sign(make(tmp_path / name))
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "a.png" in said and "b.jpg" in said and said.count("untrusted") == 2
+
+
+def test_a_figure_is_labelled_below_and_signed(tmp_path, untrained):
+    path = tmp_path / "figure.png"
+    figure = plots.grid(np.full((4, 32, 32, 3), 0.5), columns=2, width=4)
+    exporting.save_figure(figure, path, untrained, "clip.mp4")
+    found = inspect(path)
+    assert found["source_type"] == "compositeWithTrainedAlgorithmicMedia"
+    assert found["weights_sha256"] == untrained.sha256()
+    below = read_image(path)[-16:]
+    assert below.min() < 100 and below.max() > 250  # letters on white
+
+
+def test_a_figure_of_clips_says_what_made_them(tmp_path, untrained):
+    clips = []
+    for number in range(2):
+        clips.append(make(tmp_path / f"{number}.mp4"))
+        sign(clips[-1], preset=f"preset {number}", weights_sha256=WEIGHTS)
+    clips.append(make(tmp_path / "unsigned.mp4"))
+    path = tmp_path / "figure.png"
+    figure = plots.grid(np.full((4, 32, 32, 3), 0.5), width=4)
+    exporting.save_figure(figure, path, clips, "target.mp4")
+    found = inspect(path)
+    assert found["preset"] == "preset 0, preset 1"
+    assert found["weights_sha256"] == WEIGHTS
+
+
+def test_the_built_in_peoples_clips_say_that_they_are_animated(tmp_path, monkeypatch):
+    monkeypatch.setattr(deepfakery, "SMOKE", True)
+    clip = samples.footage("hopper", tmp_path, unseen=True)
+    found = inspect(clip)
+    assert found["state"] == "Valid" and found["ingredients"] == ["hopper"]
+    assert found["source_type"] == "compositeSynthetic"
+    assert os.listdir(tmp_path) == [clip.name]
 
 
 def test_an_answer_is_plain_data(export):

@@ -37,12 +37,19 @@ def _dcgan() -> dict:
     return dcgan.speed()
 
 
+def _provenance() -> dict:
+    from deepfakery.bench import provenance
+
+    return provenance.cost()
+
+
 PARTS = {
     "train": _train,
     "extract": _extract,
     "convert": _convert,
     "evaluate": _evaluate,
     "dcgan": _dcgan,
+    "provenance": _provenance,
 }
 
 
