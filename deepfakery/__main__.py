@@ -473,7 +473,8 @@ def tidy(path: Path) -> None:
 
 def _is_chatter(line: str) -> bool:
     # TensorFlow says this before it reads the setting that would silence it.
-    return "cudart_stub" in line or "absl::InitializeLog" in line
+    words = ("cudart_stub", "absl::InitializeLog", "oneDNN custom operations")
+    return any(word in line for word in words)
 
 
 @contextmanager
