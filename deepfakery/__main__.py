@@ -89,7 +89,7 @@ def main(arguments=None) -> int:
     detect_.add_argument(
         "--workspace", type=Path, default=ROOT / "data/output/demo", help="of a demo"
     )
-    detect_.add_argument("--steps", type=int, default=200, help="of each detector")
+    detect_.add_argument("--steps", type=int, default=150, help="of each detector")
     detect_.add_argument(
         "--others", nargs="+", default=[], help="clips or photo folders to judge too"
     )
@@ -215,7 +215,7 @@ def keep() -> None:
     execute("04_evaluation", workspace, out / "04_evaluation.ipynb")
     _store(out)
     print("\n── 07_detection", flush=True)
-    detect(out, 200, keep=True)
+    detect(out, 150, keep=True)
 
 
 def _store(out: Path) -> None:
@@ -487,7 +487,8 @@ def tidy(path: Path) -> None:
 
 def _is_chatter(line: str) -> bool:
     # TensorFlow says this before it reads the setting that would silence it.
-    return "cudart_stub" in line or "absl::InitializeLog" in line
+    words = ("cudart_stub", "absl::InitializeLog", "oneDNN custom operations")
+    return any(word in line for word in words)
 
 
 @contextmanager

@@ -251,6 +251,22 @@ def test_neither_key_nor_folders_are_in_the_file(export, identity, tmp_path):
     assert b"private" not in data and str(tmp_path).encode() not in data
 
 
+def test_no_key_is_in_git_nor_can_get_there_by_accident():
+    def git(*arguments):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+        if done.returncode:
+            pytest.skip("this is no git checkout")
+        return done.stdout
+
+    tracked = git("ls-files", "-z").decode().split("\0")[:-1]
+    assert "README.md" in tracked
+    begin = b"-----BEGIN"
+    for name in tracked:
+        # Notebooks with all they printed, too.
+        assert begin + b" " not in (ROOT / name).read_bytes(), name
+    assert b"key.pem" in git("check-ignore", "identity/key.pem")
+
+
 def test_credentials_do_not_depend_on_the_name(export):
     aside = export.rename(export.with_name(f".{export.stem}.unsigned{export.suffix}"))
     sign(aside)
