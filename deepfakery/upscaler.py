@@ -1,0 +1,425 @@
+"""Small pictures made large: a pyramid of doublings that adds what bicubic leaves out.
+
+    upscaler = Upscaler.from_preset("light")
+    upscaler.compile(factors=(2,))
+    feed = partial(degrade.pairs, files, factors=(2,))
+    runs.Run("data/output/upscaler/x2", upscaler, upscaler.config, steps=3000).fit(feed)
+    large = upscaler.enlarge(picture, 4)              # or `tiles.resize` to any size
+
+Each stage doubles the picture. It works on the small one, where a processor has least
+to do, and ends in a *residual*: what is to be added to the bicubic enlargement. The
+residuals of all stages add up, so one model serves ×2, ×4, ×8 and ×16, and a stage that
+has learned nothing yet adds nothing: it is exactly bicubic.
+
+Reference:
+    Wang et al. 2018, "A Fully Progressive Approach to Single-Image Super-Resolution"
+    (the asymmetric pyramid, its curriculum, a discriminator that sees residuals); Lim
+    et al. 2017, "Enhanced Deep Residual Networks for Single Image Super-Resolution"
+    (blocks without normalisation); Shi et al. 2016, "Real-Time Single Image and Video
+    Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network"; Keys
+    1981, "Cubic Convolution Interpolation for Digital Image Processing".
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from deepfakery import losses, networks, runs
+from deepfakery.optimizers import Adam
+from deepfakery.presets import look_up, name_of
+
+#: Arguments of `build_pyramid` and of `networks.build_discriminator`, by name.
+PRESETS = {
+    # Most of its work is done on the smallest map; two CPU cores train it in an hour.
+    "light": {
+        "pyramid": {"widths": [64, 32, 32, 16], "blocks": [6, 4, 2, 1]},
+        "discriminator": {"widths": [32, 64, 128]},
+    },
+    # As deep as the paper's smaller network, for a GPU.
+    "deep": {
+        "pyramid": {"widths": [128, 64, 64, 32], "blocks": [24, 8, 4, 2]},
+        "discriminator": {"widths": [64, 128, 256]},
+    },
+}
+
+#: The curriculum: one stage after another, what is compiled and what it is fed. Each
+#: begins where the one before ended.
+STAGES = {
+    "x2": {"steps": 1200, "factors": (2,), "batch": 16},
+    "x4": {"steps": 2000, "factors": (2, 4), "batch": 16, "fade": 200},
+    "x8": {"steps": 800, "factors": (2, 4, 8), "batch": 6, "patch": 160, "fade": 100},
+    "adversarial": {
+        "steps": 800,
+        "factors": (2, 4, 8),
+        "batch": 6,
+        "patch": 160,
+        "train": "both",
+    },
+}
+
+#: What can be trained, and Adam's learning rate and first momentum for it.
+ADAM = {"pixels": (1e-3, 0.9), "both": (2e-4, 0.5)}
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class Bicubic(layers.Layer):
+    """(B, H, W, 3) → (B, k·H, k·W, 3): cubic convolution, the edges repeated.
+
+    Not `ops.image.resize`: its cubics differ from backend to backend.
+    """
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = k = factor
+        # Each pixel becomes k; each of them is a mixture of the five around it.
+        places = (np.arange(k) + 0.5) / k - 0.5
+        x = np.abs(places - np.arange(-2, 3)[:, None])  # (5, k) distances
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        self.taps = np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+    def call(self, x):
+        k = self.factor
+        # (5, 3, k·3): every colour by itself.
+        kernel = np.einsum("tk,cd->tckd", self.taps, np.eye(3)).reshape(5, 3, 3 * k)
+        kernel = ops.cast(ops.convert_to_tensor(kernel.astype("float32")), x.dtype)
+        x = ops.concatenate([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+        x = ops.conv(x, ops.expand_dims(kernel, 1), 1, "valid")
+        _, h, w, _ = ops.shape(x)
+        x = ops.transpose(ops.reshape(x, (-1, h, w, k, 3)), (0, 1, 3, 2, 4))
+        x = ops.reshape(x, (-1, h * k, w, 3))
+        x = ops.concatenate(
+            [x[:, :, :1], x[:, :, :1], x, x[:, :, -1:], x[:, :, -1:]], 2
+        )
+        x = ops.conv(x, ops.expand_dims(kernel, 0), 1, "valid")
+        return ops.reshape(x, (-1, h * k, w * k, 3))
+
+    def compute_output_shape(self, shape):
+        b, h, w, c = shape
+        k = self.factor
+        return (b, h and h * k, w and w * k, c)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class Share(layers.Layer):
+    """A share of its input, from 0 to 1; kept with the weights, moved from outside."""
+
+    def build(self, shape):
+        self.share = self.add_weight(
+            shape=(), initializer="ones", trainable=False, name="share"
+        )
+
+    def call(self, x):
+        return x * ops.cast(self.share, x.dtype)
+
+
+def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
+    """Small picture → large one, for every doubling.
+
+    Args:
+        widths: Channels of each stage. Its maps have twice the side of the one's
+            before.
+        blocks: Residual blocks of each stage.
+
+    Returns:
+        Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3), of any
+        height and width. All of them share their layers; the largest holds them all.
+    """
+    small = keras.Input((None, None, 3), name="small")
+    x = layers.Conv2D(widths[0], 3, padding="same", name="x2_first")(
+        layers.Rescaling(1.0, -0.5)(small)
+    )
+    models, residual = {}, None
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        factor = 2 ** (stage + 1)
+        name = f"x{factor}"
+        if stage:
+            # Upwards from the stage before: four times as many pixels.
+            x = layers.Conv2D(4 * width, 3, padding="same", name=f"{name}_up")(x)
+            x = networks.DepthToSpace()(x)
+            x = layers.LeakyReLU(0.1)(x)
+        for i in range(count):
+            y = layers.Conv2D(
+                width, 3, padding="same", activation="relu", name=f"{name}_{i}_a"
+            )(x)
+            y = layers.Conv2D(
+                width,
+                3,
+                padding="same",
+                # Near to doing nothing at first: a deep stack then trains at once.
+                kernel_initializer=keras.initializers.VarianceScaling(0.05),
+                name=f"{name}_{i}_b",
+            )(y)
+            x = layers.Add()([x, y])
+        own = layers.Conv2D(
+            12,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            dtype="float32",
+            name=f"{name}_residual",
+        )(x)
+        own = networks.DepthToSpace(dtype="float32")(own)
+        own = Share(dtype="float32", name=f"{name}_fade")(own)
+        if residual is not None:
+            coarser = Bicubic(2, dtype="float32")(residual)
+            own = layers.Add(dtype="float32")([coarser, own])
+        residual = own
+        base = Bicubic(factor, dtype="float32")(small)
+        large = layers.Add(dtype="float32", name=f"{name}_large")([base, residual])
+        models[factor] = keras.Model(small, large, name=name)
+    return models
+
+
+class Upscaler(keras.Model):
+    """A pyramid of doublings, and for each factor a discriminator.
+
+    `fit` takes ({factor: small}, {factor: large}) as `degrade.pairs` yields them, for
+    all factors that train.
+
+    Args:
+        preset: A name in `PRESETS`, or such a dict.
+        precision: A Keras dtype policy; the best one of this machine by default.
+    """
+
+    def __init__(self, preset="light", precision=None, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.preset = preset = look_up(preset, PRESETS)
+        with networks.precision(precision):
+            self.pyramid = build_pyramid(**preset["pyramid"])
+            self.discriminators = {
+                k: networks.build_discriminator(
+                    None, **preset["discriminator"], name=f"judge_{k}"
+                )
+                for k in self.pyramid
+            }
+        self.factors = tuple(self.pyramid)
+        self.whole = self.pyramid[self.factors[-1]]
+        self._judges = {
+            k: networks.with_features(D) for k, D in self.discriminators.items()
+        }
+        self._bicubic = {k: Bicubic(k, dtype="float32") for k in self.factors}
+        self.errors = {k: keras.metrics.Mean(f"x{k}_error") for k in self.factors}
+        self.right = keras.metrics.Mean("told_apart")
+        self.built = True
+
+    def compile(
+        self,
+        optimizer=None,
+        *,
+        factors=(2, 4),
+        train: str = "pixels",
+        adversarial: float = 0.005,
+        matching: float = 0.1,
+        kind: str = "hinge",
+        fade: int = 0,
+        **kwargs,
+    ):
+        """Choose what trains, and on what.
+
+        Args:
+            optimizer: A Keras optimizer; by default Adam as in `ADAM`, its gradients
+                clipped.
+            factors: Which enlargements train; stages above the largest stand still.
+            train: "pixels": on the mean absolute error alone; "both": against the
+                discriminators too.
+            adversarial: Weight of being taken for real, where both train.
+            matching: Weight of matching the discriminators' features, likewise.
+            kind: The adversarial loss, one of `losses.KINDS`.
+            fade: Steps over which the largest stage that trains is faded in, counted
+                from where it stands.
+            **kwargs: Of `keras.Model.compile`.
+
+        Raises:
+            ValueError: `train`, `kind` or a factor is none of these.
+        """
+        for given, known in (
+            *((k, self.factors) for k in factors),
+            (train, tuple(ADAM)),
+            (kind, losses.KINDS),
+        ):
+            if given not in known:
+                raise ValueError(f"{given!r} is unknown; choose from {known}.")
+        self.trains, self.kind, self.fade = train, kind, fade
+        self.weight = {"adversarial": adversarial, "matching": matching}
+        self.last = max(factors)
+        for layer in self.whole.layers:
+            stage, _, part = layer.name.partition("_")
+            if part and stage[1:].isdecimal():
+                layer.trainable = int(stage[1:]) <= self.last
+        for k, D in self.discriminators.items():
+            D.trainable = train == "both" and k in factors
+        if fade:
+            self._fading.assign(0.0)
+        if optimizer is None:
+            rate, momentum = ADAM[train]
+            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
+        super().compile(optimizer, **kwargs)
+
+    @classmethod
+    def from_preset(cls, name_or_path) -> "Upscaler":
+        """A new one from a named preset, or a trained one.
+
+        Args:
+            name_or_path: A name in `PRESETS`, a file written by `save_base` with the
+                preset "light", or a run folder.
+
+        Raises:
+            FileNotFoundError: It is none of these.
+            ValueError: The file does not fit.
+        """
+        if str(name_or_path) in PRESETS:
+            return cls(str(name_or_path))
+        if Path(name_or_path).suffix == ".npz":
+            return cls().start_from(name_or_path)
+        upscaler = cls(**runs.read(name_or_path)["config"])
+        runs.load(name_or_path, upscaler)
+        return upscaler
+
+    def start_from(self, base: str | os.PathLike) -> "Upscaler":
+        """Take over weights written by `save_base`; the discriminators stay as new.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It was made with another preset.
+        """
+        if not Path(base).exists():
+            raise FileNotFoundError(f"There are no upscaler's weights at {base}.")
+        with np.load(base) as saved:  # plain arrays: no pickles
+            weights = [saved[str(i)].astype("float32") for i in range(len(saved))]
+        if [w.shape for w in weights] != [tuple(w.shape) for w in self.whole.weights]:
+            raise ValueError(
+                f"{base} does not fit the preset {self.preset_name!r}; use weights "
+                "made with it."
+            )
+        self.whole.set_weights(weights)
+        return self
+
+    def save_base(self, path: str | os.PathLike) -> None:
+        """Write the pyramid as float16, without its discriminators."""
+        networks.save_arrays(path, self.whole.get_weights())
+
+    @property
+    def preset_name(self) -> str:
+        """Name of the preset, or "custom"."""
+        return name_of(self.preset, PRESETS)
+
+    def sha256(self) -> str:
+        """Fingerprint of what enlarges, hexadecimal."""
+        return networks.sha256(self.whole)
+
+    @property
+    def config(self) -> dict:
+        """What it takes to build this again, as plain JSON."""
+        return {"preset": self.preset}
+
+    @property
+    def _fading(self):
+        return self.whole.get_layer(f"x{self.last}_fade").share
+
+    def call(self, small):
+        """{factor: (B, H, W, 3)} → {factor: (B, factor·H, factor·W, 3)}."""
+        return {k: self.pyramid[k](x) for k, x in small.items()}
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        """Mean over factors of what `compile` chose."""
+        total = 0.0
+        for k, large in y_pred.items():
+            real = ops.convert_to_tensor(y[k])
+            error = losses.mae(real, large)
+            self.errors[k].update_state(error)
+            total += error
+            if self.trains == "both":
+                base = self._bicubic[k](ops.convert_to_tensor(x[k]))
+                total += self._adversarial_loss(k, real - base, large - base)
+        if training and self.fade:
+            share = self._fading
+            share.assign(ops.minimum(share + 1 / self.fade, 1.0))
+        return losses.of_replica(total / len(y_pred))
+
+    def _adversarial_loss(self, k, real, fake):
+        # One backward pass for both sides, as in `FaceSwapper`. The residual is judged,
+        # not the picture: that is all that the pyramid answers for.
+        D, half = self._judges[k], 0.5
+        real, fake = half + real, half + fake
+        n = ops.shape(real)[0]
+        *features, scores = D(
+            ops.concatenate([real, ops.stop_gradient(fake)]), training=True
+        )
+        real_scores, fake_scores = scores[:n], scores[n:]
+        loss = losses.told_apart(real_scores, fake_scores, self.kind)
+        right = ops.concatenate([real_scores > 0, fake_scores < 0])
+        self.right.update_state(ops.cast(right, "float32"))
+        *fake_features, fooled = networks.frozen(D, fake)
+        real_features = [ops.stop_gradient(f[:n]) for f in features]
+        loss += self.weight["adversarial"] * losses.taken_for_real(fooled, self.kind)
+        return loss + self.weight["matching"] * losses.matching(
+            real_features, fake_features
+        )
+
+    def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
+        """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.
+
+        Args:
+            pictures: (N, H, W, 3) float32 in [0, 1].
+            factor: One of `factors`.
+            batch: Pictures at a time.
+
+        Returns:
+            (N, factor·H, factor·W, 3) float32 in [0, 1].
+
+        Raises:
+            ValueError: The factor is none of these.
+        """
+        if factor not in self.pyramid:
+            raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
+        pictures = np.asarray(pictures, np.float32)
+        return networks.predict(self.pyramid[factor], pictures, batch).clip(0, 1)
+
+
+def train(
+    upscaler: Upscaler,
+    folder: str | os.PathLike,
+    feed,
+    stages=STAGES,
+    *,
+    times: float = 1.0,
+    seed: int = 0,
+    callbacks=(),
+) -> dict[str, list]:
+    """Go through a curriculum; interrupted, the same call goes on from there.
+
+    Args:
+        upscaler: What learns. In the end it is compiled as the last stage asks.
+        folder: For a run a stage.
+        feed: As `degrade.pairs` with its files given: it is called with `factors`,
+            `batch`, `patch`, `seed` and `start`.
+        stages: Name → steps, and arguments of `Upscaler.compile` and `feed`.
+        times: As many times the steps.
+        seed: The only source of randomness.
+        callbacks: More Keras callbacks.
+
+    Returns:
+        Name → history of that stage, as `runs.Run.history`.
+    """
+    histories = {}
+    for name, stage in stages.items():
+        stage = {"batch": 16, "patch": 96} | stage
+        fed = {key: stage.pop(key) for key in ("batch", "patch")}
+        steps = max(1, round(times * stage.pop("steps")))
+        upscaler.compile(**stage)
+        config = {**upscaler.config, **stage, **fed, "seed": seed}
+        run = runs.Run(Path(folder) / name, upscaler, config, steps=steps)
+        run.fit(
+            partial(feed, factors=stage["factors"], seed=seed, **fed),
+            callbacks=callbacks,
+        )
+        histories[name] = run.history
+    return histories
