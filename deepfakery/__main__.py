@@ -6,6 +6,8 @@ python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
 python -m deepfakery compare --minutes 2 5 10          presets, plain and adversarial
 python -m deepfakery imagine --photos celeba/          faces from noise
 python -m deepfakery notebooks                         the demo, its outputs kept
+python -m deepfakery upscale --in A.jpg --out B.png --size 1920x1080
+python -m deepfakery enlarge --photos lfw/             learn to enlarge, step by step
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
 
@@ -30,6 +32,8 @@ from deepfakery.presets import PRESETS, WEIGHTS
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "data/results"
+#: Share of the photos that no upscaler is trained on.
+HELD_OUT = 0.08
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 
@@ -83,10 +87,28 @@ def main(arguments=None) -> int:
     dream.add_argument("--steps", type=int, default=400, help="of each trial")
     dream.add_argument("--out", type=Path, default=ROOT / "data/output/imagine")
     dream.add_argument("--keep", action="store_true", help="keep the outputs in git")
+    large = commands.add_parser("upscale", help="a photo or clip at any size")
+    large.add_argument(
+        "--in", required=True, dest="source", help="photo, folder of photos or clip"
+    )
+    large.add_argument("--out", required=True, help="what to write: likewise")
+    large.add_argument("--size", required=True, help="width x height, as 1920x1080")
+    large.add_argument("--fit", default="pad", choices=("pad", "crop", "stretch"))
+    large.add_argument("--weights", help="a run folder or .npz; else the project's")
+    learn = commands.add_parser("enlarge", help="learn to enlarge, step by step")
+    learn.add_argument("--photos", help="folder of photos; else the built-in people")
+    learn.add_argument(
+        "--times", type=float, default=0.1, help="of the full curriculum"
+    )
+    learn.add_argument("--out", type=Path, default=ROOT / "data/output/enlarge")
+    learn.add_argument("--keep", action="store_true", help="keep the outputs in git")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
     base.add_argument("--preset", default="light", choices=PRESETS)
+    base.add_argument(
+        "--upscaler", action="store_true", help="of the upscaler, by its curriculum"
+    )
     base.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     commands.add_parser("notebooks", help="run the demo and keep its outputs in git")
     given = parser.parse_args(arguments)
@@ -101,6 +123,12 @@ def main(arguments=None) -> int:
             compare(given)
         elif given.command == "imagine":
             imagine(given)
+        elif given.command == "enlarge":
+            enlarge(given)
+        elif given.command == "upscale":
+            upscale(given)
+        elif given.command == "pretrain" and given.upscaler:
+            pretrain_upscaler(given.faces, given.out)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -328,6 +356,75 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")
+
+
+def pretrain_upscaler(photos_folder: str, out: Path) -> None:
+    """Take the upscaler through its curriculum and keep its weights in the project.
+
+    Args:
+        photos_folder: Photos of many people, each side at least 160 pixels; a subfolder
+            is taken for a person. 8 % are held out, people as a whole.
+        out: For the runs; interrupted, it goes on from there.
+    """
+    import keras
+
+    from deepfakery import degrade, photos
+    from deepfakery.upscaler import STAGES, Upscaler, train
+
+    files, _ = photos.split(photos_folder, HELD_OUT, people=True)
+    keras.utils.set_random_seed(0)
+    upscaler = Upscaler()
+    feed = partial(degrade.pairs, files, degraded=0.3)
+    plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
+    for stages, name in ((plain, "upscaler_light_l1"), (STAGES, "upscaler_light")):
+        train(upscaler, out, feed, stages)
+        upscaler.save_base(WEIGHTS / f"{name}.npz")
+        print(f"weights/{name}.npz is written.")
+
+
+def upscale(given) -> None:
+    """Bring a photo, a folder of photos or a clip to a size."""
+    from deepfakery import export
+    from deepfakery.upscaler import Upscaler, shipped
+
+    size = given.size.lower().replace("×", "x").split("x")
+    if len(size) != 2 or not all(part.isdecimal() and int(part) for part in size):
+        raise ValueError(f"--size {given.size} is no size; give one as 1920x1080.")
+    size = tuple(int(part) for part in size)
+    source, out = Path(given.source), Path(given.out)
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist; check the name.")
+    still = source.is_dir() or images.is_image(source)
+    if not still:
+        video.probe(source)
+        if out.suffix.lower() != ".mp4":
+            raise ValueError(f"{out} must end in .mp4, as what a clip is written to.")
+    elif source.is_file() and out.suffix.lower() not in images.IMAGE_SUFFIXES:
+        raise ValueError(f"{out} must end as a picture does, such as in .png.")
+    upscaler = Upscaler.from_preset(given.weights) if given.weights else shipped()
+    write = export.upscale_photos if still else export.upscale_clip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(source, upscaler, out, size, fit=given.fit)
+    print(f"{out}: {size[0]} × {size[1]}")
+
+
+def enlarge(given) -> None:
+    """Run notebook 6; with `given.keep`, keep it and its figures in the project."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    parameters = {"workspace": _from_notebooks(given.out), "times": given.times}
+    if given.photos:
+        parameters["folder"] = _from_notebooks(given.photos)
+        parameters["show_photos"] = not given.keep  # other people's faces stay out
+    execute("06_upscaling", parameters, given.out / "06_upscaling.ipynb")
+    print(f"\nIn {os.path.relpath(given.out)}: 06_upscaling.ipynb, walk.mp4, …")
+    if given.keep:
+        shutil.copy(given.out / "06_upscaling.ipynb", NOTEBOOKS)
+        figures = json.loads((given.out / "upscaling.json").read_text())
+        command = f"python -m deepfakery enlarge --times {given.times:g} --keep"
+        command += " --photos <folder>" if given.photos else ""
+        _note(
+            "06_upscaling", "photos" if given.photos else "built-in", command, figures
+        )
 
 
 def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Large pictures made small and bad, so that a network learns the way back.
 
     feed = pairs(files, factors=(2, 4))
-    small, large = next(feed)          # {2: (B, 48, 48, 3), 4: …}, {2: (B, 96, 96, 3), …}
+    small, large = next(feed)     # {2: (B, 48, 48, 3), 4: …}, {2: (B, 96, 96, 3), 4: …}
 
 Half of the pairs are only made smaller, as `shrink` does: what a benchmark asks. The
 others are also blurred, noisy or saved as JPEG, as pictures in the world are. And what

@@ -21,7 +21,7 @@ Reference:
 """
 
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -30,7 +30,7 @@ from keras import layers, ops
 
 from deepfakery import losses, networks, runs
 from deepfakery.optimizers import Adam
-from deepfakery.presets import look_up, name_of
+from deepfakery.presets import WEIGHTS, look_up, name_of
 
 #: Arguments of `build_pyramid` and of `networks.build_discriminator`, by name.
 PRESETS = {
@@ -233,8 +233,8 @@ class Upscaler(keras.Model):
             adversarial: Weight of being taken for real, where both train.
             matching: Weight of matching the discriminators' features, likewise.
             kind: The adversarial loss, one of `losses.KINDS`.
-            fade: Steps over which the largest stage that trains is faded in, counted
-                from where it stands.
+            fade: Steps over which the largest stage that trains is faded in; 0: it
+                counts in full from the first.
             **kwargs: Of `keras.Model.compile`.
 
         Raises:
@@ -382,6 +382,12 @@ class Upscaler(keras.Model):
             raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
         pictures = np.asarray(pictures, np.float32)
         return networks.predict(self.pyramid[factor], pictures, batch).clip(0, 1)
+
+
+@cache
+def shipped() -> Upscaler:
+    """The project's own upscaler, trained on faces; see weights/README.md."""
+    return Upscaler.from_preset(WEIGHTS / "upscaler_light.npz")
 
 
 def train(
