@@ -358,28 +358,47 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")
 
 
-def pretrain_upscaler(photos_folder: str, out: Path) -> None:
+def pretrain_upscaler(folder: str, out: Path) -> None:
     """Take the upscaler through its curriculum and keep its weights in the project.
 
+    First photos alone, then against the discriminators, with what the project's own
+    autoencoder and a DCGAN make of the same photos among the pairs.
+
     Args:
-        photos_folder: Photos of many people, each side at least 160 pixels; a subfolder
-            is taken for a person. 8 % are held out, people as a whole.
+        folder: Photos of many people, each side at least 160 pixels; a subfolder is
+            taken for a person. 8 % are held out, people as a whole.
         out: For the runs; interrupted, it goes on from there.
     """
     import keras
 
-    from deepfakery import degrade, photos
+    from deepfakery import degrade, photos, runs
+    from deepfakery.dcgan import DCGAN
+    from deepfakery.presets import base_weights
+    from deepfakery.swapper import FaceSwapper
     from deepfakery.upscaler import STAGES, Upscaler, train
 
-    files, _ = photos.split(photos_folder, HELD_OUT, people=True)
+    files, _ = photos.split(folder, HELD_OUT, people=True)
     keras.utils.set_random_seed(0)
     upscaler = Upscaler()
     feed = partial(degrade.pairs, files, degraded=0.3)
     plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
-    for stages, name in ((plain, "upscaler_light_l1"), (STAGES, "upscaler_light")):
-        train(upscaler, out, feed, stages)
-        upscaler.save_base(WEIGHTS / f"{name}.npz")
-        print(f"weights/{name}.npz is written.")
+    train(upscaler, out, feed, plain)
+    upscaler.save_base(WEIGHTS / "upscaler_light_l1.npz")
+    print("weights/upscaler_light_l1.npz is written.", flush=True)
+
+    gan = DCGAN()
+    gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
+    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=1500, decay=0)
+    run_.fit(partial(photos.batches, files, gan.size))
+    painter = FaceSwapper(("base",), "light")
+    painter.start_from(base_weights("light"), keep=1.0)
+    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 1000)])
+    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 500)])
+    train(
+        upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
+    )
+    upscaler.save_base(WEIGHTS / "upscaler_light.npz")
+    print("weights/upscaler_light.npz is written.")
 
 
 def upscale(given) -> None:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from deepfakery import batches, dcgan, photos
+from deepfakery import batches, dcgan, faces, images, photos
 from deepfakery.video import MediaError
 
 
@@ -75,7 +75,7 @@ def pairs(
     start: int = 0,
     degraded: float = 0.5,
     made: dict | None = None,
-    share: float = 0.25,
+    share: float = 0.15,
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches of pairs; the n-th is the same whenever it is asked for.
 
@@ -133,45 +133,54 @@ def pairs(
         )
 
 
-def remake(swapper, identity: str, faceset, factor: int = 2, limit: int = 2000):
+def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
     """What a face swapper's autoencoder makes of faces, beside the faces themselves.
 
     Args:
         swapper: A trained `FaceSwapper`.
         identity: Whose decoder paints.
-        faceset: Faces of that person, or of many where the decoder paints many.
-        factor: How much larger the true faces are to be than the painted ones.
-        limit: Of at most so many faces.
+        files: Paths of photos of that person, or of many where the decoder paints
+            many; the largest face of each is aligned.
+        factor: How much larger the true faces are than the painted ones.
 
     Returns:
         {factor: (small, large)} for `pairs`, uint8.
+
+    Raises:
+        video.MediaError: No photo shows a face.
     """
-    large = faceset.images(swapper.size * factor, limit=limit)
+    size = swapper.size * factor
+    large = []
+    for file in files:
+        picture = images.read_image(file)
+        for face in faces.detect(picture)[:1]:
+            transform = faces.alignment(face.landmarks, size)
+            large.append(faces.crop(picture, transform, size))
+    if not large:
+        raise MediaError(
+            f"None of {len(files)} photos shows a face; give some that do."
+        )
     painted, _ = swapper.swap(batches.prepare(large, swapper.size), identity)
-    return {factor: (_bytes(painted), large)}
+    return {factor: (_bytes(painted), np.stack(large))}
 
 
-def reimagine(gan: "dcgan.DCGAN", files: list, factors=(2, 4), steps: int = 300):
+def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
     """The nearest that a DCGAN comes to photos, beside the photos themselves.
 
     Args:
-        gan: A trained one.
+        gan: A trained `DCGAN`.
         files: Paths of photos; `photos.crop` is made of each.
-        factors: How much larger the photos are to be than what it makes.
-        steps: Of looking for each, as for `dcgan.invert`.
+        factor: How much larger the photos are than what it makes.
+        steps: Of looking, as for `dcgan.invert`.
 
     Returns:
         {factor: (small, large)} for `pairs`, uint8.
     """
-    size = gan.size * max(factors)
-    feed = photos.batches(files, size, len(files), flip=False)
-    whole = _bytes(next(feed)[1])
-    wanted = np.stack([photos.crop(photo, gan.size) for photo in whole])
-    small = _bytes(gan.imagine(dcgan.invert(gan, np.float32(wanted) / 255, steps)))
-    return {
-        k: (small, np.stack([photos.crop(p, gan.size * k) for p in whole]))
-        for k in factors
-    }
+    size = gan.size * factor
+    large = np.stack([photos.crop(images.read_image(f), size) for f in files])
+    wanted = np.stack([photos.crop(photo, gan.size) for photo in large])
+    noise = dcgan.invert(gan, np.float32(wanted) / 255, steps)
+    return {factor: (_bytes(gan.imagine(noise)), large)}
 
 
 def _piece(small, large, factor, patch, random):

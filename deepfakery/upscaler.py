@@ -55,8 +55,8 @@ STAGES = {
     "adversarial": {
         "steps": 800,
         "factors": (2, 4, 8),
-        "batch": 6,
-        "patch": 160,
+        "batch": 8,
+        "patch": 128,
         "train": "both",
     },
 }
@@ -279,7 +279,7 @@ class Upscaler(keras.Model):
             return cls(str(name_or_path))
         if Path(name_or_path).suffix == ".npz":
             return cls().start_from(name_or_path)
-        upscaler = cls(**runs.read(name_or_path)["config"])
+        upscaler = cls(runs.read(name_or_path)["config"]["preset"])
         runs.load(name_or_path, upscaler)
         return upscaler
 
