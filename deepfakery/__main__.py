@@ -388,17 +388,39 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
 
     gan = DCGAN()
     gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
-    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=1500, decay=0)
+    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=500, decay=0)
     run_.fit(partial(photos.batches, files, gan.size))
     painter = FaceSwapper(("base",), "light")
     painter.start_from(base_weights("light"), keep=1.0)
     made = degrade.remake(painter, "base", files[:: max(1, len(files) // 1000)])
-    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 500)])
+    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 200)], steps=200)
     train(
         upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
     )
     upscaler.save_base(WEIGHTS / "upscaler_light.npz")
-    print("weights/upscaler_light.npz is written.")
+    print("weights/upscaler_light.npz is written.", flush=True)
+    _measure_upscalers(folder)
+
+
+def _measure_upscalers(folder: str) -> None:
+    """Measure the project's upscalers on people whom they never saw; keep figures."""
+    import numpy as np
+
+    from deepfakery import fidelity, photos
+    from deepfakery.upscaler import Upscaler
+
+    _, held_out = photos.split(folder, HELD_OUT, people=True)
+    files = list({file.parent: file for file in held_out}.values())[:200]
+    pictures = np.stack([photos.crop(images.read_image(f), 160) for f in files])
+    ways = dict(fidelity.WAYS)
+    for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
+        ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
+    figures = {"people": len(files)}
+    for k in (2, 4, 8):
+        figures[f"x{k}"] = fidelity.compare(ways, pictures, k)
+    print(json.dumps(figures, indent=2))
+    command = "python -m deepfakery pretrain --upscaler --faces <folder>"
+    _note("06_upscaling", "project's weights", command, figures)
 
 
 def upscale(given) -> None:

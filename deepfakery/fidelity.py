@@ -1,6 +1,6 @@
 """How near an enlarged picture comes to the one that was made small.
 
-    table = compare({"bicubic": WAYS["bicubic"], "ours": by(upscaler)}, photos, factor=4)
+    table = compare(WAYS | {"ours": by(upscaler)}, photos, factor=4)
 
 Two of the figures ask whether pixels are right, one whether the picture is as sharp,
 and one whether it is still the same person. The first two reward a blur wherever the

@@ -37,12 +37,19 @@ def _dcgan() -> dict:
     return dcgan.speed()
 
 
+def _upscale() -> dict:
+    from deepfakery.bench import upscale
+
+    return upscale.speed() | upscale.memory()
+
+
 PARTS = {
     "train": _train,
     "extract": _extract,
     "convert": _convert,
     "evaluate": _evaluate,
     "dcgan": _dcgan,
+    "upscale": _upscale,
 }
 
 
