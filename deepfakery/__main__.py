@@ -388,12 +388,12 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
 
     gan = DCGAN()
     gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
-    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=500, decay=0)
+    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=300, decay=0)
     run_.fit(partial(photos.batches, files, gan.size))
     painter = FaceSwapper(("base",), "light")
     painter.start_from(base_weights("light"), keep=1.0)
-    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 1000)])
-    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 200)], steps=200)
+    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
+    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
     train(
         upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
     )

@@ -51,9 +51,9 @@ PRESETS = {
 STAGES = {
     "x2": {"steps": 1200, "factors": (2,), "batch": 16},
     "x4": {"steps": 2000, "factors": (2, 4), "batch": 16, "fade": 200},
-    "x8": {"steps": 500, "factors": (2, 4, 8), "batch": 6, "patch": 160, "fade": 100},
+    "x8": {"steps": 360, "factors": (2, 4, 8), "batch": 6, "patch": 160, "fade": 100},
     "adversarial": {
-        "steps": 400,
+        "steps": 300,
         "factors": (2, 4, 8),
         "batch": 8,
         "patch": 96,

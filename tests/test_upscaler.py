@@ -194,7 +194,8 @@ def test_each_network_learns_from_its_own_loss_alone():
         before = [keras.ops.convert_to_numpy(w) for w in weights]
         upscaler.train_on_batch(*batch)
         steps = [
-            (keras.ops.convert_to_numpy(w) - b).ravel() for w, b in zip(weights, before, strict=True)
+            (keras.ops.convert_to_numpy(w) - b).ravel()
+            for w, b in zip(weights, before, strict=True)
         ]
         return np.concatenate(steps)
 
