@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from deepfakery import runs
-from deepfakery.upscaler import Bicubic, Share, Upscaler, train
+from deepfakery.pyramid import Bicubic, Share
+from deepfakery.upscaler import Upscaler, train
 
 TINY = {
     "pyramid": {"widths": [12, 8, 8], "blocks": [1, 1, 1]},
@@ -41,7 +42,8 @@ def feed(start=0, factors=(2, 4), batch=4, patch=16, seed=0):
 def smooth():
     """(2, 12, 20, 3) float32 in [0.2, 0.8], so soft that bicubic never overshoots."""
     noise = np.random.default_rng(0).random((2, 3, 4, 3), np.float32)
-    return 0.2 + 0.6 * np.clip(keras.ops.image.resize(noise, (12, 20)), 0, 1)
+    large = keras.ops.convert_to_numpy(keras.ops.image.resize(noise, (12, 20)))
+    return 0.2 + 0.6 * large.clip(0, 1)
 
 
 @pytest.fixture(scope="module")
