@@ -3,19 +3,21 @@ MINUTES ?= 5
 PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
-CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan runs distribution)
+CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan upscaler runs distribution)
 
-.PHONY: demo swap evaluate imagine inspect detect bench compare test test-backends notebooks help
+.PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare test test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
 	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"
+	@echo "make enlarge                   learn to enlarge, step by step [PHOTOS=…] [OUT=data/output/enlarge]"
+	@echo "make upscale IN=… OUT=… SIZE=1920x1080  any photo or clip, at exactly that size [FIT=pad|crop|stretch]"
 	@echo "make inspect FILE=…            what made a file, and is it as it was signed"
 	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
-	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|provenance]"
+	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|upscale|provenance]"
 	@echo "make test                      everything that is checked"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
@@ -59,6 +61,13 @@ bench: .venv/installed
 
 imagine: .venv/installed
 	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")
+
+enlarge: .venv/installed
+	@$(PY) -m deepfakery enlarge $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/enlarge,"$(OUT)")
+
+upscale: .venv/installed
+	@test -n "$(IN)" -a -n "$(SIZE)" -a "$(origin OUT)" != file || { echo "Usage: make upscale IN=<photo, folder of photos or clip> OUT=<what to write> SIZE=<width>x<height>" >&2; exit 2; }
+	@$(PY) -m deepfakery upscale --in "$(IN)" --out "$(OUT)" --size "$(SIZE)" $(if $(FIT),--fit $(FIT))
 
 inspect: .venv/installed
 	@test -n "$(FILE)" || { echo "Usage: make inspect FILE=<any picture or clip, or a folder of them>" >&2; exit 2; }

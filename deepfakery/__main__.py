@@ -8,6 +8,8 @@ python -m deepfakery imagine --photos celeba/          faces from noise
 python -m deepfakery inspect swap.mp4                  what made a file, and is it whole
 python -m deepfakery detect                            which faces were painted?
 python -m deepfakery notebooks                         the demo, its outputs kept
+python -m deepfakery upscale --in A.jpg --out B.png --size 1920x1080
+python -m deepfakery enlarge --photos lfw/             learn to enlarge, step by step
 python -m deepfakery pretrain --faces photos/          base weights to start from
 """
 
@@ -32,6 +34,8 @@ from deepfakery.presets import PRESETS, WEIGHTS
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "data/results"
+#: Share of the photos that no upscaler is trained on.
+HELD_OUT = 0.08
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 
@@ -97,10 +101,28 @@ def main(arguments=None) -> int:
     look = commands.add_parser("inspect", help="a file's Content Credentials, in words")
     look.add_argument("files", nargs="+", metavar="FILE", help="or a folder of them")
     look.add_argument("--trust", help="PEM file of certificates that you trust")
+    large = commands.add_parser("upscale", help="a photo or clip at any size")
+    large.add_argument(
+        "--in", required=True, dest="source", help="photo, folder of photos or clip"
+    )
+    large.add_argument("--out", required=True, help="what to write: likewise")
+    large.add_argument("--size", required=True, help="width x height, as 1920x1080")
+    large.add_argument("--fit", default="pad", choices=("pad", "crop", "stretch"))
+    large.add_argument("--weights", help="a run folder or .npz; else the project's")
+    learn = commands.add_parser("enlarge", help="learn to enlarge, step by step")
+    learn.add_argument("--photos", help="folder of photos; else the built-in people")
+    learn.add_argument(
+        "--times", type=float, default=0.1, help="of the full curriculum"
+    )
+    learn.add_argument("--out", type=Path, default=ROOT / "data/output/enlarge")
+    learn.add_argument("--keep", action="store_true", help="keep the outputs in git")
     base = commands.add_parser("pretrain", help="make base weights from many faces")
     base.add_argument("--faces", required=True, help="folder of photos of many people")
     base.add_argument("--minutes", type=float, default=30, help="of training")
     base.add_argument("--preset", default="light", choices=PRESETS)
+    base.add_argument(
+        "--upscaler", action="store_true", help="of the upscaler, by its curriculum"
+    )
     base.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     commands.add_parser("notebooks", help="run the demo and keep its outputs in git")
     given = parser.parse_args(arguments)
@@ -115,10 +137,16 @@ def main(arguments=None) -> int:
             compare(given)
         elif given.command == "imagine":
             imagine(given)
+        elif given.command == "enlarge":
+            enlarge(given)
+        elif given.command == "upscale":
+            upscale(given)
         elif given.command == "detect":
             detect(given.workspace, given.steps, given.others, given.keep)
         elif given.command == "inspect":
             inspect(given.files, given.trust)
+        elif given.command == "pretrain" and given.upscaler:
+            pretrain_upscaler(given.faces, given.out)
         elif given.command == "pretrain":
             pretrain(given.faces, given.out, given.preset, given.minutes)
         else:
@@ -415,6 +443,116 @@ def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
     path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")
+
+
+def pretrain_upscaler(folder: str, out: Path) -> None:
+    """Take the upscaler through its curriculum and keep its weights in the project.
+
+    First photos alone, then against the discriminators, with what the project's own
+    autoencoder and a DCGAN make of the same photos among the pairs.
+
+    Args:
+        folder: Photos of many people, each side at least 160 pixels; a subfolder is
+            taken for a person. 8 % are held out, people as a whole.
+        out: For the runs; interrupted, it goes on from there.
+    """
+    import keras
+
+    from deepfakery import degrade, photos, runs
+    from deepfakery.dcgan import DCGAN
+    from deepfakery.presets import base_weights
+    from deepfakery.swapper import FaceSwapper
+    from deepfakery.upscaler import STAGES, Upscaler, train
+
+    files, _ = photos.split(folder, HELD_OUT, people=True)
+    keras.utils.set_random_seed(0)
+    upscaler = Upscaler()
+    feed = partial(degrade.pairs, files, degraded=0.3)
+    plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
+    train(upscaler, out, feed, plain)
+    upscaler.save_base(WEIGHTS / "upscaler_light_l1.npz")
+    print("weights/upscaler_light_l1.npz is written.", flush=True)
+
+    gan = DCGAN()
+    gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
+    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=300, decay=0)
+    run_.fit(partial(photos.batches, files, gan.size))
+    painter = FaceSwapper(("base",), "light")
+    painter.start_from(base_weights("light"), keep=1.0)
+    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
+    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
+    train(
+        upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
+    )
+    upscaler.save_base(WEIGHTS / "upscaler_light.npz")
+    print("weights/upscaler_light.npz is written.", flush=True)
+    _measure_upscalers(folder)
+
+
+def _measure_upscalers(folder: str) -> None:
+    """Measure the project's upscalers on people whom they never saw; keep figures."""
+    import numpy as np
+
+    from deepfakery import fidelity, photos
+    from deepfakery.upscaler import Upscaler
+
+    _, held_out = photos.split(folder, HELD_OUT, people=True)
+    files = list({file.parent: file for file in held_out}.values())[:200]
+    pictures = np.stack([photos.crop(images.read_image(f), 160) for f in files])
+    ways = dict(fidelity.WAYS)
+    for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
+        ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
+    figures = {"people": len(files)}
+    for k in (2, 4, 8):
+        figures[f"x{k}"] = fidelity.compare(ways, pictures, k)
+    print(json.dumps(figures, indent=2))
+    command = "python -m deepfakery pretrain --upscaler --faces <folder>"
+    _note("06_upscaling", "project's weights", command, figures)
+
+
+def upscale(given) -> None:
+    """Bring a photo, a folder of photos or a clip to a size."""
+    from deepfakery import export
+    from deepfakery.upscaler import Upscaler, shipped
+
+    size = given.size.lower().replace("×", "x").split("x")
+    if len(size) != 2 or not all(part.isdecimal() and int(part) for part in size):
+        raise ValueError(f"--size {given.size} is no size; give one as 1920x1080.")
+    size = tuple(int(part) for part in size)
+    source, out = Path(given.source), Path(given.out)
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist; check the name.")
+    still = source.is_dir() or images.is_image(source)
+    if not still:
+        video.probe(source)
+        if out.suffix.lower() != ".mp4":
+            raise ValueError(f"{out} must end in .mp4, as what a clip is written to.")
+    elif source.is_file() and out.suffix.lower() not in images.IMAGE_SUFFIXES:
+        raise ValueError(f"{out} must end as a picture does, such as in .png.")
+    upscaler = Upscaler.from_preset(given.weights) if given.weights else shipped()
+    write = export.upscale_photos if still else export.upscale_clip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(source, upscaler, out, size, fit=given.fit)
+    print(f"{out}: {size[0]} × {size[1]}")
+
+
+def enlarge(given) -> None:
+    """Run notebook 6; with `given.keep`, keep it and its figures in the project."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    parameters = {"workspace": _from_notebooks(given.out), "times": given.times}
+    if given.photos:
+        parameters["folder"] = _from_notebooks(given.photos)
+        parameters["show_photos"] = not given.keep  # other people's faces stay out
+    execute("06_upscaling", parameters, given.out / "06_upscaling.ipynb")
+    print(f"\nIn {os.path.relpath(given.out)}: 06_upscaling.ipynb, walk.mp4, …")
+    if given.keep:
+        shutil.copy(given.out / "06_upscaling.ipynb", NOTEBOOKS)
+        figures = json.loads((given.out / "upscaling.json").read_text())
+        command = f"python -m deepfakery enlarge --times {given.times:g} --keep"
+        command += " --photos <folder>" if given.photos else ""
+        _note(
+            "06_upscaling", "photos" if given.photos else "built-in", command, figures
+        )
 
 
 def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:

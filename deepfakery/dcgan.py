@@ -177,7 +177,9 @@ class DCGAN(keras.Model):
         """
         if str(name_or_folder) in PRESETS:
             return cls(str(name_or_folder))
-        gan = cls(**runs.read(name_or_folder)["config"])
+        # Whoever trained it may have noted more about the run.
+        config = runs.read(name_or_folder)["config"]
+        gan = cls(config["preset"], config["latent"])
         runs.load(name_or_folder, gan)
         return gan
 

@@ -21,10 +21,21 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from deepfakery import __version__, images, merge, provenance, samples, video
+from deepfakery import (
+    __version__,
+    images,
+    merge,
+    provenance,
+    samples,
+    tiles,
+    video,
+)
 
 #: What to show: the swap alone, beside its target, or beside target and mask.
 PANELS = ("swap", "pair", "triple")
+
+#: What is written into an enlarged picture.
+ENLARGED = "AI-upscaled"
 
 #: Frames that an interrupted export may have to paint again.
 PART = 250
@@ -301,6 +312,123 @@ def moving_photo(
     _write_clip(samples.animate(person, motion), path, fps, said, signs)
 
 
+def upscale_clip(
+    source: str | os.PathLike,
+    upscaler,
+    path: str | os.PathLike,
+    size: tuple[int, int],
+    *,
+    fit: str = "pad",
+    steady: bool = True,
+    codec: str = "h264",
+    crf: int | None = None,
+    label: bool = True,
+    credentials: bool = True,
+) -> int:
+    """Enlarge a clip to exactly a size and write it as MP4.
+
+    It keeps its frame count, timestamps, colours and sound. Unlike a swap it does not
+    go on where it was interrupted.
+
+    Args:
+        source: The clip.
+        upscaler: A trained `Upscaler`.
+        path: The MP4 to write.
+        size: (width, height) in pixels.
+        fit: One of `tiles.FITS`.
+        steady: Average noise over time before it is enlarged.
+        codec, crf: As for `swap_clip`.
+        label: Write a small visible label into every frame, unless the source bears
+            one of ours.
+        credentials: Sign the clip with Content Credentials.
+
+    Returns:
+        How many frames there are.
+
+    Raises:
+        video.MediaError: The clip cannot be read.
+        ValueError: `fit` or `size` ask for what there is not.
+    """
+    info, path, count = video.probe(source), Path(path), 0
+    said = _said_of(source) if label else ""
+    aside = path.with_name(f".unsigned-{path.name}")
+    frames, timed = itertools.tee(video.read_frames(source))
+    pictures = (frame.image for frame in frames)
+    pictures = tiles.steady(pictures) if steady else pictures
+    total = info.frames or (info.duration and round(info.duration * info.fps))
+    try:
+        with video.VideoWriter(
+            aside, like=info, size=tuple(size), codec=codec, crf=crf
+        ) as writer:
+            both = zip(pictures, timed, strict=True)
+            for picture, frame in tqdm(both, total=total, desc="enlarging"):
+                large = tiles.resize(picture, upscaler, size, fit)
+                writer.write(
+                    provenance.label(large, said) if said else large, frame.pts
+                )
+                count += 1
+        if credentials:  # last: any later change would break the signature
+            provenance.sign(aside, **facts_of(upscaler, source))
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
+
+
+def upscale_photos(
+    source: str | os.PathLike,
+    upscaler,
+    path: str | os.PathLike,
+    size: tuple[int, int],
+    *,
+    fit: str = "pad",
+    label: bool = True,
+    credentials: bool = True,
+) -> list[Path]:
+    """Enlarge a photo, or a folder of photos, to exactly a size.
+
+    Args:
+        source: A photo, or a folder of photos with its subfolders.
+        upscaler, size, fit, label, credentials: As for `upscale_clip`.
+        path: The photo to write; for a folder the folder to write, photos under their
+            own names. One of a kind that cannot be signed becomes a PNG.
+
+    Returns:
+        The photos written.
+
+    Raises:
+        video.MediaError: There is no photo that can be read.
+        ValueError: The folder lies among the photos, or as for `upscale_clip`.
+    """
+    source, path = Path(source), Path(path)
+    if source.is_dir() and source.resolve() in (path.resolve(), path.resolve().parent):
+        raise ValueError(f"{path} lies among the photos themselves; choose another.")
+    out = []
+    for frame in images.read_source(source):
+        file = path / frame.file.relative_to(source) if source.is_dir() else path
+        if file.suffix.lower() not in provenance.SIGNABLE:
+            file = file.with_name(f"{file.name}.png")
+        large = tiles.resize(frame.image, upscaler, size, fit)
+        said = _said_of(frame.file) if label else ""
+        large = provenance.label(large, said) if said else large
+        aside = file.with_name(f".unsigned-{file.name}")
+        try:
+            images.write_image(aside, large)
+            if credentials:
+                provenance.sign(aside, **facts_of(upscaler, frame.file))
+            os.replace(aside, file)
+        finally:
+            aside.unlink(missing_ok=True)
+        out.append(file)
+    return out
+
+
+def _said_of(source):
+    """What to write into an enlarged picture: nothing where it says so already."""
+    generator = provenance.inspect(source).get("generator", "")
+    return "" if generator.startswith("DeepFakery") else ENLARGED
+
+
 def _write_clip(frames, path, fps, label, signs):
     path = Path(path)
     aside = path.with_name(f".unsigned-{path.name}")
@@ -319,7 +447,8 @@ def facts_of(model, target=None) -> dict:
     """What `provenance.sign` writes down of a picture that a network made.
 
     Args:
-        model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`.
+        model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`, an
+            `Upscaler`.
         target: What it was painted into, if anything.
     """
     return {

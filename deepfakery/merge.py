@@ -29,7 +29,9 @@ LOOK = {
     "feather": 0.08,  # width of its soft edge, likewise
     "forehead": 0.3,  # how far it reaches above the brows, as in `faces.hull`
     "colour": "reinhard",  # "none", "reinhard", "linear", "histogram" or "poisson"
-    "sharpen": 0.0,  # 0 to 1: how far the face goes towards the frame's sharpness
+    # 0 to 1: how far the face goes towards the frame's sharpness; or "upscaler": it is
+    # enlarged by the network of notebook 06 before it is laid into a larger frame
+    "sharpen": 0.0,
     "grain": 0.0,  # 0 to 1: how much of the frame's grain it is given
     "scale": 1.0,  # size of the painted face
 }
@@ -94,6 +96,13 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
     if unknown := look.keys() - LOOK.keys():
         raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
     look = LOOK | look
+    if look["sharpen"] == "upscaler":
+        painted, mask, own = _enlarged(landmarks, painted, mask, own)
+        look |= {"sharpen": 0.0}  # done
+    elif isinstance(look["sharpen"], str):
+        raise ValueError(
+            f"sharpen must be 0 to 1 or 'upscaler', not {look['sharpen']!r}."
+        )
     size = painted.shape[0]
     transform = faces.alignment(landmarks, size)
     points = faces.transform_points(landmarks, transform)
@@ -274,6 +283,23 @@ def _painted(stream, swapper, look):
         yield from (
             (frame, mine) for (frame, _), mine in zip(chunk, layers, strict=True)
         )
+
+
+def _enlarged(landmarks, painted, mask, own):
+    """A painted face with as many pixels as the frame has for it, and its mask."""
+    from deepfakery import upscaler  # most merging needs no network
+
+    size = painted.shape[0]
+    transform = faces.alignment(landmarks, size)
+    scale = 1 / np.hypot(transform[0, 0], transform[1, 0])  # frame pixels a pixel
+    if scale <= 1:
+        return painted, mask, own
+    trained = upscaler.shipped()
+    enough = [k for k in trained.factors if k >= scale]
+    factor = enough[0] if enough else trained.factors[-1]
+    side = (size * factor,) * 2
+    mask = cv2.resize(np.float32(mask), side, interpolation=cv2.INTER_LINEAR)
+    return trained.enlarge(painted[None], factor)[0], mask[..., None], None
 
 
 def _evened(stream, reach: int = 4):

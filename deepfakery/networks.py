@@ -14,6 +14,7 @@ Reference:
 """
 
 import hashlib
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class DepthToSpace(layers.Layer):
         self.factor = factor
 
     def call(self, x):
-        _, h, w, c = x.shape
+        _, h, w, c = ops.shape(x)
         r = self.factor
         x = ops.reshape(x, (-1, h, w, r, r, c // r**2))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, H, r, W, r, C)
@@ -77,7 +78,7 @@ class DepthToSpace(layers.Layer):
     def compute_output_shape(self, shape):
         b, h, w, c = shape
         r = self.factor
-        return (b, h * r, w * r, c // r**2)
+        return (b, h and h * r, w and w * r, c // r**2)
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
@@ -193,6 +194,14 @@ def predict(model: keras.Model, data, batch: int = 64):
     return np.concatenate([model.predict_on_batch(part) for part in parts])
 
 
+def save_arrays(path, weights) -> None:
+    """Write weights as numbered float16 arrays, all at once or not at all."""
+    arrays = {str(i): w.astype(np.float16) for i, w in enumerate(weights)}
+    aside = Path(path).with_suffix(".part.npz")
+    np.savez(aside, **arrays)
+    os.replace(aside, path)
+
+
 def sha256(*models: keras.Model) -> str:
     """Fingerprint of the weights, hexadecimal: it changes when any of them does."""
     digest = hashlib.sha256()
@@ -209,6 +218,12 @@ def frozen(model: keras.Model, x, training: bool = True):
         weights, model.non_trainable_variables, x, training=training
     )
     return out
+
+
+def with_features(D: keras.Model) -> keras.Model:
+    """A discriminator that gives its feature maps too, before its scores."""
+    features = [x.output for x in D.layers if x.name.startswith("feature")]
+    return keras.Model(D.input, [*features, D.output], name=D.name)
 
 
 def _activate(x, activation):
@@ -332,7 +347,7 @@ def build_decoder(
 
 
 def build_discriminator(
-    size: int = 64,
+    size: int | None = 64,
     widths=(32, 64, 128),
     kernel: int = 4,
     spectral: bool = True,
@@ -341,7 +356,7 @@ def build_discriminator(
     """Face → a score for each of its patches.
 
     Args:
-        size: Side of the face in pixels.
+        size: Side of the face in pixels; None: any.
         widths: Channels of each convolution of stride 2.
         kernel: Side of their kernels.
         spectral: Normalise every kernel spectrally.

@@ -24,7 +24,9 @@ from deepfakery.video import MediaError
 AHEAD = 3
 
 
-def split(folder: str | os.PathLike, held_out: float = 0.1) -> tuple[list, list]:
+def split(
+    folder: str | os.PathLike, held_out: float = 0.1, people: bool = False
+) -> tuple[list, list]:
     """Photos to train on and photos to judge by.
 
     Args:
@@ -32,6 +34,8 @@ def split(folder: str | os.PathLike, held_out: float = 0.1) -> tuple[list, list]
             `.csv`), in the folder or beside it, is followed where it is; its validation
             and test parts are both held out.
         held_out: Share of the files to hold out otherwise, the last in order of name.
+        people: A subfolder is a person, none of whom may be on both sides: where the
+            cut goes through one, all of that subfolder is held out.
 
     Returns:
         (paths to train on, paths held out).
@@ -58,6 +62,11 @@ def split(folder: str | os.PathLike, held_out: float = 0.1) -> tuple[list, list]
         if train and rest:
             return train, rest
     count = len(files) - max(1, round(held_out * len(files)))
+    if people:
+        while files[count].parent != folder and (
+            count and files[count - 1].parent == files[count].parent
+        ):
+            count -= 1
     return files[:count], files[count:]
 
 
@@ -113,6 +122,44 @@ def batches(
         (noise (batch, latent) float32, photos (batch, size, size, 3) float32 in
         [0, 1]).
     """
+
+    def one(picture, random):
+        picture = crop(picture, size)
+        return picture[:, ::-1] if flip and random.random() < 0.5 else picture
+
+    for step, photos in stream(
+        files, one, batch, seed=seed, start=start, at_least=size
+    ):
+        random = np.random.default_rng((seed, 3, step))
+        noise = random.standard_normal((batch, latent), np.float32)
+        yield noise, np.stack(photos).astype(np.float32) / 255
+
+
+def stream(
+    files: list,
+    make,
+    batch: int = 64,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    at_least: int | None = None,
+) -> Iterator[tuple[int, list]]:
+    """What `batches` is made of: photos read, made into something, a batch at a time.
+
+    Args:
+        files: Paths of photos.
+        make: A function of a photo, (H, W, 3) uint8, and a `numpy.random.Generator`
+            of its own. It runs in a thread; a `MediaError` that it raises is warned
+            of, and another photo takes that one's place.
+        batch, seed, start: As for `batches`.
+        at_least: As for `images.read_image`.
+
+    Yields:
+        (number of the batch, what `make` returned for each of its photos).
+
+    Raises:
+        video.MediaError: A hundred photos in a row were of no use.
+    """
     count = len(files)
 
     def order(position):  # a new order each time round
@@ -123,13 +170,17 @@ def batches(
         return files[orders[round_][place]]
 
     def one(file, random):
-        while True:
+        for _ in range(100):
             try:
-                picture = crop(images.read_image(file, at_least=size), size)
-                return picture[:, ::-1] if flip and random.random() < 0.5 else picture
+                return make(images.read_image(file, at_least), random)
             except MediaError as error:
-                warnings.warn(f"Left out: {error}", stacklevel=2)
+                said = str(error)
+                said = said if str(file) in said else f"{file}: {said}"
+                warnings.warn(f"Left out: {said}", stacklevel=2)
                 file = files[random.integers(count)]
+        raise MediaError(
+            f"A hundred photos in a row were of no use; the last was {said}"
+        )
 
     def ask(step):
         seeds = np.random.SeedSequence((seed, 2, step)).spawn(batch)
@@ -143,8 +194,6 @@ def batches(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque(ask(start + i) for i in range(AHEAD))
         for step in itertools.count(start):
-            photos = np.stack([future.result() for future in waiting.popleft()])
+            made = [future.result() for future in waiting.popleft()]
             waiting.append(ask(step + AHEAD))
-            random = np.random.default_rng((seed, 3, step))
-            noise = random.standard_normal((batch, latent), np.float32)
-            yield noise, photos.astype(np.float32) / 255
+            yield step, made

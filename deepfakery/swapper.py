@@ -52,7 +52,9 @@ class FaceSwapper(keras.Model):
                 self.discriminators[name] = networks.build_discriminator(
                     self.size, **preset["discriminator"], name=f"judge_{i}"
                 )
-        self._judges = {n: _with_features(D) for n, D in self.discriminators.items()}
+        self._judges = {
+            n: networks.with_features(D) for n, D in self.discriminators.items()
+        }
         self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
         self.right = keras.metrics.Mean("told_apart")
         self._painters = {}
@@ -198,10 +200,7 @@ class FaceSwapper(keras.Model):
         """Write the encoder and the first decoder as float16, to start others from."""
         first = self.decoders[self.identities[0]]
         weights = self.encoder.get_weights() + first.get_weights()
-        arrays = {str(i): w.astype(np.float16) for i, w in enumerate(weights)}
-        aside = Path(path).with_suffix(".part.npz")
-        np.savez(aside, **arrays)
-        os.replace(aside, path)
+        networks.save_arrays(path, weights)
 
     @property
     def preset_name(self) -> str:
@@ -316,8 +315,3 @@ class FaceSwapper(keras.Model):
         """
         scores = networks.predict(self.discriminators[identity], faces, batch)
         return scores.mean((1, 2, 3))
-
-
-def _with_features(D: keras.Model) -> keras.Model:
-    features = [x.output for x in D.layers if x.name.startswith("feature")]
-    return keras.Model(D.input, [*features, D.output], name=D.name)

@@ -258,3 +258,32 @@ class Restless(IdentityCopy):
 
 def test_defaults_are_choices_that_exist(scene):
     assert np.array_equal(merge(*scene), merge(*scene, **LOOK))
+
+
+# --- enlarged before it is laid in -------------------------------------------------
+
+
+def test_a_small_painted_face_is_enlarged_to_the_frames_pixels(scene, inside_hull):
+    frame, points, own, mask = scene
+    small = cv2.resize(own, (64, 64), interpolation=cv2.INTER_AREA)
+    plain, enlarged = (
+        lay(frame, points, small, mask[:64, :64], sharpen=sharpen, colour="none")
+        for sharpen in (0.0, "upscaler")
+    )
+    # The face covers more than 128 of the frame's pixels, and less than 256.
+    assert plain.rgb.shape == (64, 64, 3) and enlarged.rgb.shape == (256, 256, 3)
+    merged = [blend(frame, [layer]).astype(int) for layer in (plain, enlarged)]
+    inside = inside_hull(frame, points, grow=-8)
+    errors = [np.abs(picture - frame)[inside].mean() for picture in merged]
+    assert errors[1] < errors[0]  # nearer to the face that it was made small from
+    np.testing.assert_allclose(
+        shown(frame, [plain]), shown(frame, [enlarged]), atol=0.1
+    )
+
+
+def test_a_face_as_fine_as_its_frame_is_left_alone(scene):
+    frame, points, own, mask = scene
+    fine = lay(frame, points, own, mask, sharpen="upscaler")
+    np.testing.assert_array_equal(fine.rgb, own)
+    with pytest.raises(ValueError, match="sharpen.*'very'"):
+        lay(frame, points, own, mask, sharpen="very")

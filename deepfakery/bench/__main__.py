@@ -43,12 +43,19 @@ def _provenance() -> dict:
     return provenance.cost()
 
 
+def _upscale() -> dict:
+    from deepfakery.bench import upscale
+
+    return upscale.speed() | upscale.memory()
+
+
 PARTS = {
     "train": _train,
     "extract": _extract,
     "convert": _convert,
     "evaluate": _evaluate,
     "dcgan": _dcgan,
+    "upscale": _upscale,
     "provenance": _provenance,
 }
 
