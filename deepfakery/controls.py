@@ -79,6 +79,9 @@ class Panel(widgets.HBox):
             self.controls["identity"] = widgets.Dropdown(
                 options=names, value=identity, description="paint"
             )
+        enlarged = look["sharpen"] == "upscaler"
+        self.controls["upscaler"] = widgets.Checkbox(enlarged, description="upscaler")
+        look["sharpen"] = 0.0 if enlarged else look["sharpen"]
         for name, choices in CONTROLS.items():
             if isinstance(choices[0], str):
                 control = widgets.Dropdown(
@@ -105,7 +108,10 @@ class Panel(widgets.HBox):
     @property
     def look(self) -> dict:
         """What the controls say, for `merge.merge` and `export.swap_clip`."""
-        return {name: self.controls[name].value for name in CONTROLS}
+        look = {name: self.controls[name].value for name in CONTROLS}
+        if self.controls["upscaler"].value:
+            look["sharpen"] = "upscaler"
+        return look
 
     @property
     def identity(self):

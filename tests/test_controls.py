@@ -68,6 +68,14 @@ def test_moving_a_control_changes_the_picture_without_painting_again(panel, name
     assert panel.swapper.asked == 1
 
 
+def test_the_upscaler_is_ticked_and_unticked(short_clips):
+    panel = Panel(short_clips["collins"], Counting(64), "hopper", sharpen="upscaler")
+    assert panel.look == merge.LOOK | {"sharpen": "upscaler"}
+    before = panel.image.value
+    panel.controls["upscaler"].value = False
+    assert panel.image.value != before and panel.look == merge.LOOK
+
+
 def test_the_panel_shows_what_the_export_paints(panel, short_clips):
     for name, value in {"frame": 7, "view": "swap", **MOVES}.items():
         panel.controls[name].value = value
