@@ -118,13 +118,14 @@ def landmarks():
 
 @pytest.fixture(scope="session")
 def inside_hull():
-    """A function: which pixels of a frame a face covers, or nearly covers."""
+    """A function: which pixels of a frame a face covers, and some more or fewer."""
 
     def inside(frame, points, grow=0):
         filled = np.zeros(frame.shape[:2], np.uint8)
         cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
         if grow:
-            filled = cv2.dilate(filled, np.ones((2 * grow + 1,) * 2, np.uint8))
+            change = cv2.dilate if grow > 0 else cv2.erode
+            filled = change(filled, np.ones((2 * abs(grow) + 1,) * 2, np.uint8))
         return filled.astype(bool)
 
     return inside
@@ -151,9 +152,9 @@ def tiny():
 def make_swapper(tiny):
     """A function: a new, compiled, untrained swapper, always with the same weights."""
 
-    def make(identities=samples.PEOPLE, rate=2e-3, **losses):
+    def make(identities=samples.PEOPLE, rate=2e-3, precision=None, **losses):
         keras.utils.set_random_seed(0)
-        swapper = FaceSwapper(identities, tiny)
+        swapper = FaceSwapper(identities, tiny, precision)
         swapper.compile(keras.optimizers.Adam(rate), **losses)
         return swapper
 

@@ -68,7 +68,7 @@ def main() -> None:
     figures = json.loads(given.out.read_text()) if given.out.exists() else {}
     for name in [given.only] if given.only else PARTS:
         for key, value in PARTS[name]().items():
-            figures[key] = value
+            figures[key] = float(value)
             print(f"{key:44}{value:12.3f}", flush=True)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
