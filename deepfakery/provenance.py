@@ -229,7 +229,8 @@ def describe(path, *, trust=None) -> str:
         said = "no Content Credentials. That proves nothing: most files have none, and"
         said += "\n  re-encoding, cropping or a screenshot leaves them behind."
         if why := found.get("problems"):
-            said = f"no Content Credentials could be read ({why[0]})."
+            reason = " ".join(why[0].split())  # the library's words, on one line
+            said = f"no Content Credentials could be read ({reason})."
         return f"{name}\n  {said}"
     if found["tampered"]:
         intact = "NO: changed after it was signed; believe none of the rest"
