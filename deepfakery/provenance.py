@@ -46,7 +46,7 @@ SOURCE_TYPES = {
 }
 #: The same for people, by the last part of the name.
 SAID = {
-    "compositeWithTrainedAlgorithmicMedia": "pictures with parts made by a trained network",
+    "compositeWithTrainedAlgorithmicMedia": "partly made by a trained network",
     "trainedAlgorithmicMedia": "made by a trained network alone",
     "compositeSynthetic": "put together from pictures; partly synthetic",
 }

@@ -446,7 +446,14 @@ def test_what_cannot_hold_credentials_gets_them_beside(tmp_path):
 def test_words_say_what_was_made_and_that_nobody_vouches_for_it(export, identity):
     sign(export, preset="light", weights_sha256=WEIGHTS, target="hopper")
     said = describe(export)
-    for words in (export.name, "unchanged", "untrusted", "painted", "light", WEIGHTS):
+    for words in (
+        export.name,
+        "unchanged",
+        "untrusted",
+        "partly made",
+        "light",
+        WEIGHTS,
+    ):
         assert words in said
     assert "hopper" in said and "NO" not in said
     assert "untrusted" not in describe(export, trust=identity / "certificate.pem")
