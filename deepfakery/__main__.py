@@ -136,9 +136,9 @@ def main(arguments=None) -> int:
         elif given.command == "compare":
             compare(given)
         elif given.command == "imagine":
-            imagine(given)
+            study("05_dcgan", given, "imagine.json", steps=given.steps)
         elif given.command == "enlarge":
-            enlarge(given)
+            study("06_upscaling", given, "upscaling.json", times=given.times)
         elif given.command == "upscale":
             upscale(given)
         elif given.command == "detect":
@@ -347,21 +347,31 @@ def score_swap(given) -> None:
     print("evaluation.csv, evaluation_frames.csv, evaluation.png")
 
 
-def imagine(given) -> None:
-    """Run notebook 5; with `given.keep`, keep it and its figures in the project."""
+def study(name: str, given, report: str, **parameters) -> None:
+    """Run a notebook that stands by itself, on `given.photos` or the built-in people.
+
+    With `given.keep`, keep it and its figures in the project.
+
+    Args:
+        name: Of the notebook.
+        given: The command's arguments.
+        report: Name of the JSON file of figures that it leaves in `given.out`.
+        **parameters: The command's own option, as the notebook calls it.
+    """
     given.out.mkdir(parents=True, exist_ok=True)
-    parameters = {"workspace": _from_notebooks(given.out), "steps": given.steps}
+    [(option, value)] = parameters.items()
+    parameters["workspace"] = _from_notebooks(given.out)
     if given.photos:
         parameters["folder"] = _from_notebooks(given.photos)
         parameters["show_photos"] = not given.keep  # other people's faces stay out
-    execute("05_dcgan", parameters, given.out / "05_dcgan.ipynb")
-    print(f"\nIn {os.path.relpath(given.out)}: 05_dcgan.ipynb, faces.png, walk.mp4, …")
+    execute(name, parameters, given.out / f"{name}.ipynb")
+    print(f"\nIn {os.path.relpath(given.out)}: {name}.ipynb, walk.mp4, …")
     if given.keep:
-        shutil.copy(given.out / "05_dcgan.ipynb", NOTEBOOKS)
-        figures = json.loads((given.out / "imagine.json").read_text())
-        command = f"python -m deepfakery imagine --steps {given.steps} --keep"
+        shutil.copy(given.out / f"{name}.ipynb", NOTEBOOKS)
+        figures = json.loads((given.out / report).read_text())
+        command = f"python -m deepfakery {given.command} --{option} {value} --keep"
         command += " --photos <folder>" if given.photos else ""
-        _note("05_dcgan", "photos" if given.photos else "built-in", command, figures)
+        _note(name, "photos" if given.photos else "built-in", command, figures)
 
 
 def detect(workspace: Path, steps: int, others=(), keep: bool = False) -> None:
@@ -534,25 +544,6 @@ def upscale(given) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write(source, upscaler, out, size, fit=given.fit)
     print(f"{out}: {size[0]} × {size[1]}")
-
-
-def enlarge(given) -> None:
-    """Run notebook 6; with `given.keep`, keep it and its figures in the project."""
-    given.out.mkdir(parents=True, exist_ok=True)
-    parameters = {"workspace": _from_notebooks(given.out), "times": given.times}
-    if given.photos:
-        parameters["folder"] = _from_notebooks(given.photos)
-        parameters["show_photos"] = not given.keep  # other people's faces stay out
-    execute("06_upscaling", parameters, given.out / "06_upscaling.ipynb")
-    print(f"\nIn {os.path.relpath(given.out)}: 06_upscaling.ipynb, walk.mp4, …")
-    if given.keep:
-        shutil.copy(given.out / "06_upscaling.ipynb", NOTEBOOKS)
-        figures = json.loads((given.out / "upscaling.json").read_text())
-        command = f"python -m deepfakery enlarge --times {given.times:g} --keep"
-        command += " --photos <folder>" if given.photos else ""
-        _note(
-            "06_upscaling", "photos" if given.photos else "built-in", command, figures
-        )
 
 
 def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:

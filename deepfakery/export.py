@@ -349,29 +349,24 @@ def upscale_clip(
         video.MediaError: The clip cannot be read.
         ValueError: `fit` or `size` ask for what there is not.
     """
-    info, path, count = video.probe(source), Path(path), 0
+    info, count = video.probe(source), 0
     said = _said_of(source) if label else ""
-    aside = path.with_name(f".unsigned-{path.name}")
     frames, timed = itertools.tee(video.read_frames(source))
     pictures = (frame.image for frame in frames)
     pictures = tiles.steady(pictures) if steady else pictures
     total = info.frames or (info.duration and round(info.duration * info.fps))
-    try:
-        with video.VideoWriter(
+    signs = facts_of(upscaler, source) if credentials else None
+    with (
+        _signed(path, signs) as aside,
+        video.VideoWriter(
             aside, like=info, size=tuple(size), codec=codec, crf=crf
-        ) as writer:
-            both = zip(pictures, timed, strict=True)
-            for picture, frame in tqdm(both, total=total, desc="enlarging"):
-                large = tiles.resize(picture, upscaler, size, fit)
-                writer.write(
-                    provenance.label(large, said) if said else large, frame.pts
-                )
-                count += 1
-        if credentials:  # last: any later change would break the signature
-            provenance.sign(aside, **facts_of(upscaler, source))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        ) as writer,
+    ):
+        both = zip(pictures, timed, strict=True)
+        for picture, frame in tqdm(both, total=total, desc="enlarging"):
+            large = tiles.resize(picture, upscaler, size, fit)
+            writer.write(provenance.label(large, said) if said else large, frame.pts)
+            count += 1
     return count
 
 
@@ -411,14 +406,9 @@ def upscale_photos(
         large = tiles.resize(frame.image, upscaler, size, fit)
         said = _said_of(frame.file) if label else ""
         large = provenance.label(large, said) if said else large
-        aside = file.with_name(f".unsigned-{file.name}")
-        try:
+        signs = facts_of(upscaler, frame.file) if credentials else None
+        with _signed(file, signs) as aside:
             images.write_image(aside, large)
-            if credentials:
-                provenance.sign(aside, **facts_of(upscaler, frame.file))
-            os.replace(aside, file)
-        finally:
-            aside.unlink(missing_ok=True)
         out.append(file)
     return out
 
@@ -430,14 +420,20 @@ def _said_of(source):
 
 
 def _write_clip(frames, path, fps, label, signs):
+    with _signed(path, signs) as aside, video.VideoWriter(aside, fps=fps) as writer:
+        for frame in tqdm(frames, unit="frame", desc=Path(path).name):
+            writer.write(provenance.label(frame, label) if label else frame)
+
+
+@contextmanager
+def _signed(path, facts):
+    """Where to write a file that gets its name once it is whole and signed."""
     path = Path(path)
     aside = path.with_name(f".unsigned-{path.name}")
     try:
-        with video.VideoWriter(aside, fps=fps) as writer:
-            for frame in tqdm(frames, unit="frame", desc=path.name):
-                writer.write(provenance.label(frame, label) if label else frame)
-        if signs:
-            provenance.sign(aside, **signs)
+        yield aside
+        if facts is not None:  # last: any later change would break the signature
+            provenance.sign(aside, **facts)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
