@@ -15,6 +15,7 @@ import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -253,8 +254,11 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
         facts: What `provenance.sign` writes down; None leaves it unsigned.
         label: Write a small visible label into it.
     """
-    images.write_image(path, provenance.label(image) if label else image)
-    if facts is not None:  # last: any later change would break the signature
+    image = provenance.label(image) if label else image
+    embeds = facts is not None and Path(path).suffix.lower() in provenance.SIGNABLE
+    finish = partial(provenance.signed, name=path, **facts) if embeds else None
+    images.write_image(path, image, finish)
+    if facts is not None and not embeds:
         provenance.sign(path, **facts)
 
 

@@ -1,5 +1,6 @@
 """Pictures in, pictures out, and one way to read clips, folders and single photos."""
 
+import io
 import os
 import re
 import warnings
@@ -61,12 +62,13 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         ) from error
 
 
-def write_image(path, image: np.ndarray):
+def write_image(path, image: np.ndarray, finish=None):
     """Write a picture under a temporary name, then rename it.
 
     Args:
         path: the file; its suffix chooses the format.
         image: RGB uint8 (H, W, 3).
+        finish: a function of what would be written, bytes, that returns what is.
 
     Raises:
         ValueError: the array is no RGB uint8 image, or the suffix is not known.
@@ -77,16 +79,19 @@ def write_image(path, image: np.ndarray):
             f"{path} takes RGB uint8 of shape (H, W, 3), not {image.dtype} "
             f"{image.shape}."
         )
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     # PNG's own default takes several times as long for a few per cent of the size.
-    options = {"compress_level": 1} if path.suffix.lower() == ".png" else {}
-    if path.suffix.lower() in {".jpeg", ".jpg", ".webp"}:
+    options = {"compress_level": 1} if suffix == ".png" else {}
+    if suffix in {".jpeg", ".jpg", ".webp"}:
         options = {"quality": 95}
+    drawn = io.BytesIO()
+    Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
     try:
-        Image.fromarray(image).save(temporary, **options)
+        temporary.write_bytes(finish(drawn.getvalue()) if finish else drawn.getbuffer())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

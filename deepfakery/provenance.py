@@ -26,6 +26,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import c2pa
@@ -106,44 +107,43 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
         OSError: The file is missing, or its folder cannot be written.
     """
     path = Path(path).resolve()
-    if kind not in SOURCE_TYPES:
-        raise ValueError(f"kind must be one of {list(SOURCE_TYPES)}, not {kind!r}.")
     embeds = path.suffix.lower() in SIGNABLE
-    actions = {"actions": _actions(kind, target)}
-    model = {"preset": preset, "weights_sha256": weights_sha256}
-    manifest = {  # without a title: files are renamed, credentials are not
-        "claim_generator_info": [{"name": "DeepFakery", "version": __version__}],
-        "assertions": [  # created: the signer answers for it
-            {"label": "c2pa.actions.v2", "data": actions, "created": True},
-            {"label": MODEL, "data": model, "created": True},
-        ],
-    }
-    folder, signer_info = _identity()
+    facts = (kind, preset, weights_sha256, target)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".sign-")
     try:
-        with (
-            open(handle, "w+b") as signed,
-            open(path, "rb") as unsigned,
-            c2pa.Context.from_dict(SETTINGS) as context,
-            c2pa.Builder(manifest, context=context) as builder,
-            c2pa.Signer.from_info(signer_info) as signer,
-        ):
-            if target is not None:
-                _add_target(builder, kind, Path(target))
-            if not embeds:
-                builder.set_no_embed()
-            credentials = builder.sign(signer, _media_type(path), unsigned, signed)
+        with open(handle, "w+b") as signed, open(path, "rb") as unsigned:
+            credentials = _sign(unsigned, signed, path, *facts)
         if not embeds:
             Path(aside).write_bytes(credentials)
         shutil.copymode(path, aside)
         os.replace(aside, path if embeds else sidecar(path))
-    except c2pa.C2paError as error:
-        raise ValueError(
-            f"{path} could not be signed ({error}). If it is damaged, write it again; "
-            f"if the certificate is at fault, mend or delete {folder}."
-        ) from error
     finally:
         Path(aside).unlink(missing_ok=True)
+
+
+def signed(
+    data: bytes, name, *, kind="composite", preset="", weights_sha256="", target=None
+) -> bytes:
+    """A picture with Content Credentials, before it is ever written to a file.
+
+    Half the time of `sign`, which a clip's every frame pays.
+
+    Args:
+        data: The picture as a file holds it.
+        name: Its name, which says what kind of file it is.
+        kind, preset, weights_sha256, target: As for `sign`.
+
+    Returns:
+        As `data`, with credentials in place of any it had.
+
+    Raises:
+        ValueError: Files of its kind hold none, or as for `sign`.
+    """
+    if Path(name).suffix.lower() not in SIGNABLE:
+        raise ValueError(f"{name} cannot hold credentials; one of {SIGNABLE} can.")
+    out, facts = io.BytesIO(), (kind, preset, weights_sha256, target)
+    _sign(io.BytesIO(data), out, Path(name), *facts)
+    return out.getvalue()
 
 
 def sidecar(path) -> Path:
@@ -278,14 +278,67 @@ def _actions(kind, target) -> list[dict]:
     return [opened, {"action": "c2pa.edited", **done}]
 
 
+def _sign(unsigned, out, path, kind, preset, weights_sha256, target) -> bytes:
+    """Sign what one stream holds into another, and return the credentials."""
+    if kind not in SOURCE_TYPES:
+        raise ValueError(f"kind must be one of {list(SOURCE_TYPES)}, not {kind!r}.")
+    model = {"preset": preset, "weights_sha256": weights_sha256}
+    manifest = {  # without a title: files are renamed, credentials are not
+        "claim_generator_info": [{"name": "DeepFakery", "version": __version__}],
+        "assertions": [  # created: the signer answers for it
+            {
+                "label": "c2pa.actions.v2",
+                "data": {"actions": _actions(kind, target)},
+                "created": True,
+            },
+            {"label": MODEL, "data": model, "created": True},
+        ],
+    }
+    folder, signer_info = _identity()
+    try:
+        with (
+            c2pa.Context.from_dict(SETTINGS) as context,
+            c2pa.Builder(manifest, context=context) as builder,
+            c2pa.Signer.from_info(signer_info) as signer,
+        ):
+            if target is not None:
+                _add_target(builder, kind, Path(target))
+            if path.suffix.lower() not in SIGNABLE:
+                builder.set_no_embed()
+            return builder.sign(signer, _media_type(path), unsigned, out)
+    except c2pa.C2paError as error:
+        raise ValueError(
+            f"{path} could not be signed ({error}). If it is damaged, write it again; "
+            f"if the certificate is at fault, mend or delete {folder}."
+        ) from error
+
+
 def _add_target(builder, kind, target):
+    try:
+        found = target.stat()
+        state = found.st_mtime_ns, found.st_size
+    except OSError:  # a built-in person: the name will do
+        state = None
+    builder.add_ingredient_from_archive(io.BytesIO(_ingredient(kind, target, state)))
+
+
+@lru_cache(maxsize=16)
+def _ingredient(kind, target, state) -> bytes:
+    """What is written down of a target; looked at once for all frames of a clip."""
     relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
-    try:
-        with open(target, "rb") as file:
-            builder.add_ingredient(entry, _media_type(target), file)
-    except (OSError, c2pa.C2paError):  # a folder, a built-in person: its name will do
-        builder.add_ingredient(entry, UNKNOWN, io.BytesIO())
+    archive = io.BytesIO()
+    with (
+        c2pa.Context.from_dict(SETTINGS) as context,
+        c2pa.Builder({}, context=context) as builder,
+    ):
+        try:
+            with open(target, "rb") as file:
+                builder.add_ingredient(entry, _media_type(target), file)
+        except (OSError, c2pa.C2paError):  # a folder, a damaged clip: its name will do
+            builder.add_ingredient(entry, UNKNOWN, io.BytesIO())
+        builder.write_ingredient_archive("target", archive)
+    return archive.getvalue()
 
 
 def _media_type(path):

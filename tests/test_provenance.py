@@ -21,8 +21,9 @@ import deepfakery
 from deepfakery import __main__ as cli
 from deepfakery import export as exporting
 from deepfakery import plots, provenance, samples
+from deepfakery.export import save_picture
 from deepfakery.images import read_image, write_image
-from deepfakery.provenance import describe, inspect, sign
+from deepfakery.provenance import describe, inspect, sign, signed
 from deepfakery.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
@@ -226,6 +227,36 @@ def test_credentials_of_the_target_are_taken_along(tmp_path):
     sign(export, target=target)
     assert inspect(export)["state"] == "Valid"
     assert b"first-of-all" in export.read_bytes()
+
+
+def test_a_target_that_changed_is_looked_at_again(tmp_path):
+    target, out = make(tmp_path / "target.png"), make(tmp_path / "out.png")
+    sign(out, target=target)
+    assert b"AI painted it" not in out.read_bytes()
+    sign(target, preset="AI painted it")
+    sign(out, target=target)
+    assert b"AI painted it" in out.read_bytes() and inspect(out)["state"] == "Valid"
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".mp4"])
+def test_a_picture_is_signed_before_it_is_written(tmp_path, suffix):
+    plain, target = make(tmp_path / f"plain{suffix}"), make(tmp_path / "target.png")
+    facts = {"preset": "light", "weights_sha256": WEIGHTS, "target": target}
+    at_once = tmp_path / f"at_once{suffix}"
+    save_picture(picture(), at_once, facts, label=False)
+    np.testing.assert_array_equal(read_image(at_once), read_image(plain))
+    sign(plain, **facts)
+    found, expected = inspect(at_once), inspect(plain)
+    assert found.pop("time") and expected.pop("time") and found == expected
+    assert found["state"] == "Valid" and found["weights_sha256"] == WEIGHTS
+
+
+def test_what_holds_no_credentials_cannot_be_signed_unwritten(tmp_path):
+    with pytest.raises(ValueError, match="a.bmp"):
+        signed(b"BM", "a.bmp")
+    save_picture(picture(), tmp_path / "a.bmp", {"preset": "light"})
+    assert (tmp_path / "a.c2pa").is_file()
+    assert inspect(tmp_path / "a.bmp")["state"] == "Valid"
 
 
 def test_a_target_that_cannot_be_read_is_named(tmp_path):
