@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as array
 
+from deepfakery import networks
 from deepfakery.networks import (
     DepthToSpace,
     PatchConv2D,
@@ -162,6 +163,25 @@ def test_precision_is_chosen_by_the_machine_and_can_be_named():
         assert keras.config.dtype_policy().name == best_precision()
         raise RuntimeError
     assert keras.config.dtype_policy().name == before
+
+
+@pytest.mark.parametrize(
+    "said, expected",
+    [
+        ("GenuineIntel avx512f", "float32"),
+        # Slower than float32: it multiplies at half the rate.
+        ("GenuineIntel avx512f avx512_bf16", "float32"),
+        ("GenuineIntel avx512f avx512_bf16 amx_bf16", "mixed_bfloat16"),
+        ("AuthenticAMD avx512f avx512_bf16", "mixed_bfloat16"),
+    ],
+)
+def test_bfloat16_is_chosen_where_it_is_fast(said, expected, monkeypatch):
+    monkeypatch.setattr(networks, "_processor", lambda: {*said.split()})
+    monkeypatch.setattr(networks, "has_gpu", lambda: False)
+    assert best_precision() == expected
+    assert networks.has_bfloat16() == ("bf16" in said)
+    monkeypatch.setattr(networks, "has_gpu", lambda: True)
+    assert best_precision() == "mixed_bfloat16" and networks.has_bfloat16()
 
 
 def test_networks_survive_their_configuration(light):

@@ -35,8 +35,8 @@ def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
         same type reach; and `train.augmentation_share` of a `light` step.
     """
     if precisions is None:
-        has = networks.best_precision() == "mixed_bfloat16"
-        precisions = ("float32", "bfloat16") if has else ("float32",)
+        both = ("float32", "bfloat16")
+        precisions = both if networks.has_bfloat16() else both[:1]
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         facesets = _people(Path(folder), 72)[0]
