@@ -93,7 +93,7 @@ def swap_clip(
     folder = None if frames_folder is None else Path(frames_folder)
     if folder and folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
         raise ValueError(f"{folder} holds other files; choose an empty folder.")
-    facts = facts_of(swapper, source)
+    facts = facts_of(_painters(swapper, look), source)
     settings = _settings(
         source, facts, identity, look, panels, codec, crf, label, credentials, steady
     )
@@ -189,7 +189,7 @@ def swap_photos(
         raise ValueError(f"{source} is no photo; swap_clip paints clips.")
     if source.resolve() in (folder.resolve(), folder.resolve().parent):
         raise ValueError(f"{folder} lies among the photos themselves; choose another.")
-    facts = facts_of(swapper, source)
+    facts = facts_of(_painters(swapper, look), source)
     settings = _settings(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
@@ -236,7 +236,7 @@ def imagined_clip(
 
     Args:
         frames: (H, W, 3) uint8 RGB each, all of one size.
-        model: What made them, such as a `DCGAN`.
+        model: What made them, as for `facts_of`.
         path: The MP4 to write.
         fps: Frames a second.
         label, credentials: As for `swap_clip`.
@@ -448,14 +448,11 @@ def facts_of(model, target=None) -> dict:
 
     Args:
         model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`, an
-            `Upscaler`.
+            `Upscaler`; or a tuple, where one worked on what another had made.
         target: What it was painted into, if anything.
     """
-    return {
-        "preset": model.preset_name,
-        "weights_sha256": model.sha256(),
-        "target": target,
-    }
+    models = model if isinstance(model, tuple) else (model,)
+    return _joined([(m.preset_name, m.sha256()) for m in models], target)
 
 
 def facts_in(clips, target) -> dict:
@@ -466,10 +463,29 @@ def facts_in(clips, target) -> dict:
         target: What they were painted into.
     """
     said = [provenance.inspect(clip) for clip in clips]
-    facts = {}
-    for key, between in (("preset", ", "), ("weights_sha256", " ")):
-        facts[key] = between.join(dict.fromkeys(s[key] for s in said if s.get(key)))
-    return {**facts, "target": target}
+    keys = "preset", "weights_sha256"
+    return _joined([[s.get(key, "") for key in keys] for s in said], target)
+
+
+def _joined(presets_and_weights, target):
+    presets, weights = (
+        dict.fromkeys(filter(None, each))
+        for each in zip(*presets_and_weights, strict=True)
+    )
+    return {
+        "preset": ", ".join(presets),
+        "weights_sha256": " ".join(weights),
+        "target": target,
+    }
+
+
+def _painters(swapper, look):
+    """Who paints: the swapper, and the upscaler where the look asks for it."""
+    if look.get("sharpen") != "upscaler":
+        return swapper
+    from deepfakery import upscaler  # most exports need no second network
+
+    return swapper, upscaler.shipped()
 
 
 def _settings(source, facts, identity, look, *rest):

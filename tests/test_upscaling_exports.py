@@ -128,6 +128,18 @@ def test_bad_input_is_named_in_a_sentence(source, out, size, words, tmp_path, ca
     assert all(word in said for word in words)
 
 
+def test_every_network_that_had_a_hand_in_it_is_named(clip, untrained, tmp_path):
+    swap, walk = tmp_path / "swap.mp4", tmp_path / "walk.mp4"
+    sharpen = {"sharpen": "upscaler", "workers": 0}
+    export.swap_clip(clip, untrained, "hopper", swap, **sharpen)
+    frames = [frame.image for frame in video.read_frames(clip)]
+    export.imagined_clip(frames, (untrained, shipped()), walk)
+    for path in (swap, walk):
+        said = provenance.inspect(path)
+        both = untrained.sha256(), shipped().sha256()
+        assert said["weights_sha256"].split() == [*both] and ", " in said["preset"]
+
+
 # --- the notebook -----------------------------------------------------------------
 
 
