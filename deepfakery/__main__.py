@@ -661,7 +661,7 @@ def _check(face: str, target: str) -> None:
 def _from_notebooks(path) -> str:
     if str(path) in samples.PEOPLE:
         return str(path)
-    return os.path.relpath(Path(path).resolve(), NOTEBOOKS)
+    return os.path.relpath(path, NOTEBOOKS)
 
 
 def _who_from_notebooks(who: str) -> str:
