@@ -16,26 +16,18 @@ python -m deepfakery pretrain --faces photos/          base weights to start fro
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import time
-from contextlib import contextmanager
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 
-import nbformat
 import papermill
 
 from deepfakery import images, provenance, samples, video
-from deepfakery.presets import PRESETS, WEIGHTS
+from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
+from deepfakery.presets import PRESETS
+from deepfakery.results import RESULTS, note, tell
 
-ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ROOT / "notebooks"
-RESULTS = ROOT / "data/results"
-#: Share of the photos that no upscaler is trained on.
-HELD_OUT = 0.08
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 
@@ -145,19 +137,17 @@ def main(arguments=None) -> int:
             detect(given.workspace, given.steps, given.others, given.keep)
         elif given.command == "inspect":
             inspect(given.files, given.trust)
-        elif given.command == "pretrain" and given.upscaler:
-            pretrain_upscaler(given.faces, given.out)
         elif given.command == "pretrain":
-            pretrain(given.faces, given.out, given.preset, given.minutes)
+            pretrain(given)
         else:
             if given.minutes <= 0:
                 parser.error("--minutes (MINUTES=) must be above 0")
             _check(given.face, given.target)
             parameters = {
-                "face": _from_notebooks(given.face),
-                "target": _from_notebooks(given.target),
-                "face_who": _who_from_notebooks(given.face_who),
-                "target_who": _who_from_notebooks(given.target_who),
+                "face": seen_from_there(given.face),
+                "target": seen_from_there(given.target),
+                "face_who": _whoseen_from_there(given.face_who),
+                "target_who": _whoseen_from_there(given.target_who),
                 "minutes": given.minutes,
                 "preset": given.preset,
             }
@@ -174,7 +164,7 @@ def main(arguments=None) -> int:
         # As typed, not as seen from a notebook.
         for name in ("face", "target", "photos", "out"):
             if typed := getattr(given, name, None):
-                said = said.replace(_from_notebooks(typed), str(typed))
+                said = said.replace(seen_from_there(typed), str(typed))
         print(f"Error: {kind}{said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -206,7 +196,7 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     out = out.resolve()
     is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    parameters = {**parameters, "workspace": _from_notebooks(out), "report": report}
+    parameters = {**parameters, "workspace": seen_from_there(out), "report": report}
     seconds = {}
     for name in SWAP:
         print(f"\n── {name}", flush=True)
@@ -239,7 +229,7 @@ def keep() -> None:
     shutil.rmtree(out, ignore_errors=True)
     run({}, out, "demo.json", study=True)
     print("\n── 04_evaluation", flush=True)
-    workspace = {"workspace": _from_notebooks(out)}
+    workspace = {"workspace": seen_from_there(out)}
     execute("04_evaluation", workspace, out / "04_evaluation.ipynb")
     _store(out)
     print("\n── 07_detection", flush=True)
@@ -258,25 +248,9 @@ def _store(out: Path) -> None:
         shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
         if name in reports:
             figures = json.loads((out / reports[name]).read_text())
-            _note(name, "notebook", "make notebooks", figures)
+            note(name, "notebook", "make notebooks", figures)
     choices = json.loads((out / "choices/figures.json").read_text())
-    _note("03_prediction", "choices", "make notebooks", choices)
-
-
-def _note(name: str, key: str, command: str, figures) -> None:
-    """Keep figures in the project, with what they were made by; others stay."""
-    path = RESULTS / f"{name}.json"
-    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
-    made = {
-        "command": command,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: metadata.version(name) for name in packages},
-        "seed": 0,
-    }
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    kept[key] = {**made, "figures": figures}
-    path.write_text(json.dumps(kept, indent=2) + "\n")
+    note("03_prediction", "choices", "make notebooks", choices)
 
 
 def compare(given) -> None:
@@ -308,19 +282,9 @@ def compare(given) -> None:
             shown[row.measure] = [row.value, row.low, row.high]
         truth = {face, target} <= {*samples.PEOPLE}
         name = "04_evaluation" if truth else "02_training"
-        _note(name, f"{face} → {target}", command, figures)
+        note(name, f"{face} → {target}", command, figures)
         if truth:
-            _tell("comparison", tables.markdown(tables.at_a_glance(table)))
-
-
-def _tell(name: str, text: str) -> None:
-    """Put a text into the README, between the marks of that name."""
-    path, marks = ROOT / "README.md", (f"<!-- {name} -->", f"<!-- /{name} -->")
-    before, _, rest = path.read_text().partition(marks[0])
-    _, mark, after = rest.partition(marks[1])
-    if not mark:
-        raise ValueError(f"{path.name} has no {marks[0]} … {marks[1]} to write into.")
-    path.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
+            tell("comparison", tables.markdown(tables.at_a_glance(table)))
 
 
 def score_swap(given) -> None:
@@ -360,9 +324,9 @@ def study(name: str, given, report: str, **parameters) -> None:
     """
     given.out.mkdir(parents=True, exist_ok=True)
     [(option, value)] = parameters.items()
-    parameters["workspace"] = _from_notebooks(given.out)
+    parameters["workspace"] = seen_from_there(given.out)
     if given.photos:
-        parameters["folder"] = _from_notebooks(given.photos)
+        parameters["folder"] = seen_from_there(given.photos)
         parameters["show_photos"] = not given.keep  # other people's faces stay out
     execute(name, parameters, given.out / f"{name}.ipynb")
     print(f"\nIn {os.path.relpath(given.out)}: {name}.ipynb, walk.mp4, …")
@@ -371,7 +335,7 @@ def study(name: str, given, report: str, **parameters) -> None:
         figures = json.loads((given.out / report).read_text())
         command = f"python -m deepfakery {given.command} --{option} {value} --keep"
         command += " --photos <folder>" if given.photos else ""
-        _note(name, "photos" if given.photos else "built-in", command, figures)
+        note(name, "photos" if given.photos else "built-in", command, figures)
 
 
 def detect(workspace: Path, steps: int, others=(), keep: bool = False) -> None:
@@ -395,9 +359,9 @@ def detect(workspace: Path, steps: int, others=(), keep: bool = False) -> None:
         if not Path(source).exists():
             raise FileNotFoundError(f"{source} does not exist; check the name.")
     path = workspace / "07_detection.ipynb"
-    parameters = {"workspace": _from_notebooks(workspace), "steps": steps}
+    parameters = {"workspace": seen_from_there(workspace), "steps": steps}
     if others:
-        parameters["others"] = [_from_notebooks(source) for source in others]
+        parameters["others"] = [seen_from_there(source) for source in others]
     execute("07_detection", parameters, path)
     print(f"\nIn {os.path.relpath(workspace)}: 07_detection.ipynb, detection.json")
     if keep:
@@ -407,7 +371,7 @@ def detect(workspace: Path, steps: int, others=(), keep: bool = False) -> None:
             command += " --others <clips and folders of other people>"
         else:
             shutil.copy(path, NOTEBOOKS)
-        _note("07_detection", "others" if others else "built-in", command, figures)
+        note("07_detection", "others" if others else "built-in", command, figures)
 
 
 def inspect(files: list[str], trust: str | None = None) -> None:
@@ -427,97 +391,15 @@ def inspect(files: list[str], trust: str | None = None) -> None:
             print(provenance.describe(one, trust=trust))
 
 
-def pretrain(photos: str, out: Path, preset: str, minutes: float) -> None:
-    """Teach an encoder and one decoder faces in general, to start swappers from.
-
-    Args:
-        photos: A folder of photos of many people.
-        out: Workspace for the faces and the run; interrupted, it goes on from there.
-        preset: The networks' preset.
-        minutes: Of training.
-    """
+def pretrain(given) -> None:
+    """Make weights that the project ships."""
     # Imported here: a command that only runs notebooks needs no TensorFlow.
-    import keras
+    from deepfakery import pretraining
 
-    from deepfakery import batches, faceset, runs
-    from deepfakery.swapper import FaceSwapper
-
-    people = faceset.extract(photos, out / "faces", describe=False)
-    keras.utils.set_random_seed(0)
-    swapper = FaceSwapper(("base",), preset)
-    swapper.compile()
-    config = {**swapper.config, "seed": 0}
-    run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
-    faces = {"base": people.require()}
-    run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
-    path = WEIGHTS / f"base_{preset}.npz"
-    swapper.save_base(path)
-    print(f"{path.relative_to(ROOT)} after {run_.step} steps")
-
-
-def pretrain_upscaler(folder: str, out: Path) -> None:
-    """Take the upscaler through its curriculum and keep its weights in the project.
-
-    First photos alone, then against the discriminators, with what the project's own
-    autoencoder and a DCGAN make of the same photos among the pairs.
-
-    Args:
-        folder: Photos of many people, each side at least 160 pixels; a subfolder is
-            taken for a person. 8 % are held out, people as a whole.
-        out: For the runs; interrupted, it goes on from there.
-    """
-    import keras
-
-    from deepfakery import degrade, photos, runs
-    from deepfakery.dcgan import DCGAN
-    from deepfakery.presets import base_weights
-    from deepfakery.swapper import FaceSwapper
-    from deepfakery.upscaler import STAGES, Upscaler, train
-
-    files, _ = photos.split(folder, HELD_OUT, people=True)
-    keras.utils.set_random_seed(0)
-    upscaler = Upscaler()
-    feed = partial(degrade.pairs, files, degraded=0.3)
-    plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
-    train(upscaler, out, feed, plain)
-    upscaler.save_base(WEIGHTS / "upscaler_light_l1.npz")
-    print("weights/upscaler_light_l1.npz is written.", flush=True)
-
-    gan = DCGAN()
-    gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
-    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=300, decay=0)
-    run_.fit(partial(photos.batches, files, gan.size))
-    painter = FaceSwapper(("base",), "light")
-    painter.start_from(base_weights("light"), keep=1.0)
-    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
-    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
-    train(
-        upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
-    )
-    upscaler.save_base(WEIGHTS / "upscaler_light.npz")
-    print("weights/upscaler_light.npz is written.", flush=True)
-    _measure_upscalers(folder)
-
-
-def _measure_upscalers(folder: str) -> None:
-    """Measure the project's upscalers on people whom they never saw; keep figures."""
-    import numpy as np
-
-    from deepfakery import fidelity, photos
-    from deepfakery.upscaler import Upscaler
-
-    _, held_out = photos.split(folder, HELD_OUT, people=True)
-    files = list({file.parent: file for file in held_out}.values())[:200]
-    pictures = np.stack([photos.crop(images.read_image(f), 160) for f in files])
-    ways = dict(fidelity.WAYS)
-    for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
-        ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
-    figures = {"people": len(files)}
-    for k in (2, 4, 8):
-        figures[f"x{k}"] = fidelity.compare(ways, pictures, k)
-    print(json.dumps(figures, indent=2))
-    command = "python -m deepfakery pretrain --upscaler --faces <folder>"
-    _note("06_upscaling", "project's weights", command, figures)
+    if given.upscaler:
+        pretraining.pretrain_upscaler(given.faces, given.out)
+    else:
+        pretraining.pretrain(given.faces, given.out, given.preset, given.minutes)
 
 
 def upscale(given) -> None:
@@ -546,108 +428,6 @@ def upscale(given) -> None:
     print(f"{out}: {size[0]} × {size[1]}")
 
 
-def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:
-    """Run one notebook and write it, with its outputs, to `path`.
-
-    Without `study`, cells tagged so are left out. Parameters that the notebook does
-    not have, or that already have that value, are not passed on: a run with its
-    defaults leaves the notebook's cells as they are.
-    """
-    source = NOTEBOOKS / f"{name}.ipynb"
-    known = papermill.inspect_notebook(str(source))
-    passed = {
-        key: value
-        for key, value in parameters.items()
-        if key in known and known[key]["default"].strip("\"'") != str(value)
-    }
-    aside = path.with_name(f".{path.stem}.part.ipynb")
-    notebook = nbformat.read(source, as_version=4)
-    if not study:
-        cells = notebook.cells
-        notebook.cells = [c for c in cells if "study" not in c.metadata.get("tags", ())]
-    nbformat.write(notebook, aside)
-    try:
-        with _console() as console:
-            papermill.execute_notebook(
-                str(aside),
-                str(aside),
-                parameters=passed,
-                cwd=str(NOTEBOOKS),
-                kernel_name="python3",
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=console,
-            )
-        tidy(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def tidy(path: Path) -> None:
-    """Take out of an executed notebook what only its run cared about.
-
-    Timing and paths go; of a progress bar's thousand lines, each overwriting the one
-    before, the last one stays.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        outputs, streams = [], {}
-        for output in cell.get("outputs", []):
-            if output.output_type != "stream":
-                outputs.append(output)
-            elif output.name in streams:
-                streams[output.name].text += output.text
-            else:
-                streams[output.name] = output
-                outputs.append(output)
-        for stream in streams.values():
-            lines = stream.text.replace("\r\n", "\n").split("\n")
-            lines = [line.split("\r")[-1] for line in lines if not _is_chatter(line)]
-            stream.text = "\n".join(lines)
-        outputs = [o for o in outputs if o.get("text") != ""]
-        if "outputs" in cell:
-            cell.outputs = outputs
-    nbformat.write(notebook, path)
-
-
-def _is_chatter(line: str) -> bool:
-    # TensorFlow says this before it reads the setting that would silence it.
-    words = ("cudart_stub", "absl::InitializeLog", "oneDNN custom operations")
-    return any(word in line for word in words)
-
-
-@contextmanager
-def _console():
-    """A terminal for the kernel's words, without TensorFlow's start-up chatter.
-
-    The kernel inherits this process's own error stream, and TensorFlow writes there
-    past Python; for as long as the kernel runs that stream leads nowhere.
-    """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-    class Console:
-        def write(self, text: str):
-            kept = (t for t in text.splitlines(True) if not _is_chatter(t))
-            os.write(terminal, "".join(kept).encode())
-
-        def flush(self):
-            pass
-
-    try:
-        yield Console()
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
 def _check(face: str, target: str) -> None:
     """Fail before any work where footage cannot be used."""
     samples.identities(face, target)
@@ -658,17 +438,11 @@ def _check(face: str, target: str) -> None:
         video.probe(target)
 
 
-def _from_notebooks(path) -> str:
-    if str(path) in samples.PEOPLE:
-        return str(path)
-    return os.path.relpath(path, NOTEBOOKS)
-
-
-def _who_from_notebooks(who: str) -> str:
+def _whoseen_from_there(who: str) -> str:
     if who == "most" or who.isdecimal():
         return who
     images.read_image(who)  # says what is wrong with it
-    return _from_notebooks(who)
+    return seen_from_there(who)
 
 
 if __name__ == "__main__":

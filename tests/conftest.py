@@ -61,10 +61,10 @@ def run_notebook():
     code = """
 import sys
 from pathlib import Path
-from deepfakery import __main__ as cli
+from deepfakery import notebooks
 name, out, study = sys.argv[1:]
 path = Path(out) / f"{name}.ipynb"
-cli.execute(name, {"workspace": out}, path, study == "study")
+notebooks.execute(name, {"workspace": out, "imagined": out}, path, study == "study")
 """
 
     def run(name, folder, study=True):

@@ -2,17 +2,16 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
 from deepfakery import __main__ as cli
+from deepfakery import notebooks, results
 from deepfakery.images import write_image
+from deepfakery.notebooks import ROOT
 from deepfakery.video import VideoWriter
-
-ROOT = Path(cli.__file__).parents[1]
 
 
 def swap(face, target, out, **more):
@@ -122,7 +121,7 @@ def tidied(tmp_path, *outputs):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     notebook.metadata["papermill"] = {"output_path": "/home/somebody"}
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    cli.tidy(tmp_path / "a.ipynb")
+    notebooks.tidy(tmp_path / "a.ipynb")
     return nbformat.read(tmp_path / "a.ipynb", as_version=4)
 
 
@@ -165,13 +164,13 @@ def test_timing_and_paths_are_taken_out(tmp_path):
 def test_a_notebook_is_tidied_once_and_for_all(tmp_path):
     tidied(tmp_path, stream("stderr", "0%\r100%\n"), stream("stdout", "x"))
     before = (tmp_path / "a.ipynb").read_bytes()
-    cli.tidy(tmp_path / "a.ipynb")
+    notebooks.tidy(tmp_path / "a.ipynb")
     assert (tmp_path / "a.ipynb").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", cli.SWAP)
 def test_every_notebook_takes_the_same_parameters(name):
-    notebook = nbformat.read(cli.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(notebooks.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     (cell,) = cells
     names = {line.split("=")[0].strip() for line in cell.source.splitlines()}
@@ -181,8 +180,8 @@ def test_every_notebook_takes_the_same_parameters(name):
 def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
-    cli._tell("speed", "new")
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    results.tell("speed", "new")
     assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
     with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
-        cli._tell("size", "new")
+        results.tell("size", "new")

@@ -5,8 +5,8 @@ import json
 import nbformat
 import pytest
 
-from deepfakery import __main__ as cli
 from deepfakery import provenance, video
+from deepfakery.notebooks import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_it_runs_and_says_nothing_of_where(workspace):
     assert not [o for o in outputs if o.output_type == "error"]
     assert len([o for o in outputs if "image/jpeg" in o.get("data", {})]) >= 9
     said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
-    assert str(workspace) not in said and str(cli.ROOT) not in said
+    assert str(workspace) not in said and str(ROOT) not in said
 
 
 def test_it_leaves_signed_clips_and_figures(workspace):

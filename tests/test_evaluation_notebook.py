@@ -6,8 +6,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from deepfakery import __main__ as cli
 from deepfakery import metrics
+from deepfakery.notebooks import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_it_runs_and_says_nothing_of_where(workspace):
     pictures = [o for o in outputs if "image/jpeg" in o.get("data", {})]
     assert len(pictures) == 4
     said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
-    assert str(workspace) not in said and str(cli.ROOT) not in said
+    assert str(workspace) not in said and str(ROOT) not in said
 
 
 def test_it_leaves_the_table_and_the_figures(workspace):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -14,8 +13,7 @@ import pytest
 from deepfakery import __main__ as cli
 from deepfakery import images, runs, video
 from deepfakery.faceset import FaceSet
-
-ROOT = Path(cli.__file__).parents[1]
+from deepfakery.notebooks import ROOT
 
 
 def demo(out):

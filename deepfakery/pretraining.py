@@ -1,0 +1,93 @@
+"""The weights that the project ships: made once, from photos of thousands of people."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deepfakery import batches, degrade, faceset, fidelity, images, photos, runs
+from deepfakery.dcgan import DCGAN
+from deepfakery.notebooks import ROOT
+from deepfakery.presets import WEIGHTS, base_weights
+from deepfakery.results import note
+from deepfakery.swapper import FaceSwapper
+from deepfakery.upscaler import STAGES, Upscaler, train
+
+#: Share of the photos that no upscaler is trained on.
+HELD_OUT = 0.08
+
+
+def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
+    """Teach an encoder and one decoder faces in general, to start swappers from.
+
+    Args:
+        folder: Photos of many people.
+        out: Workspace for the faces and the run; interrupted, it goes on from there.
+        preset: The networks' preset.
+        minutes: Of training.
+    """
+    people = faceset.extract(folder, out / "faces", describe=False)
+    keras.utils.set_random_seed(0)
+    swapper = FaceSwapper(("base",), preset)
+    swapper.compile()
+    config = {**swapper.config, "seed": 0}
+    run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
+    faces = {"base": people.require()}
+    run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
+    path = WEIGHTS / f"base_{preset}.npz"
+    swapper.save_base(path)
+    print(f"{path.relative_to(ROOT)} after {run_.step} steps")
+
+
+def pretrain_upscaler(folder: str, out: Path) -> None:
+    """Take the upscaler through its curriculum and keep its weights in the project.
+
+    First photos alone, then against the discriminators, with what the project's own
+    autoencoder and a DCGAN make of the same photos among the pairs.
+
+    Args:
+        folder: Photos of many people, each side at least 160 pixels; a subfolder is
+            taken for a person. 8 % are held out, people as a whole.
+        out: For the runs; interrupted, it goes on from there.
+    """
+    files, _ = photos.split(folder, HELD_OUT, people=True)
+    keras.utils.set_random_seed(0)
+    upscaler = Upscaler()
+    feed = partial(degrade.pairs, files, degraded=0.3)
+    plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
+    train(upscaler, out, feed, plain)
+    upscaler.save_base(WEIGHTS / "upscaler_light_l1.npz")
+    print("weights/upscaler_light_l1.npz is written.", flush=True)
+
+    gan = DCGAN()
+    gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
+    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=300, decay=0)
+    run_.fit(partial(photos.batches, files, gan.size))
+    painter = FaceSwapper(("base",), "light")
+    painter.start_from(base_weights("light"), keep=1.0)
+    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
+    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
+    train(
+        upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
+    )
+    upscaler.save_base(WEIGHTS / "upscaler_light.npz")
+    print("weights/upscaler_light.npz is written.", flush=True)
+    _measure_upscalers(folder)
+
+
+def _measure_upscalers(folder: str) -> None:
+    """Measure the project's upscalers on people whom they never saw; keep figures."""
+    _, held_out = photos.split(folder, HELD_OUT, people=True)
+    files = list({file.parent: file for file in held_out}.values())[:200]
+    pictures = np.stack([photos.crop(images.read_image(f), 160) for f in files])
+    ways = dict(fidelity.WAYS)
+    for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
+        ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
+    figures = {"people": len(files)}
+    for k in (2, 4, 8):
+        figures[f"x{k}"] = fidelity.compare(ways, pictures, k)
+    print(json.dumps(figures, indent=2))
+    command = "python -m deepfakery pretrain --upscaler --faces <folder>"
+    note("06_upscaling", "project's weights", command, figures)
