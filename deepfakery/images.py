@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -42,6 +43,8 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if at_least:
+                if (small := _shrunk(path, image, at_least)) is not None:
+                    return small
                 image.draft(None, (at_least, at_least))
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
@@ -60,6 +63,27 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         raise video.MediaError(
             f"{path} is not an image that can be read; save it again as PNG or JPEG."
         ) from error
+
+
+def _shrunk(path, image, at_least):
+    """An everyday JPEG read small, in a third of Pillow's time; None for all others.
+
+    OpenCV fills up a file that was cut short with grey, and says nothing of it.
+    """
+    if image.format != "JPEG" or image.mode != "RGB" or "exif" in image.info:
+        return None
+    data = path.read_bytes()
+    if not data.endswith(b"\xff\xd9"):  # the end of a whole one
+        return None
+    scales = {
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        1: cv2.IMREAD_COLOR,
+    }
+    scale = next(k for k in scales if k * at_least <= min(image.size) or k == 1)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), scales[scale])
+    return None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
 
 
 def write_image(path, image: np.ndarray, finish=None):

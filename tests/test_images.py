@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepfakery import images
 from deepfakery.video import MediaError, read_frames
@@ -65,3 +66,30 @@ def test_a_large_photo_may_be_read_smaller(tmp_path, posed):
     assert whole.shape == (384, 384, 3) and small.shape == (96, 96, 3)
     same = cv2.resize(whole, (96, 96), interpolation=cv2.INTER_AREA)
     assert np.abs(small.astype(float) - same).mean() < 3
+
+
+def test_a_jpeg_read_small_is_the_one_that_pillow_reads(tmp_path, posed):
+    image = posed("collins")[:218, :178]
+    for side in (16, 32, 64, 128, 500):
+        images.write_image(tmp_path / "a.jpg", image)
+        small = images.read_image(tmp_path / "a.jpg", side)
+        with Image.open(tmp_path / "a.jpg") as opened:
+            opened.draft(None, (side, side))
+            np.testing.assert_allclose(small, np.float32(opened), atol=2)
+        assert side > 178 or side <= min(small.shape[:2]) < 4 * side
+
+
+def test_a_jpeg_that_was_cut_short_is_never_filled_up(tmp_path, posed):
+    images.write_image(tmp_path / "a.jpg", posed("collins"))
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match="a.jpg"):
+        images.read_image(tmp_path / "a.jpg", 64)
+
+
+def test_a_jpeg_read_small_still_stands_upright(tmp_path, posed):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    Image.fromarray(posed("collins")[:200]).save(tmp_path / "a.jpg", exif=turned)
+    small = images.read_image(tmp_path / "a.jpg", 64)
+    assert small.shape[0] > small.shape[1]
