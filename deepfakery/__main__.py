@@ -332,6 +332,8 @@ def study(name: str, given, report: str, **parameters) -> None:
     print(f"\nIn {os.path.relpath(given.out)}: {name}.ipynb, walk.mp4, …")
     if given.keep:
         shutil.copy(given.out / f"{name}.ipynb", NOTEBOOKS)
+        for picture in given.out.glob("faces.jpg"):
+            shutil.copy(picture, RESULTS)
         figures = json.loads((given.out / report).read_text())
         command = f"python -m deepfakery {given.command} --{option} {value} --keep"
         command += " --photos <folder>" if given.photos else ""

@@ -236,8 +236,8 @@ class DCGAN(keras.Model):
         D = self.discriminator
         real_scores = D(real, training=training)
         fake_scores = D(ops.stop_gradient(fake), training=training)
-        right = [real_scores > 0, fake_scores < 0]
-        self.right.update_state(ops.cast(ops.concatenate(right), "float32"))
+        # Pair by pair: where a score begins and ends says nothing of who is right.
+        self.right.update_state(ops.cast(real_scores > fake_scores, "float32"))
         loss = losses.told_apart(real_scores, fake_scores, self.kind)
         fooled = networks.frozen(D, fake, training)
         loss += losses.taken_for_real(fooled, self.kind)

@@ -177,7 +177,7 @@ def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
         {factor: (small, large)} for `pairs`, uint8.
     """
     size = gan.size * factor
-    large = np.stack([photos.crop(images.read_image(f), size) for f in files])
+    large = photos.read(files, size)
     wanted = np.stack([photos.crop(photo, gan.size) for photo in large])
     noise = dcgan.invert(gan, np.float32(wanted) / 255, steps)
     return {factor: (_bytes(gan.imagine(noise)), large)}

@@ -262,13 +262,17 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
         provenance.sign(path, **facts)
 
 
-def save_figure(figure, path: str | os.PathLike, model, target=None) -> None:
+def save_figure(
+    figure, path: str | os.PathLike, model, target=None, kind: str | None = None
+) -> None:
     """Write a figure with faces that a network made, labelled below, and signed.
 
     Args:
         figure: Of matplotlib, as from `plots`.
         path: The file to write.
         model, target: As for `facts_of`; or the clips that it shows, as for `facts_in`.
+        kind: As for `provenance.sign`; by default "composite" where there is a target,
+            else "made", which is wrong where photos stand beside made faces.
     """
     is_clips = isinstance(model, list)
     facts = facts_in(model, target) if is_clips else facts_of(model, target)
@@ -277,7 +281,8 @@ def save_figure(figure, path: str | os.PathLike, model, target=None) -> None:
     image = np.asarray(Image.open(drawn).convert("RGB"))
     below = max(16, round(0.04 * min(image.shape[:2])))
     image = np.pad(image, ((0, below), (0, 0), (0, 0)), constant_values=40)
-    save_picture(image, path, {"kind": "composite" if target else "made", **facts})
+    kind = kind or ("composite" if target else "made")
+    save_picture(image, path, {"kind": kind, **facts})
 
 
 def moving_photo(

@@ -45,7 +45,7 @@ def split(
         (paths to train on, paths held out).
 
     Raises:
-        video.MediaError: There is no photo.
+        video.MediaError: There is no photo, or not one of another person.
     """
     folder = Path(folder)
     files = [file for file in images.list_files(folder) if images.is_image(file)]
@@ -71,6 +71,11 @@ def split(
             count and files[count - 1].parent == files[count].parent
         ):
             count -= 1
+        if not count:
+            raise MediaError(
+                f"{files[0].parent} is all that {folder} holds, and is taken for one "
+                "person; give a folder with a subfolder a person, or photos without."
+            )
     return files[:count], files[count:]
 
 
@@ -96,6 +101,30 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
         (size, size),
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
     )
+
+
+def read(files: list, size: int) -> np.ndarray:
+    """Photos, cropped and in order; one that cannot be read is warned of and left out.
+
+    Args:
+        files: Paths.
+        size: Side in pixels.
+
+    Returns:
+        (N, size, size, 3) uint8.
+
+    Raises:
+        video.MediaError: None can be read.
+    """
+    out = []
+    for file in files:
+        try:
+            out.append(crop(images.read_image(file, size), size))
+        except MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+    if not out:
+        raise MediaError(f"None of {len(files)} photos can be read; give others.")
+    return np.stack(out)
 
 
 def batches(

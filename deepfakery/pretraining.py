@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from deepfakery import batches, degrade, faceset, fidelity, images, photos, runs
+from deepfakery import batches, degrade, faceset, fidelity, photos, runs
 from deepfakery.dcgan import DCGAN
 from deepfakery.notebooks import ROOT
 from deepfakery.presets import WEIGHTS, base_weights
@@ -81,7 +80,7 @@ def _measure_upscalers(folder: str) -> None:
     """Measure the project's upscalers on people whom they never saw; keep figures."""
     _, held_out = photos.split(folder, HELD_OUT, people=True)
     files = list({file.parent: file for file in held_out}.values())[:200]
-    pictures = np.stack([photos.crop(images.read_image(f), 160) for f in files])
+    pictures = photos.read(files, 160)
     ways = dict(fidelity.WAYS)
     for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
         ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))

@@ -138,8 +138,7 @@ class Upscaler(keras.Model):
                 layer.trainable = int(stage[1:]) <= self.last
         for k, D in self.discriminators.items():
             D.trainable = train == "both" and k in factors
-        if fade:
-            self._fading.assign(0.0)
+        self._fading.assign(0.0 if fade else 1.0)
         if optimizer is None:
             rate, momentum = ADAM[train]
             optimizer = Adam(rate, momentum, global_clipnorm=1.0)
@@ -302,8 +301,10 @@ def train(
         stage = {"batch": 16, "patch": 96} | stage
         fed = {key: stage.pop(key) for key in ("batch", "patch")}
         steps = max(1, round(times * stage.pop("steps")))
-        upscaler.compile(**stage)
         config = {**upscaler.config, **stage, **fed, "seed": seed}
+        if "fade" in stage:  # in full by the same share of the stage
+            stage["fade"] = max(1, round(times * stage["fade"]))
+        upscaler.compile(**stage)
         run = runs.Run(Path(folder) / name, upscaler, config, steps=steps)
         run.fit(
             partial(feed, factors=stage["factors"], seed=seed, **fed),
