@@ -15,7 +15,7 @@ help:
 	@echo "make enlarge                   learn to enlarge, step by step [PHOTOS=…] [OUT=data/output/enlarge]"
 	@echo "make upscale IN=… OUT=… SIZE=1920x1080  any photo or clip, at exactly that size [FIT=pad|crop|stretch]"
 	@echo "make inspect FILE=…            what made a file, and is it as it was signed"
-	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace"
+	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace [OTHERS=\"clips and photo folders\"]"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|upscale|provenance]"
 	@echo "make test                      everything that is checked"
@@ -74,7 +74,7 @@ inspect: .venv/installed
 	@$(PY) -m deepfakery inspect "$(FILE)"
 
 detect: .venv/installed
-	@$(PY) -m deepfakery detect $(if $(OTHERS),--others "$(OTHERS)")
+	@$(PY) -m deepfakery detect $(if $(OTHERS),--others $(OTHERS))
 
 compare: .venv/installed
 	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)") $(if $(KEEP),--keep)

@@ -389,7 +389,11 @@ def inspect(files: list[str], trust: str | None = None) -> None:
     for file in map(Path, files):
         if not file.exists():
             raise FileNotFoundError(f"{file} does not exist; check the name.")
-        for one in images.list_files(file) if file.is_dir() else [file]:
+        ours = images.IMAGE_SUFFIXES | images.CLIP_SUFFIXES | {".gif"}
+        found = sorted(f for f in file.rglob("*") if f.suffix.lower() in ours)
+        if file.is_dir() and not found:
+            print(f"{file}\n  no picture or clip.")
+        for one in found if file.is_dir() else [file]:
             print(provenance.describe(one, trust=trust))
 
 

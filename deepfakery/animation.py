@@ -56,10 +56,8 @@ def animate(
         )
     if not pictures:
         raise ValueError(f"{source} is over before {start} seconds.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
     options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
-    try:
+    with provenance.signing(path, _facts(source)) as aside:
         pictures[0].save(
             aside,
             save_all=True,
@@ -68,16 +66,13 @@ def animate(
             loop=0,
             **options,
         )
-        said = provenance.inspect(source)
-        made = {t.rsplit("/", 1)[-1]: k for k, t in provenance.SOURCE_TYPES.items()}
-        if said.get("source_type") in made:
-            provenance.sign(
-                aside,
-                kind=made[said["source_type"]],
-                preset=said["preset"],
-                weights_sha256=said["weights_sha256"],
-                target=source,
-            )
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+
+
+def _facts(source):
+    """What the clip says of itself, to be said again; None where it says nothing."""
+    said = provenance.inspect(source)
+    made = {t.rsplit("/", 1)[-1]: k for k, t in provenance.SOURCE_TYPES.items()}
+    if not provenance.is_intact(said) or said["source_type"] not in made:
+        return None
+    facts = {key: said[key] for key in ("preset", "weights_sha256", "label")}
+    return {"kind": made[said["source_type"]], "target": source, **facts}

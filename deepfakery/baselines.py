@@ -21,7 +21,7 @@ class IdentityCopy:
         size: Side of the faces in pixels.
     """
 
-    preset_name = "identity copy"
+    preset_name, source_kind = "identity copy", "animated"
 
     def __init__(self, size: int = 256):
         self.size = size
@@ -51,7 +51,7 @@ class LandmarkWarp:
         Deformations"; Pérez et al. 2003, "Poisson Image Editing".
     """
 
-    preset_name = "landmark warp"
+    preset_name, source_kind = "landmark warp", "animated"
 
     def __init__(self, facesets: dict[str, FaceSet], size: int = 256, limit: int = 200):
         self.size, self.identities = size, tuple(facesets)

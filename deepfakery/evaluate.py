@@ -128,7 +128,12 @@ def perfect(
     seen = looks.look([target, truth], 1, workers)
     pairs = zip(*(images.read_source(s) for s in (target, truth)), strict=True)
     points = zip(*(seen[s].landmarks for s in (target, truth)), strict=True)
-    with video.VideoWriter(path, like=video.probe(target)) as writer:
+    facts = {"kind": "animated", "preset": "no network", "target": target}
+    facts["label"] = provenance.LABEL
+    with (
+        provenance.signing(path, facts) as aside,
+        video.VideoWriter(aside, like=video.probe(target)) as writer,
+    ):
         for (frame, true), (here, there) in zip(pairs, points, strict=True):
             image = frame.image
             if here is not None and there is not None:
@@ -137,7 +142,6 @@ def perfect(
                 image = merge.merge(image, here, np.float32(crop) / 255, mask, **look)
                 image = provenance.label(image)
             writer.write(image, frame.pts)
-    provenance.sign(path, kind="animated", preset="no network", target=target)
     return Path(path)
 
 

@@ -2,8 +2,7 @@
 
 A file under its final name is always whole. What is under way lies beside it in a
 folder whose name begins with a dot; interrupted, the same call goes on from there.
-Everything painted is labelled and signed by `provenance`, on no other way than by
-`save_picture`, `swap_clip` and `_write_clip`.
+Everything painted is labelled and signed by `provenance`.
 """
 
 import hashlib
@@ -93,7 +92,7 @@ def swap_clip(
     folder = None if frames_folder is None else Path(frames_folder)
     if folder and folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
         raise ValueError(f"{folder} holds other files; choose an empty folder.")
-    facts = facts_of(_painters(swapper, look), source)
+    facts = facts_of(_painters(swapper, look), source) | _label(label)
     settings = _settings(
         source, facts, identity, look, panels, codec, crf, label, credentials, steady
     )
@@ -180,16 +179,15 @@ def swap_photos(
     Raises:
         video.MediaError: There is no photo that can be read.
         ValueError: None shows a face to paint, an argument asks for what there is not,
-            or the source is a clip.
+            or the source is or holds a clip.
     """
     source, folder = Path(source), Path(folder)
     if panels not in PANELS:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
-    if source.is_file() and source.suffix.lower() not in images.IMAGE_SUFFIXES:
-        raise ValueError(f"{source} is no photo; swap_clip paints clips.")
+    _refuse_clips(source, "swap_clip paints clips")
     if source.resolve() in (folder.resolve(), folder.resolve().parent):
         raise ValueError(f"{folder} lies among the photos themselves; choose another.")
-    facts = facts_of(_painters(swapper, look), source)
+    facts = facts_of(_painters(swapper, look), source) | _label(label)
     settings = _settings(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
@@ -242,7 +240,7 @@ def imagined_clip(
         label, credentials: As for `swap_clip`.
     """
     signs = {"kind": "made", **facts_of(model)} if credentials else None
-    _write_clip(frames, path, fps, provenance.LABEL if label else "", signs)
+    _write_clip(frames, path, fps, _label(label), signs)
 
 
 def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> None:
@@ -254,7 +252,9 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
         facts: What `provenance.sign` writes down; None leaves it unsigned.
         label: Write a small visible label into it.
     """
-    image = provenance.label(image) if label else image
+    if label:
+        image = provenance.label(image)
+        facts = facts and facts | _label(label)
     embeds = facts is not None and Path(path).suffix.lower() in provenance.SIGNABLE
     finish = partial(provenance.signed, name=path, **facts) if embeds else None
     images.write_image(path, image, finish)
@@ -317,7 +317,7 @@ def moving_photo(
     else:
         person = samples.Portrait.from_photo(photo, size, **facts)
     signs = {"kind": "animated", "target": photo} if credentials else None
-    said = "animated photo" if label else ""
+    said = _label(label, "animated photo")
     _write_clip(samples.animate(person, motion), path, fps, said, signs)
 
 
@@ -359,14 +359,14 @@ def upscale_clip(
         ValueError: `fit` or `size` ask for what there is not.
     """
     info, count = video.probe(source), 0
-    said = _said_of(source) if label else ""
+    said, shown = _said_of(source, fit) if label else ("", "")
     frames, timed = itertools.tee(video.read_frames(source))
     pictures = (frame.image for frame in frames)
     pictures = tiles.steady(pictures) if steady else pictures
     total = info.frames or (info.duration and round(info.duration * info.fps))
-    signs = facts_of(upscaler, source) if credentials else None
+    signs = facts_of(upscaler, source) | {"label": shown} if credentials else None
     with (
-        _signed(path, signs) as aside,
+        provenance.signing(path, signs) as aside,
         video.VideoWriter(
             aside, like=info, size=tuple(size), codec=codec, crf=crf
         ) as writer,
@@ -402,50 +402,56 @@ def upscale_photos(
 
     Raises:
         video.MediaError: There is no photo that can be read.
-        ValueError: The folder lies among the photos, or as for `upscale_clip`.
+        ValueError: There is a clip among the photos, or the folder to write, or as
+            for `upscale_clip`.
     """
     source, path = Path(source), Path(path)
+    _refuse_clips(source, "upscale_clip enlarges clips")
     if source.is_dir() and source.resolve() in (path.resolve(), path.resolve().parent):
         raise ValueError(f"{path} lies among the photos themselves; choose another.")
-    out = []
+    out, facts = [], facts_of(upscaler)
     for frame in images.read_source(source):
         file = path / frame.file.relative_to(source) if source.is_dir() else path
         if file.suffix.lower() not in provenance.SIGNABLE:
             file = file.with_name(f"{file.name}.png")
         large = tiles.resize(frame.image, upscaler, size, fit)
-        said = _said_of(frame.file) if label else ""
+        said, shown = _said_of(frame.file, fit) if label else ("", "")
         large = provenance.label(large, said) if said else large
-        signs = facts_of(upscaler, frame.file) if credentials else None
-        with _signed(file, signs) as aside:
-            images.write_image(aside, large)
+        signs = facts | {"target": frame.file, "label": shown} if credentials else None
+        save_picture(large, file, signs, label=False)
         out.append(file)
     return out
 
 
-def _said_of(source):
-    """What to write into an enlarged picture: nothing where it says so already."""
-    generator = provenance.inspect(source).get("generator", "")
-    return "" if generator.startswith("DeepFakery") else ENLARGED
+def _refuse_clips(source, instead):
+    for file in images.list_files(source) if source.is_dir() else [source]:
+        if not images.is_image(file):
+            raise ValueError(f"{file} is no photo; {instead}.")
 
 
-def _write_clip(frames, path, fps, label, signs):
-    with _signed(path, signs) as aside, video.VideoWriter(aside, fps=fps) as writer:
+def _label(label, text=provenance.LABEL) -> dict:
+    return {"label": text if label else ""}
+
+
+def _said_of(source, fit):
+    """What to write into an enlarged picture, and what it then says.
+
+    Nothing where it says so already, and its edges, where that is written, stay.
+    """
+    found = provenance.inspect(source)
+    stays = provenance.is_intact(found) and fit != "crop"
+    kept = found.get("label") if stays else ""
+    return ("", kept) if kept else (ENLARGED, ENLARGED)
+
+
+def _write_clip(frames, path, fps, said, signs):
+    label, signs = said["label"], signs and signs | said
+    with (
+        provenance.signing(path, signs) as aside,
+        video.VideoWriter(aside, fps=fps) as writer,
+    ):
         for frame in tqdm(frames, unit="frame", desc=Path(path).name):
             writer.write(provenance.label(frame, label) if label else frame)
-
-
-@contextmanager
-def _signed(path, facts):
-    """Where to write a file that gets its name once it is whole and signed."""
-    path = Path(path)
-    aside = path.with_name(f".unsigned-{path.name}")
-    try:
-        yield aside
-        if facts is not None:  # last: any later change would break the signature
-            provenance.sign(aside, **facts)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def facts_of(model, target=None) -> dict:
@@ -457,7 +463,10 @@ def facts_of(model, target=None) -> dict:
         target: What it was painted into, if anything.
     """
     models = model if isinstance(model, tuple) else (model,)
-    return _joined([(m.preset_name, m.sha256()) for m in models], target)
+    facts = _joined([(m.preset_name, m.sha256()) for m in models], target)
+    # What was swapped without a network says what it is instead.
+    kind = getattr(models[0], "source_kind", None)
+    return facts | {"kind": kind} if kind else facts
 
 
 def facts_in(clips, target) -> dict:
@@ -467,16 +476,14 @@ def facts_in(clips, target) -> dict:
         clips: Paths.
         target: What they were painted into.
     """
-    said = [provenance.inspect(clip) for clip in clips]
+    said = [s for s in map(provenance.inspect, clips) if provenance.is_intact(s)]
     keys = "preset", "weights_sha256"
     return _joined([[s.get(key, "") for key in keys] for s in said], target)
 
 
 def _joined(presets_and_weights, target):
-    presets, weights = (
-        dict.fromkeys(filter(None, each))
-        for each in zip(*presets_and_weights, strict=True)
-    )
+    presets = dict.fromkeys(preset for preset, _ in presets_and_weights if preset)
+    weights = dict.fromkeys(sha256 for _, sha256 in presets_and_weights if sha256)
     return {
         "preset": ", ".join(presets),
         "weights_sha256": " ".join(weights),

@@ -24,9 +24,8 @@ import mimetypes
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 
 import c2pa
@@ -52,7 +51,15 @@ SAID = {
     "compositeSynthetic": "put together from pictures; partly synthetic",
 }
 UNKNOWN = "application/octet-stream"
-MODEL = "deepfakery.model"  # an assertion of our own: preset and weights
+#: What Python's own list lacks where the system brings none.
+MEDIA_TYPES = {
+    ".avif": "image/avif",
+    ".heic": "image/heic",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webp": "image/webp",
+}
+MODEL = "deepfakery.model"  # an assertion of our own: preset, weights, visible label
 SIGNABLE = (".gif", ".jpeg", ".jpg", ".mp4", ".png", ".tif", ".tiff", ".webp")
 SETTINGS = {
     # To look for credentials at an address in a file would tell who looks at it.
@@ -85,7 +92,9 @@ def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
     return out
 
 
-def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -> None:
+def sign(
+    path, *, kind="composite", preset="", weights_sha256="", target=None, label=""
+) -> None:
     """Write Content Credentials into a finished file, in place of any it had.
 
     Picture and sound are copied, never decoded. The file is whole at all times: the
@@ -101,6 +110,7 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
         weights_sha256: SHA-256 of the network's weights, hexadecimal.
         target: What was painted into, or worked from. Its name without folders is
             written down; if it has credentials of its own, they are taken along.
+        label: What was written into the picture for the eye; "" for nothing.
 
     Raises:
         ValueError: The kind is not known, or file or identity are damaged.
@@ -108,11 +118,11 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
     """
     path = Path(path).resolve()
     embeds = path.suffix.lower() in SIGNABLE
-    facts = (kind, preset, weights_sha256, target)
+    facts = {"preset": preset, "weights_sha256": weights_sha256, "label": label}
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".sign-")
     try:
         with open(handle, "w+b") as signed, open(path, "rb") as unsigned:
-            credentials = _sign(unsigned, signed, path, *facts)
+            credentials = _sign(unsigned, signed, path, kind, target, **facts)
         if not embeds:
             Path(aside).write_bytes(credentials)
         shutil.copymode(path, aside)
@@ -121,9 +131,7 @@ def sign(path, *, kind="composite", preset="", weights_sha256="", target=None) -
         Path(aside).unlink(missing_ok=True)
 
 
-def signed(
-    data: bytes, name, *, kind="composite", preset="", weights_sha256="", target=None
-) -> bytes:
+def signed(data: bytes, name, **facts) -> bytes:
     """A picture with Content Credentials, before it is ever written to a file.
 
     Half the time of `sign`, which a clip's every frame pays.
@@ -131,7 +139,7 @@ def signed(
     Args:
         data: The picture as a file holds it.
         name: Its name, which says what kind of file it is.
-        kind, preset, weights_sha256, target: As for `sign`.
+        **facts: As for `sign`.
 
     Returns:
         As `data`, with credentials in place of any it had.
@@ -141,9 +149,32 @@ def signed(
     """
     if Path(name).suffix.lower() not in SIGNABLE:
         raise ValueError(f"{name} cannot hold credentials; one of {SIGNABLE} can.")
-    out, facts = io.BytesIO(), (kind, preset, weights_sha256, target)
-    _sign(io.BytesIO(data), out, Path(name), *facts)
+    out = io.BytesIO()
+    _sign(io.BytesIO(data), out, Path(name), **facts)
     return out.getvalue()
+
+
+@contextmanager
+def signing(path, facts: dict | None):
+    """Where to write a file that gets its name once it is whole and signed.
+
+    Args:
+        path: The file's name; its folder is made where it is missing.
+        facts: As for `sign`; None leaves it unsigned.
+
+    Yields:
+        Another name in the same folder, of the same suffix.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".unsigned-{path.name}")
+    try:
+        yield aside
+        if facts is not None:  # last: any later change would break the signature
+            sign(aside, **facts)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def sidecar(path) -> Path:
@@ -162,26 +193,27 @@ def inspect(path, *, trust=None) -> dict:
         `{"signed": False}` for a file without credentials, with "problems" if it could
         not be read. Otherwise "signed", "state" ("Trusted", "Valid" or "Invalid"),
         "tampered", "signer", "signer_known", "generator", "actions", "source_type",
-        "ingredients" (names), "preset", "weights_sha256", "time" (the signer's own
-        word) and "problems" (C2PA status codes).
+        "ingredients" (names), "preset", "weights_sha256", "label" (what was written
+        into the picture), "time" (the signer's own word) and "problems" (C2PA status
+        codes).
 
     Raises:
         ValueError: `trust` holds no certificate.
     """
-    anchors, path = _anchors(trust), Path(path)
-    embeds = path.suffix.lower() in SIGNABLE or not sidecar(path).is_file()
+    settings, path = SETTINGS | _anchors(trust), Path(path)
     try:
-        with ExitStack() as stack:
-            context = c2pa.Context.from_dict(SETTINGS | anchors)
-            given = [path]
-            if not embeds:
-                file = stack.enter_context(open(path, "rb"))
-                given = [_media_type(path), file, sidecar(path).read_bytes()]
-            reader = c2pa.Reader(*given, context=stack.enter_context(context))
-            report = json.loads(stack.enter_context(reader).json())
+        with open(path, "rb") as file:
+            try:
+                report = _report(settings, _media_type(path), file)
+            except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
+                # First its own: what lies beside it may be another file's.
+                if path.suffix.lower() in SIGNABLE or not sidecar(path).is_file():
+                    raise
+                beside = sidecar(path).read_bytes()
+                report = _report(settings, _media_type(path), file, beside)
     except c2pa.C2paError.ManifestNotFound:
         return {"signed": False}
-    except (c2pa.C2paError, OSError) as error:
+    except (c2pa.C2paError, OSError, ValueError) as error:
         return {"signed": False, "problems": [str(error)]}
     # Words that are damaged may be missing from the report altogether.
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
@@ -210,9 +242,15 @@ def inspect(path, *, trust=None) -> dict:
         "ingredients": [i.get("title", "") for i in manifest.get("ingredients", [])],
         "preset": model.get("preset", ""),
         "weights_sha256": model.get("weights_sha256", ""),
+        "label": model.get("label", ""),
         "time": signature.get("time") or max(times, default=""),
         "problems": list(dict.fromkeys(problems)),
     }
+
+
+def is_intact(found: dict) -> bool:
+    """Whether what `inspect` found may be repeated: nothing changed since signing."""
+    return found.get("state") in ("Trusted", "Valid")
 
 
 def describe(path, *, trust=None) -> str:
@@ -234,8 +272,9 @@ def describe(path, *, trust=None) -> str:
         return f"{name}\n  {said}"
     if found["tampered"]:
         intact = "NO: changed after it was signed; believe none of the rest"
-    elif found["state"] == "Invalid":
-        intact = f"NO: {', '.join(found['problems'])}; believe none of the rest"
+    elif not is_intact(found):
+        why = [p for p in found["problems"] if p != "signingCredential.untrusted"]
+        intact = f"NO: {', '.join(why)}; believe none of the rest"
     else:
         intact = "yes, unchanged since it was signed"
     known = "known" if found["signer_known"] else "untrusted: nobody vouches for them"
@@ -247,11 +286,20 @@ def describe(path, *, trust=None) -> str:
         "made by": found["generator"] or "not said",
         "preset": found["preset"],
         "weights": weights and f"SHA-256 {weights}",
+        "label": found["label"],
         "from": ", ".join(found["ingredients"]),
         "time": f"{found['time']}, the signer says" if found["time"] else "",
     }
     lines = [f"  {key:10}{value}" for key, value in rows.items() if value]
     return "\n".join([name, *lines])
+
+
+def _report(settings, *given) -> dict:
+    with (
+        c2pa.Context.from_dict(settings) as context,
+        c2pa.Reader(*given, context=context) as reader,
+    ):
+        return json.loads(reader.json())
 
 
 def _anchors(trust) -> dict:
@@ -278,11 +326,11 @@ def _actions(kind, target) -> list[dict]:
     return [opened, {"action": "c2pa.edited", **done}]
 
 
-def _sign(unsigned, out, path, kind, preset, weights_sha256, target) -> bytes:
+def _sign(unsigned, out, path, kind="composite", target=None, **model) -> bytes:
     """Sign what one stream holds into another, and return the credentials."""
     if kind not in SOURCE_TYPES:
         raise ValueError(f"kind must be one of {list(SOURCE_TYPES)}, not {kind!r}.")
-    model = {"preset": preset, "weights_sha256": weights_sha256}
+    model = {"preset": "", "weights_sha256": "", "label": ""} | model
     manifest = {  # without a title: files are renamed, credentials are not
         "claim_generator_info": [{"name": "DeepFakery", "version": __version__}],
         "assertions": [  # created: the signer answers for it
@@ -315,16 +363,26 @@ def _sign(unsigned, out, path, kind, preset, weights_sha256, target) -> bytes:
 
 def _add_target(builder, kind, target):
     try:
-        found = target.stat()
-        state = found.st_mtime_ns, found.st_size
-    except OSError:  # a built-in person: the name will do
-        state = None
-    builder.add_ingredient_from_archive(io.BytesIO(_ingredient(kind, target, state)))
+        with open(target, "rb") as file:
+            state = os.fstat(file.fileno())
+            key = kind, target.name, state.st_dev, state.st_ino, state.st_size
+            key = *key, state.st_mtime_ns, state.st_ctime_ns
+            if key not in _ingredients:  # looked at once for all frames of a clip
+                if len(_ingredients) >= 16:
+                    _ingredients.clear()
+                _ingredients[key] = _ingredient(kind, target, file)
+            archive = _ingredients[key]
+    except (OSError, c2pa.C2paError):
+        # A folder, a damaged clip, a built-in person: its name will do.
+        archive = _ingredient(kind, target, io.BytesIO(), UNKNOWN)
+    builder.add_ingredient_from_archive(io.BytesIO(archive))
 
 
-@lru_cache(maxsize=16)
-def _ingredient(kind, target, state) -> bytes:
-    """What is written down of a target; looked at once for all frames of a clip."""
+_ingredients = {}
+
+
+def _ingredient(kind, target, file, media_type=None) -> bytes:
+    """What is written down of a target, as an archive."""
     relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
     archive = io.BytesIO()
@@ -332,17 +390,14 @@ def _ingredient(kind, target, state) -> bytes:
         c2pa.Context.from_dict(SETTINGS) as context,
         c2pa.Builder({}, context=context) as builder,
     ):
-        try:
-            with open(target, "rb") as file:
-                builder.add_ingredient(entry, _media_type(target), file)
-        except (OSError, c2pa.C2paError):  # a folder, a damaged clip: its name will do
-            builder.add_ingredient(entry, UNKNOWN, io.BytesIO())
+        builder.add_ingredient(entry, media_type or _media_type(target), file)
         builder.write_ingredient_archive("target", archive)
     return archive.getvalue()
 
 
 def _media_type(path):
-    return mimetypes.guess_type(path.name)[0] or UNKNOWN
+    known = MEDIA_TYPES.get(path.suffix.lower())
+    return known or mimetypes.guess_type(path.name)[0] or UNKNOWN
 
 
 def _identity():

@@ -16,10 +16,9 @@ Reference:
     Deformations".
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import cv2
@@ -295,7 +294,10 @@ def write_photos(folder, count: int, size: int = 178) -> list[Path]:
         out += files
         if not all(file.exists() for file in files):
             for file, image in zip(files, frames, strict=True):
-                images.write_image(file, image)
+                sign = partial(
+                    provenance.signed, name=file, kind="animated", target=name
+                )
+                images.write_image(file, image, sign)
     return out
 
 
@@ -335,10 +337,9 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
     clip = Path(folder) / f"{who}_{'unseen' if unseen else 'train'}.mp4"
     if not clip.exists():
         frames = (30 if unseen else 90) if deepfakery.SMOKE else 300
-        aside = write_clip(clip.with_stem(f".{clip.stem}"), who, motion(frames, seed))
         # No label: it would be trained on. But that it is no footage is signed.
-        provenance.sign(aside, kind="animated", target=who)
-        os.replace(aside, clip)
+        with provenance.signing(clip, {"kind": "animated", "target": who}) as aside:
+            write_clip(aside, who, motion(frames, seed))
     return clip
 
 

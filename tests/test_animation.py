@@ -38,6 +38,14 @@ def test_credentials_travel_on(finished, short_clips, tmp_path, kind):
     said = provenance.inspect(tmp_path / f"swap{kind}")
     assert said["state"] == "Valid" and said["preset"] == "identity copy"
     assert said["ingredients"] == [finished.name]
+    assert said["label"] == provenance.LABEL
+    assert said["source_type"] == "compositeSynthetic"  # no network had a hand in it
+    # Nor does ours vouch for what somebody changed.
+    data = bytearray(finished.read_bytes())
+    data[data.index(b"mdat") + 500] ^= 1
+    (tmp_path / "changed.mp4").write_bytes(data)
+    animate(tmp_path / "changed.mp4", tmp_path / f"changed{kind}", width=96)
+    assert not provenance.inspect(tmp_path / f"changed{kind}")["signed"]
     # Footage that nobody painted into does not become a composite.
     animate(short_clips["collins"], tmp_path / "real.webp", width=96)
     assert not provenance.inspect(tmp_path / "real.webp")["signed"]

@@ -96,6 +96,7 @@ def test_credentials_say_how_a_swap_was_made(export, tmp_path):
         "ingredients": ["target.png"],
         "preset": "light",
         "weights_sha256": WEIGHTS,
+        "label": "",
         "problems": [UNTRUSTED],
     }
 
@@ -249,6 +250,37 @@ def test_a_picture_is_signed_before_it_is_written(tmp_path, suffix):
     found, expected = inspect(at_once), inspect(plain)
     assert found.pop("time") and expected.pop("time") and found == expected
     assert found["state"] == "Valid" and found["weights_sha256"] == WEIGHTS
+
+
+def test_the_label_is_in_the_credentials_too(tmp_path):
+    for label in (True, False):
+        save_picture(picture(), tmp_path / "a.png", {"preset": "light"}, label=label)
+        expected = provenance.LABEL if label else ""
+        assert inspect(tmp_path / "a.png")["label"] == expected
+        assert (provenance.LABEL in describe(tmp_path / "a.png")) == label
+
+
+def test_kinds_of_files_are_known_where_the_system_lists_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("mimetypes.guess_type", lambda name: (None, None))
+    target = make(tmp_path / "target.webp")
+    sign(target, preset="AI painted it")
+    out = make(tmp_path / "out.webp")
+    sign(out, target=target)
+    assert inspect(out)["state"] == "Valid" and b"AI painted it" in out.read_bytes()
+
+
+def test_credentials_beside_are_not_taken_for_another_files(tmp_path):
+    save_picture(picture(), tmp_path / "a.bmp", {"preset": "light"})
+    clip = make(tmp_path / "a.mp4")
+    sign(clip, preset="hd")
+    found = inspect(clip.rename(tmp_path / "a.mov"))
+    assert found["preset"] == "hd" and found["state"] == "Valid"
+
+
+def test_a_name_as_long_as_names_get_has_an_answer(tmp_path):
+    file = tmp_path / ("a" * 251 + ".txt")
+    file.write_text("text")
+    assert inspect(file)["signed"] is False
 
 
 def test_what_holds_no_credentials_cannot_be_signed_unwritten(tmp_path):

@@ -65,6 +65,13 @@ def test_the_label_is_written_once(clip, upscaler, tmp_path):
     export.upscale_photos(marked, upscaler, again, (192, 192))
     same = images.read_image(again).astype(int) - images.read_image(marked)
     assert np.abs(same).max() == 0
+    # Credentials alone do not make a label; and edges that are cut off take it along.
+    bare = tmp_path / "bare.png"
+    export.upscale_photos(bare, upscaler, again, (192, 192))
+    assert np.abs(images.read_image(again) - images.read_image(bare).astype(int)).max()
+    assert provenance.inspect(again)["label"] == export.ENLARGED
+    export.upscale_photos(marked, upscaler, again, (192, 96), fit="crop")
+    assert provenance.inspect(again)["label"] == export.ENLARGED
 
 
 def test_a_folder_of_photos_becomes_a_folder(upscaler, tmp_path):
@@ -78,6 +85,9 @@ def test_a_folder_of_photos_becomes_a_folder(upscaler, tmp_path):
         assert provenance.inspect(file)["signed"]
     with pytest.raises(ValueError, match="among the photos"):
         export.upscale_photos(tmp_path / "in", upscaler, tmp_path / "in" / "x", (9, 9))
+    (tmp_path / "in" / "c.mov").write_bytes(b"a clip")
+    with pytest.raises(ValueError, match="c.mov is no photo"):
+        export.upscale_photos(tmp_path / "in", upscaler, tmp_path / "out", (9, 9))
 
 
 def test_the_projects_own_beats_bicubic_on_faces_it_never_saw():
