@@ -57,7 +57,7 @@ evaluate: .venv/installed
 	@$(PY) -m deepfakery evaluate --swap "$(SWAP)" --target "$(TARGET)" --face "$(FACE)" $(if $(TRUTH),--truth "$(TRUTH)") --out "$(OUT)"
 
 bench: .venv/installed
-	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY))
+	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 
 imagine: .venv/installed
 	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")

@@ -223,7 +223,7 @@ def sha256(*models: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def frozen(model: keras.Model, x, training: bool = True):
+def frozen(model: keras.Model, x, training: bool):
     """Call a model so that gradients pass through it and none reaches its weights."""
     weights = [ops.stop_gradient(v) for v in model.trainable_variables]
     out, _ = model.stateless_call(

@@ -17,7 +17,7 @@ def note(name: str, key: str, command: str, figures) -> None:
     packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
     made = {
         "command": command,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "machine": _machine(),
         "date": time.strftime("%Y-%m-%d"),
         "versions": {name: metadata.version(name) for name in packages},
         "seed": 0,
@@ -25,6 +25,14 @@ def note(name: str, key: str, command: str, figures) -> None:
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept[key] = {**made, "figures": figures}
     path.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def _machine() -> str:
+    from deepfakery import networks  # Keras: most commands do without
+
+    device = "a GPU" if networks.has_gpu() else "no GPU used"
+    said = f"{os.cpu_count()} cores, {platform.machine()}, {device}, "
+    return said + networks.best_precision()
 
 
 def tell(name: str, text: str) -> None:

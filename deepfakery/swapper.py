@@ -247,16 +247,16 @@ class FaceSwapper(keras.Model):
             if self.trains != "autoencoder":
                 # Only the face is judged: what surrounds it is the same in both.
                 fake = mask * painted + (1 - mask) * rgb
-                total += self._adversarial_loss(name, rgb, fake)
+                total += self._adversarial_loss(name, rgb, fake, training)
         return losses.of_replica(total)
 
-    def _adversarial_loss(self, name, real, fake):
+    def _adversarial_loss(self, name, real, fake, training):
         # Both sides learn in one backward pass: the discriminator from faces that no
         # gradient leaves, the painter from a discriminator that no gradient enters.
         D = self._judges[name]
         n = ops.shape(real)[0]
         *features, scores = D(
-            ops.concatenate([real, ops.stop_gradient(fake)]), training=True
+            ops.concatenate([real, ops.stop_gradient(fake)]), training=training
         )
         real_scores, fake_scores = scores[:n], scores[n:]
         loss = losses.told_apart(real_scores, fake_scores, self.kind)
@@ -265,7 +265,7 @@ class FaceSwapper(keras.Model):
         )
         self.right.update_state(right / 2)
         if self.trains == "both":
-            *fake_features, fake_scores = networks.frozen(D, fake)
+            *fake_features, fake_scores = networks.frozen(D, fake, training)
             real_features = [ops.stop_gradient(f[:n]) for f in features]
             loss += self.weight["adversarial"] * losses.taken_for_real(
                 fake_scores, self.kind

@@ -219,26 +219,27 @@ class Upscaler(keras.Model):
             total += error
             if self.trains == "both":
                 base = self._bicubic[k](ops.convert_to_tensor(x[k]))
-                total += self._adversarial_loss(k, real - base, large - base)
+                residuals = real - base, large - base
+                total += self._adversarial_loss(k, *residuals, training)
         if training and self.fade:
             share = self._fading
             share.assign(ops.minimum(share + 1 / self.fade, 1.0))
         return losses.of_replica(total / len(y_pred))
 
-    def _adversarial_loss(self, k, real, fake):
+    def _adversarial_loss(self, k, real, fake, training):
         # One backward pass for both sides, as in `FaceSwapper`. The residual is judged,
         # not the picture: that is all that the pyramid answers for.
         D, half = self._judges[k], 0.5
         real, fake = half + real, half + fake
         n = ops.shape(real)[0]
         *features, scores = D(
-            ops.concatenate([real, ops.stop_gradient(fake)]), training=True
+            ops.concatenate([real, ops.stop_gradient(fake)]), training=training
         )
         real_scores, fake_scores = scores[:n], scores[n:]
         loss = losses.told_apart(real_scores, fake_scores, self.kind)
         right = ops.concatenate([real_scores > 0, fake_scores < 0])
         self.right.update_state(ops.cast(right, "float32"))
-        *fake_features, fooled = networks.frozen(D, fake)
+        *fake_features, fooled = networks.frozen(D, fake, training)
         real_features = [ops.stop_gradient(f[:n]) for f in features]
         loss += self.weight["adversarial"] * losses.taken_for_real(fooled, self.kind)
         return loss + self.weight["matching"] * losses.matching(

@@ -243,6 +243,16 @@ def test_one_backward_pass_gives_each_side_its_own_gradient(make_swapper, facese
             assert np.abs(array(a) - array(c)).max() > 1e-5
 
 
+def test_a_look_at_held_out_faces_changes_nothing(make_swapper, facesets):
+    swapper = make_swapper(train="both")
+    batch = next(batches(facesets, 32, batch=4))
+    swapper.train_on_batch(*batch)
+    before = swapper.get_weights()
+    assert np.isfinite(swapper.test_on_batch(*batch)).all()
+    for a, b in zip(before, swapper.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("kind", ["hinge", "least_squares"])
 def test_adversarial_training_runs_saves_and_resumes(
     make_swapper, facesets, tmp_path, kind

@@ -231,6 +231,20 @@ def test_what_is_unknown_is_named():
         Upscaler("huge")
 
 
+@pytest.mark.parametrize("times", [0.1, 1.0])
+def test_a_stage_is_faded_in_however_short_it_is(tmp_path, times):
+    stages = {
+        "x4": {"steps": 20, "factors": (2, 4), "batch": 2, "patch": 16, "fade": 10},
+        "more": {"steps": 10, "factors": (2, 4), "batch": 2, "patch": 16},
+    }
+    upscaler = make()
+    first = dict(list(stages.items())[:1])
+    train(upscaler, tmp_path, feed, first, times=times)
+    assert float(keras.ops.convert_to_numpy(upscaler._fading)) == 1
+    train(upscaler, tmp_path, feed, stages, times=times)
+    assert float(keras.ops.convert_to_numpy(upscaler._fading)) == 1
+
+
 def test_a_curriculum_goes_stage_by_stage_and_is_not_gone_through_twice(tmp_path):
     stages = {
         "x2": {"steps": 10, "factors": (2,), "batch": 2, "patch": 16},

@@ -1,10 +1,14 @@
-"""Measure this machine: python -m deepfakery.bench [--only train] [--out FILE]"""
+"""Measure this machine: python -m deepfakery.bench [--only train] [--out FILE]
+
+With --keep the figures go to data/results/bench.json too, which git keeps.
+"""
 
 import argparse
 import json
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from deepfakery.notebooks import ROOT
+from deepfakery.results import note
 
 
 def _train() -> dict:
@@ -64,14 +68,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     parser.add_argument("--out", type=Path, default=ROOT / "data/output/bench.json")
+    parser.add_argument("--keep", action="store_true", help="keep the figures in git")
     given = parser.parse_args()
     figures = json.loads(given.out.read_text()) if given.out.exists() else {}
     for name in [given.only] if given.only else PARTS:
-        for key, value in PARTS[name]().items():
-            figures[key] = float(value)
+        found = {key: float(value) for key, value in PARTS[name]().items()}
+        for key, value in found.items():
             print(f"{key:44}{value:12.3f}", flush=True)
+        figures |= found
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        if given.keep:
+            note("bench", name, f"make bench ONLY={name} KEEP=1", found)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def cost(frames: int = 150, repeats: int = 9) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         clip = wide_clip(folder / "wide.mp4", frames)
+        provenance.sign(clip, kind="animated")  # taken along by every signature
         out, pictures = folder / "out.mp4", folder / "frames"
         started = time.perf_counter()
         painted = export.swap_clip(
@@ -36,7 +37,12 @@ def cost(frames: int = 150, repeats: int = 9) -> dict:
         )
         seconds = time.perf_counter() - started
         facts = export.facts_of(swapper, clip)
-        of_clip = _time(lambda: provenance.sign(out, **facts), repeats)
+
+        def sign_clip():  # and look at the target, once for all its frames
+            provenance._ingredients.clear()
+            provenance.sign(out, **facts)
+
+        of_clip = _time(sign_clip, repeats)
         picture = pictures / f"{painted[0]:06d}.png"
         data = picture.read_bytes()
         of_picture = _time(lambda: provenance.signed(data, picture, **facts), repeats)
