@@ -3,8 +3,8 @@
     feed = pairs(files, factors=(2, 4))
     small, large = next(feed)     # {2: (B, 48, 48, 3), 4: …}, {2: (B, 96, 96, 3), 4: …}
 
-Half of the pairs are only made smaller, as `shrink` does: what a benchmark asks. The
-others are also blurred, noisy or saved as JPEG, as pictures in the world are. And what
+Most pairs are only made smaller, as `shrink` does: what a benchmark asks. A share of
+them is also blurred, noisy or saved as JPEG, as pictures in the world are. And what
 our own networks paint can be given beside them (`remake`, `reimagine`): it has faults
 of its own, which no blur or noise resembles.
 

@@ -29,7 +29,7 @@ from deepfakery.pyramid import Bicubic, build_pyramid
 
 #: Arguments of `pyramid.build_pyramid` and of `networks.build_discriminator`, by name.
 PRESETS = {
-    # Most of its work is done on the smallest map; two CPU cores train it in an hour.
+    # The larger a map, the fewer blocks; two CPU cores train it in an hour.
     "light": {
         "pyramid": {"widths": [64, 32, 32, 16], "blocks": [6, 4, 2, 1]},
         "discriminator": {"widths": [32, 64, 128]},
