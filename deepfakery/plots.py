@@ -70,7 +70,7 @@ def strips(rows: dict, size: int = 128, title: str = "", width: float = 10) -> F
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
-        ax.set_ylabel(name, fontsize=9)
+        ax.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
