@@ -322,9 +322,15 @@ def invert(
         Creswell & Bharath 2018, "Inverting the Generator of a Generative Adversarial
         Network".
     """
-    seeking = _Seeking(gan, len(photos))
-    seeking.compile(Adam(rate))
     photos = np.asarray(photos, np.float32)
+    # From the nearest of some draws: noise of zeros may lie where no layer lets a
+    # gradient through.
+    draws = np.random.default_rng(0).standard_normal((256, gan.latent), np.float32)
+    made = gan.imagine(draws)
+    starts = [np.abs(made - photo).mean((1, 2, 3)).argmin() for photo in photos]
+    seeking = _Seeking(gan, len(photos))
+    seeking.noise.assign(draws[starts])
+    seeking.compile(Adam(rate))
     same = iter(lambda: (photos, photos), None)
     seeking.fit(
         (pair for pair in same), steps_per_epoch=steps, shuffle=False, verbose=0
@@ -351,7 +357,7 @@ class _Seeking(keras.Model):
         # Noise far from where it is drawn makes what nobody has seen.
         far = ops.mean(ops.square(self.noise))
         near = losses.mae(photos, y_pred) + 0.5 * losses.dssim(photos, y_pred)
-        return near + 0.001 * far
+        return near + 0.01 * far
 
 
 def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
@@ -379,7 +385,7 @@ def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
     out = []
     for a, b in zip(stops, stops[1:], strict=False):
         lengths = np.linalg.norm(a), np.linalg.norm(b)
-        angle = np.arccos(np.clip(a @ b / np.prod(lengths), -1, 1))
+        angle = np.arccos(np.clip(a @ b / max(np.prod(lengths), 1e-12), -1, 1))
         away, towards = np.sin((1 - steps) * angle), np.sin(steps * angle)
         if np.sin(angle) < 1e-6:  # the same way, or straight back: no arc is the one
             away, towards, angle = 1 - steps, steps, np.pi / 2

@@ -184,3 +184,17 @@ def test_a_walk_keeps_to_the_sphere_and_comes_home():
     with pytest.raises(ValueError, match="2 stops"):
         walk(stops[:1])
     assert np.isfinite(walk(np.stack([stops[0], -stops[0]]))).all()
+    assert np.isfinite(walk(np.stack([stops[0], 0 * stops[0]]))).all()
+
+
+def test_a_face_is_sought_where_noise_of_zeros_is_deaf(trained):
+    gan = DCGAN.from_preset(trained[1])
+    norm = next(x for x in gan.averaged.layers if "batch_norm" in x.name)
+    gamma, _, mean, variance = norm.get_weights()
+    # Just below zero: from there no gradient comes through the first ReLU.
+    norm.beta.assign(gamma * mean / np.sqrt(variance + norm.epsilon) - 0.1 * abs(gamma))
+    photos = next(feed())[1][:3]
+    sought = invert(gan, photos, steps=20)
+    assert np.linalg.norm(sought, axis=1).min() > 0.5
+    near = np.abs(gan.imagine(sought) - photos).mean()
+    assert near < np.abs(gan.imagine(np.zeros((3, 8))) - photos).mean()
