@@ -64,6 +64,7 @@ def tidy(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
+        cell.source = cell.source.rstrip()  # papermill's own cell ends in a blank line
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         outputs, streams = [], {}
