@@ -26,6 +26,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import c2pa
@@ -66,6 +67,12 @@ SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
     "core": {"backing_store_memory_threshold_in_mb": 16},  # long clips go to disk
+}
+# A target's credentials are verified when it is looked at, once, and an identity by
+# its first signature. To do either again at each frame took half of the signing.
+SIGNING = SETTINGS | {
+    "verify": SETTINGS["verify"]
+    | {"verify_after_sign": False, "verify_after_reading": False}
 }
 # What a key signs with, by its bits; Ed25519 has but one size, RSA any other.
 ALGORITHMS = {256: "es256", 384: "es384", 521: "es512", None: "ed25519"}
@@ -342,23 +349,37 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> bytes:
             {"label": MODEL, "data": model, "created": True},
         ],
     }
-    folder, signer_info = _identity()
+    folder, identity = _identity()
     try:
-        with (
-            c2pa.Context.from_dict(SETTINGS) as context,
-            c2pa.Builder(manifest, context=context) as builder,
-            c2pa.Signer.from_info(signer_info) as signer,
-        ):
+        signer, context = _signer(*identity), _context(hash(identity) in _proven)
+        with c2pa.Builder(manifest, context=context) as builder:
             if target is not None:
                 _add_target(builder, kind, Path(target))
             if path.suffix.lower() not in SIGNABLE:
                 builder.set_no_embed()
-            return builder.sign(signer, _media_type(path), unsigned, out)
+            credentials = builder.sign(signer, _media_type(path), unsigned, out)
+        _proven.add(hash(identity))
+        return credentials
     except c2pa.C2paError as error:
         raise ValueError(
             f"{path} could not be signed ({error}). If it is damaged, write it again; "
             f"if the certificate is at fault, mend or delete {folder}."
         ) from error
+
+
+#: Identities whose first signature was found valid.
+_proven = set()
+
+
+@lru_cache(maxsize=2)
+def _context(is_proven):
+    return c2pa.Context.from_dict(SIGNING if is_proven else SETTINGS)
+
+
+@lru_cache(maxsize=1)
+def _signer(algorithm, chain, key):
+    info = c2pa.C2paSignerInfo(algorithm, chain, key, ta_url=None)
+    return c2pa.Signer.from_info(info)
 
 
 def _add_target(builder, kind, target):
@@ -419,8 +440,7 @@ def _identity():
         if not chain.exists():
             _publish(chain, _certify(key.public_key()))
         algorithm = ALGORITHMS.get(getattr(key, "key_size", None), "ps256")
-        parts = chain.read_bytes(), key.private_bytes(*text)
-        return folder, c2pa.C2paSignerInfo(algorithm, *parts, ta_url=None)
+        return folder, (algorithm, chain.read_bytes(), key.private_bytes(*text))
     except (OSError, TypeError, ValueError, exceptions.UnsupportedAlgorithm) as error:
         raise ValueError(
             f"{folder} holds no identity to sign with ({error}). It needs key.pem, in "
