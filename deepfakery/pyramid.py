@@ -76,7 +76,8 @@ class Share(layers.Layer):
         )
 
     def call(self, x):
-        return x * ops.cast(self.share, x.dtype)
+        # Of a copy: PyTorch's gradients ask that nobody moves it before they are taken.
+        return x * ops.cast(self.share + 0.0, x.dtype)
 
 
 def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
