@@ -389,11 +389,10 @@ def inspect(files: list[str], trust: str | None = None) -> None:
     for file in map(Path, files):
         if not file.exists():
             raise FileNotFoundError(f"{file} does not exist; check the name.")
-        ours = images.IMAGE_SUFFIXES | images.CLIP_SUFFIXES | {".gif"}
-        found = sorted(f for f in file.rglob("*") if f.suffix.lower() in ours)
-        if file.is_dir() and not found:
+        found = images.list_files(file, {".gif"}) if file.is_dir() else [file]
+        if not found:
             print(f"{file}\n  no picture or clip.")
-        for one in found if file.is_dir() else [file]:
+        for one in found:
             print(provenance.describe(one, trust=trust))
 
 

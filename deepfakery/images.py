@@ -225,14 +225,19 @@ def is_image(path) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def list_files(folder) -> list[Path]:
-    """The images and clips of a folder and its subfolders, in natural order."""
+def list_files(folder, also=()) -> list[Path]:
+    """The images and clips of a folder and its subfolders, in natural order.
+
+    Args:
+        folder: the folder.
+        also: more suffixes to list.
+    """
     # A name that begins with a dot is half-written, or a file manager's own.
     folder = Path(folder)
     files = [
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES | CLIP_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES | CLIP_SUFFIXES | {*also}
         and not file.name.startswith(".")
         and file.is_file()
     ]
