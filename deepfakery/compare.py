@@ -125,11 +125,16 @@ def train(
     if base := base_weights(preset):
         swapper.start_from(base)
     config = {**swapper.config, "seed": seed, "base": bool(base)}
+    config["faces"] = {name: f.fingerprint() for name, f in facesets.items()}
+    before = None
     feed = partial(batches.batches, facesets, swapper.size, seed=seed)
     for stage, (share, losses) in WAYS[way].items():
         swapper.compile(train=stage, **losses)
-        run = runs.Run(folder / stage, swapper, config, minutes=share * minutes)
+        run = runs.Run(
+            folder / stage, swapper, config, minutes=share * minutes, after=before
+        )
         run.fit(feed)
+        before = run.folder
     return swapper
 
 

@@ -4,6 +4,7 @@ A face folder is plain images plus `faces.jsonl`, one JSON object a face. The im
 are the truth: delete one in a file manager and that face is gone.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -98,6 +99,14 @@ class FaceSet:
     def descriptors(self) -> np.ndarray:
         """(N, 128) float32 identity descriptors."""
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
+
+    def fingerprint(self) -> str:
+        """How many faces and which, in a few letters: a run's configuration holds it.
+
+        A folder that lost faces, or won some, is then not taken for the same one.
+        """
+        names = "\n".join(r["image"] for r in self.records)
+        return f"{len(self)} faces, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
     def others(self) -> dict[str, "FaceSet"]:
         """The other people of the same footage: `person_<number>` → their faces."""

@@ -15,7 +15,7 @@ Reference:
 
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import keras
@@ -197,6 +197,16 @@ class SpectralConv2D(layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
+def devices_of(model: keras.Model):
+    """A context in which variables are laid where the model's are.
+
+    On TensorFlow a model that was made in the scope of a `tf.distribute` strategy asks
+    that its optimizer be made there too; elsewhere the context does nothing.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy else nullcontext()
+
+
 def predict(model: keras.Model, data, batch: int = 64):
     """What a model makes of an array, a batch at a time.
 
@@ -238,10 +248,10 @@ def with_features(D: keras.Model) -> keras.Model:
     return keras.Model(D.input, [*features, D.output], name=D.name)
 
 
-def _activate(x, activation):
+def _activate(x, activation, slope=0.1, name=None):
     if activation == "leaky_relu":
-        return layers.LeakyReLU(0.1)(x)
-    return layers.Activation(activation)(x)
+        return layers.LeakyReLU(slope, name=name)(x)
+    return layers.Activation(activation, name=name)(x)
 
 
 def _convolve(x, width, kernel=3, strides=1):
@@ -363,6 +373,7 @@ def build_discriminator(
     widths=(32, 64, 128),
     kernel: int = 4,
     spectral: bool = True,
+    activation: str = "leaky_relu",
     name: str = "discriminator",
 ) -> keras.Model:
     """Face → a score for each of its patches.
@@ -372,6 +383,7 @@ def build_discriminator(
         widths: Channels of each convolution of stride 2.
         kernel: Side of their kernels.
         spectral: Normalise every kernel spectrally.
+        activation: Name of a Keras activation; a leaky ReLU has slope 0.2.
         name: Name of the model.
 
     Returns:
@@ -384,7 +396,7 @@ def build_discriminator(
     x = layers.Rescaling(2.0, -1.0)(faces)
     for i, width in enumerate(widths):
         x = convolution(width, kernel, 2, padding="same")(x)
-        x = layers.LeakyReLU(0.2, name=f"feature_{i}")(x)
+        x = _activate(x, activation, 0.2, name=f"feature_{i}")
     x = convolution(1, 3, padding="same")(x)
     x = layers.Activation("linear", dtype="float32", name="score")(x)
     return keras.Model(faces, x, name=name)

@@ -68,9 +68,8 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     painter.start_from(base_weights("light"), keep=1.0)
     made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
     made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
-    train(
-        upscaler, out, partial(feed, made=made), {"adversarial": STAGES["adversarial"]}
-    )
+    last = {"adversarial": STAGES["adversarial"]}
+    train(upscaler, out, partial(feed, made=made), last, after=out / "x8")
     soften(upscaler, WEIGHTS / "upscaler_light_l1.npz")
     upscaler.save_base(WEIGHTS / "upscaler_light.npz")
     print("weights/upscaler_light.npz is written.", flush=True)

@@ -26,7 +26,7 @@ from keras import ops
 from tqdm import tqdm
 
 import deepfakery
-from deepfakery import checkpoints
+from deepfakery import checkpoints, networks
 from deepfakery.checkpoints import latest, load, read
 from deepfakery.watching import Preview, TensorBoard
 
@@ -58,8 +58,14 @@ class Run(keras.callbacks.Callback):
         minutes: Stop after this much training, all sittings together.
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss, averaged over `every` steps, is below this.
+        after: Folder of the run that this one goes on from, where a training has
+            several stages. That run is then over, however large its budget: this one
+            would still hold what came of its older state.
         held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
             every fifth entry of the history, as `held_out_loss` and so on.
+        known: A batch of what is trained on, looked at as the held-out one is; its
+            figures enter beside it, as `known_loss` and so on. By how much they are
+            better was learned by heart.
         patience: Stop when `held_out_loss` has not improved this many times in a row.
         every: Steps between entries of the history, counted from step 0.
         save_seconds: Seconds between checkpoints.
@@ -89,7 +95,9 @@ class Run(keras.callbacks.Callback):
         minutes: float | None = None,
         steps: int | None = None,
         threshold: float | None = None,
+        after: str | os.PathLike | None = None,
         held_out: tuple | None = None,
+        known: tuple | None = None,
         patience: int | None = None,
         every: int = 20,
         save_seconds: float = 20,
@@ -103,13 +111,23 @@ class Run(keras.callbacks.Callback):
             raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 20, 20), 5
-        self.folder, self.config = Path(folder), json.loads(json.dumps(config))
+        self.folder, self.followed_by = Path(folder), None
+        self.after = None if after is None else Path(after)
+        if self.after is not None:
+            config = {**config, "after": {self.after.name: read(after)["sha256"]}}
+        self.config = json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
-        self.held_out, self.patience = held_out, patience
+        self.patience = patience
+        self.watched = {
+            name: batch
+            for name, batch in (("held_out", held_out), ("known", known))
+            if batch is not None
+        }
         self.every, self.save_seconds, self.decay = every, save_seconds, decay
         self.step, self.seconds, self.history = 0, 0.0, []
         self.trained = model
-        model.optimizer.build(model.trainable_variables)
+        with networks.devices_of(model):
+            model.optimizer.build(model.trainable_variables)
         # A MultiOptimizer has several, each with a rate of its own.
         self._optimizers = getattr(model.optimizer, "optimizers", [model.optimizer])
         self._rates = [_number(o.learning_rate) for o in self._optimizers]
@@ -141,6 +159,9 @@ class Run(keras.callbacks.Callback):
         self._trace(first)
         feed = itertools.chain([first], feed)
         if self._kept is None:
+            if self.after is not None:
+                name = os.path.relpath(self.folder, self.after.parent)
+                checkpoints.amend(latest(self.after), followed_by=name)
             # Something to go back to; and a full disk shows now, not in an hour.
             self._save(must=True)
         stopped = False
@@ -202,8 +223,9 @@ class Run(keras.callbacks.Callback):
         self._tick()
         metrics = {key: float(value) for key, value in (logs or {}).items()}
         if self._is_due(metrics["loss"]):
-            seen = self.trained.test_on_batch(*self.held_out, return_dict=True)
-            metrics |= {f"held_out_{key}": float(v) for key, v in seen.items()}
+            for name, batch in self.watched.items():
+                seen = self.trained.test_on_batch(*batch, return_dict=True)
+                metrics |= {f"{name}_{key}": float(v) for key, v in seen.items()}
         # Looked for where the metrics are read anyway. The loss is a mean over the
         # entry, so any bad step shows here: at most `every` steps late.
         if not all(math.isfinite(v) for k, v in metrics.items() if k.endswith("loss")):
@@ -221,10 +243,10 @@ class Run(keras.callbacks.Callback):
         self.seconds = self._before + time.monotonic() - self._started
 
     def _is_due(self, loss: float) -> bool:
-        """Whether to look at the held-out batch: on schedule, and at the end."""
+        """Whether to look at the watched batches: on schedule, and at the end."""
         is_last = self._share(self.step) >= 1 or loss < (self.threshold or -math.inf)
         on_schedule = self.step % (LOOK * self.every) == 0
-        return self.held_out is not None and (on_schedule or is_last)
+        return bool(self.watched) and (on_schedule or is_last)
 
     def _share(self, step: int) -> float:
         """How much of the budget is spent."""
@@ -233,6 +255,8 @@ class Run(keras.callbacks.Callback):
 
     def _reason_to_stop(self) -> str:
         # Asks the history, so that a run that was over is over when it is resumed.
+        if self.followed_by and latest(self.folder.parent / self.followed_by):
+            return f"{self.followed_by} goes on from it, and would not know of more"
         if self._share(self.step) >= 1:
             return "its budget is spent"
         loss = self.history[-1]["loss"] if self.history else math.inf
@@ -274,8 +298,8 @@ class Run(keras.callbacks.Callback):
         variables = [*model.variables, *model.optimizer.variables]
         before = [ops.convert_to_numpy(v).copy() for v in variables]
         model.train_on_batch(*batch)
-        if self.held_out is not None:
-            model.test_on_batch(*self.held_out)
+        for watched in self.watched.values():
+            model.test_on_batch(*watched)
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
 
@@ -339,17 +363,22 @@ class Run(keras.callbacks.Callback):
         if latest(self.folder) is None:
             return
         checkpoint, state = checkpoints.newest(self.folder)
-        for key in sorted(state["config"].keys() | self.config.keys()):
-            then, now = state["config"].get(key), self.config.get(key)
-            if then != now:
+        for key, then, now in _differences(state["config"], self.config):
+            if key.startswith("after."):
                 raise ValueError(
-                    f"{self.folder} was trained with {key}={then!r}, not {now!r}; "
-                    "choose another folder or delete it."
+                    f"{self.folder} went on from another state of {self.after} "
+                    "than is there now. Delete it to train it anew from there, or "
+                    "choose another folder for both."
                 )
+            raise ValueError(
+                f"{self.folder} was trained with {key}={then!r}, not {now!r}; "
+                "choose another folder or delete it."
+            )
         self._take_over(checkpoint, state)
         self.seconds = state["seconds"]
         self._scale = state.get("rate", 1.0)
         self._rollbacks = state.get("rollbacks", [])
+        self.followed_by = state.get("followed_by")
 
     def _take_over(self, checkpoint, state):
         checkpoints.fill(self.trained, checkpoint)
@@ -358,6 +387,16 @@ class Run(keras.callbacks.Callback):
             state["step"],
             state["history"],
         )
+
+
+def _differences(then: dict, now: dict, prefix: str = ""):
+    """Yield (key, then, now) of all that differs, with inner keys spelled out."""
+    for key in sorted(then.keys() | now.keys()):
+        a, b = then.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}", a, b
 
 
 def _keep_memory():

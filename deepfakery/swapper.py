@@ -111,11 +111,13 @@ class FaceSwapper(keras.Model):
             model.trainable = train != "discriminator"
         for model in self.discriminators.values():
             model.trainable = train != "autoencoder"
-        if optimizer is None:
-            rate, momentum = ADAM[train]
-            # Clipped: one odd batch must not undo what a thousand taught.
-            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
-        super().compile(optimizer, **kwargs)
+        with networks.devices_of(self):
+            if optimizer is None:
+                rate, momentum = ADAM[train]
+                # Clipped: one odd batch must not undo what a thousand taught. Each
+                # kernel by itself, so that no network's step depends on another's.
+                optimizer = Adam(rate, momentum, clipnorm=1.0)
+            super().compile(optimizer, **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":

@@ -280,6 +280,7 @@ def train(
     *,
     times: float = 1.0,
     seed: int = 0,
+    after: str | os.PathLike | None = None,
     callbacks=(),
 ) -> dict[str, list]:
     """Go through a curriculum; interrupted, the same call goes on from there.
@@ -292,6 +293,7 @@ def train(
         stages: Name → steps, and arguments of `Upscaler.compile` and `feed`.
         times: As many times the steps.
         seed: The only source of randomness.
+        after: Folder of the run that the first stage goes on from, if any.
         callbacks: More Keras callbacks.
 
     Returns:
@@ -306,10 +308,10 @@ def train(
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)
-        run = runs.Run(Path(folder) / name, upscaler, config, steps=steps)
+        run = runs.Run(Path(folder) / name, upscaler, config, steps=steps, after=after)
         run.fit(
             partial(feed, factors=stage["factors"], seed=seed, **fed),
             callbacks=callbacks,
         )
-        histories[name] = run.history
+        histories[name], after = run.history, run.folder
     return histories

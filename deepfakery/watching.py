@@ -11,16 +11,22 @@ class Preview(keras.callbacks.Callback):
     Args:
         draw: Called without arguments; gives a `matplotlib` figure or an RGB uint8
             picture.
-        seconds: Time between refreshes.
+        steps: Steps between refreshes, up to whole entries of the history; by default
+            as many as take `seconds`.
+        seconds: Time between refreshes, where no steps are given.
     """
 
-    def __init__(self, draw, seconds: float = 20):
+    def __init__(self, draw, steps: int | None = None, seconds: float = 20):
         super().__init__()
-        self.draw, self.seconds = draw, seconds
-        self._handle, self._shown = None, 0.0
+        self.draw, self.steps, self.seconds = draw, steps, seconds
+        self._handle, self._shown, self._since = None, 0.0, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._since += 1
 
     def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() - self._shown >= self.seconds:
+        by_time = time.monotonic() - self._shown >= self.seconds
+        if by_time if self.steps is None else self._since >= self.steps:
             self._show()
 
     def on_train_end(self, logs=None):
@@ -34,7 +40,7 @@ class Preview(keras.callbacks.Callback):
             self._handle = display(picture, display_id=True)
         elif self._handle:
             self._handle.update(picture)
-        self._shown = time.monotonic()
+        self._shown, self._since = time.monotonic(), 0
 
 
 class TensorBoard(keras.callbacks.Callback):

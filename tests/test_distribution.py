@@ -35,13 +35,14 @@ for faces in y.values():
     faces[..., 3:] = 1
 
 def train(name, scope):
+    # As in the notebook: only the swapper is made in the scope, Adam is the default.
     keras.utils.set_random_seed(0)
     with scope:
-        swapper = FaceSwapper("ab", preset)
-        swapper.compile(keras.optimizers.SGD(0.1), train="both")
-        before = [w.copy() for w in swapper.get_weights()]
-        run = runs.Run(f"{folder}/{name}", swapper, swapper.config, steps=4, every=2)
-        run.fit(lambda start: iter(lambda: (x, y), None))
+        swapper = FaceSwapper("ab", preset, "float32")
+    swapper.compile(train="both")
+    before = [w.copy() for w in swapper.get_weights()]
+    run = runs.Run(f"{folder}/{name}", swapper, swapper.config, steps=4, every=2)
+    run.fit(lambda start: iter(lambda: (x, y), None))
     moved = np.concatenate(
         [(b - a).ravel() for a, b in zip(before, swapper.get_weights(), strict=True)]
     )
@@ -53,8 +54,8 @@ if backend == "tensorflow":
     scope, devices = strategy.scope(), strategy.num_replicas_in_sync
 else:
     import jax
-    parallel = keras.distribution.DataParallel()
-    scope, devices = parallel.scope(), len(jax.devices())
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    scope, devices = nullcontext(), len(jax.devices())
 shared, shared_losses = train("shared", scope)
 print(json.dumps({
     "devices": devices,

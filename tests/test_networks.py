@@ -126,6 +126,9 @@ def test_depth_width_and_activation_are_arguments():
     used = {x.activation.__name__ for x in deep.layers if hasattr(x, "activation")}
     assert "silu" in used
     assert not any(isinstance(x, keras.layers.LeakyReLU) for x in deep.layers)
+    D = build_discriminator(32, widths=(8, 16, 32), activation="silu")
+    names = [f"feature_{i}" for i in range(3)]  # whose maps `with_features` gives
+    assert {D.get_layer(name).activation.__name__ for name in names} == {"silu"}
 
 
 def test_a_normalised_convolution_stretches_nothing():

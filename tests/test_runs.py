@@ -240,6 +240,61 @@ def test_a_larger_budget_goes_on(whole, make_swapper, facesets, tmp_path):
     assert [entry["step"] for entry in run.history] == list(range(4, 45, EVERY))
 
 
+def stages(folder, facesets, make_swapper, steps, stages=("first", "second")):
+    """One run after the other, each from where the one before it stopped."""
+    swapper, after = make_swapper(), None
+    for name, train in zip(stages, ("autoencoder", "both"), strict=False):
+        swapper.compile(train=train)
+        config = {**swapper.config, "train": train}
+        run = runs.Run(folder / name, swapper, config, steps=steps, after=after)
+        go_on(run, facesets)
+        after = run.folder
+    return run
+
+
+def test_a_run_that_another_goes_on_from_is_over(
+    make_swapper, facesets, tmp_path, capsys
+):
+    short = stages(tmp_path, facesets, make_swapper, 8)
+    first = runs.read(tmp_path / "first")["sha256"]
+    assert short.config["after"] == {"first": first}
+    capsys.readouterr()
+    # More is trained where the training stopped, and what came before stays.
+    longer = stages(tmp_path, facesets, make_swapper, 12)
+    said = capsys.readouterr().out
+    assert "Nothing to train at step 8: second goes on from it" in said
+    assert longer.step == 12 and runs.read(tmp_path / "first")["sha256"] == first
+    # Without its successor it may be trained on.
+    shutil.rmtree(tmp_path / "second")
+    assert stages(tmp_path, facesets, make_swapper, 12).step == 12
+    assert runs.read(tmp_path / "first")["step"] == 12
+
+
+def test_a_run_is_not_laid_over_another_start(make_swapper, facesets, tmp_path):
+    stages(tmp_path, facesets, make_swapper, 4)
+    shutil.rmtree(tmp_path / "first")
+    kept = runs.read(tmp_path / "second")["sha256"]
+    with pytest.raises(
+        ValueError, match="second went on from another state of .*first"
+    ):
+        stages(tmp_path, facesets, make_swapper, 8)
+    assert runs.read(tmp_path / "second")["sha256"] == kept
+    with pytest.raises(FileNotFoundError, match="nowhere holds no checkpoint"):
+        start(tmp_path / "third", make_swapper(), after=tmp_path / "nowhere")
+
+
+def test_a_face_folder_that_shrank_is_named(make_swapper, facesets, tmp_path):
+    def run(people):
+        config = {"faces": {n: f.fingerprint() for n, f in people.items()}}
+        return runs.Run(tmp_path / "run", make_swapper(), config, steps=4, every=2)
+
+    go_on(run(facesets), facesets)
+    fewer = {**facesets, "hopper": facesets["hopper"].spread(70)}
+    with pytest.raises(ValueError, match="faces.hopper='72 faces, .* not '70 faces, "):
+        run(fewer)
+    assert run(facesets).step == 4
+
+
 def test_the_learning_rate_falls_at_the_end(sitting):
     """Over the last 40 % of the budget, entry by entry, to a twentieth at the least."""
     _, rates, _ = sitting
@@ -257,6 +312,13 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
 def test_previews_are_drawn_while_training_goes_on(sitting):
     _, _, drawn = sitting
     assert drawn == [*range(4, 41, EVERY), STEPS]
+
+
+def test_previews_are_drawn_as_often_as_asked(make_swapper, facesets, tmp_path):
+    run, drawn = start(tmp_path / "run", make_swapper()), []
+    preview = runs.Preview(lambda: drawn.append(run.step), steps=10)
+    go_on(run, facesets, [preview])
+    assert drawn == [12, 24, 36, 40]  # at the first entry's end after ten steps
 
 
 # --- any model ----------------------------------------------------------------------
@@ -318,6 +380,18 @@ def test_every_fifth_entry_knows_the_held_out_error(tmp_path):
     assert seen[48]["held_out_loss"] == pytest.approx(now["loss"], rel=1e-5)
     assert seen[48]["held_out_mae"] == pytest.approx(now["mae"], rel=1e-5)
     assert seen[48]["held_out_loss"] < 0.8 * seen[20]["held_out_loss"]
+
+
+def test_the_gap_to_known_data_is_of_like_with_like(tmp_path):
+    """Looked at in the same way, one batch gives the same error under both names."""
+    batch = next(sums(10**6))
+    run = run_of(tmp_path / "run", held_out=batch, known=batch)
+    run.fit(sums)
+    looks = [e for e in run.history if "known_loss" in e]
+    assert [e["step"] for e in looks] == [20, 40]
+    for entry in looks:
+        assert entry["known_loss"] == entry["held_out_loss"]
+        assert entry["known_mae"] == entry["held_out_mae"]
 
 
 def test_looking_at_the_held_out_batch_changes_nothing(tmp_path):

@@ -51,8 +51,13 @@ def test_each_decoder_paints_its_own_person(trained, aligned):
             assert near < far
 
 
-def test_a_decoder_learns_nothing_from_other_peoples_faces(make_swapper, facesets):
+@pytest.mark.parametrize("train", ["autoencoder", "both"])
+def test_a_decoder_learns_nothing_from_other_peoples_faces(
+    make_swapper, facesets, train
+):
     one, two = make_swapper(), make_swapper()
+    for swapper in (one, two):
+        swapper.compile(train=train)  # with the optimizer that trains by default
     start = weights(one.decoders["collins"])
     (x, y), (other_x, other_y) = islice(batches(facesets, 32, batch=4), 2)
     one.train_on_batch(x, y)
@@ -63,6 +68,9 @@ def test_a_decoder_learns_nothing_from_other_peoples_faces(make_swapper, faceset
         same(weights(one.decoders[n]), weights(two.decoders[n])) for n in PEOPLE
     )
     assert collins and not hopper
+    assert same(
+        weights(one.discriminators["collins"]), weights(two.discriminators["collins"])
+    )
     assert not same(weights(one.decoders["collins"]), start)
     # The encoder is shared: it learns from both.
     assert not same(weights(one.encoder), weights(two.encoder))
