@@ -84,6 +84,7 @@ def compare(
     for preset, length, way in itertools.product(presets, minutes, ways):
         name = f"{preset}, {way}, {length:g} min"
         print(f"\n── {name}")
+        keras.utils.clear_session()  # else every swapper before it stays in memory
         folder = workspace / name.replace(", ", "_").replace(" ", "_")
         swapper = train(sets, folder, preset, length, way, seed)
         swaps[name] = folder / "swap.mp4"

@@ -54,7 +54,8 @@ class Run(keras.callbacks.Callback):
         folder: The run folder. If it holds a checkpoint, the model takes it over.
         model: A compiled `keras.Model`.
         config: What the run was made with, plain JSON; a checkpoint made with
-            another configuration is refused.
+            another configuration is refused. `faces` in it may hold each person's
+            `FaceSet.fingerprint`.
         minutes: Stop after this much training, all sittings together.
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss, averaged over `every` steps, is below this.
@@ -112,9 +113,10 @@ class Run(keras.callbacks.Callback):
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 20, 20), 5
         self.folder, self.followed_by = Path(folder), None
-        self.after = None if after is None else Path(after)
-        if self.after is not None:
-            config = {**config, "after": {self.after.name: read(after)["sha256"]}}
+        self._after = None  # checkpoint
+        if after is not None:
+            self._after, state = checkpoints.newest(after)
+            config = {**config, "after": {Path(after).name: state["sha256"]}}
         self.config = json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
         self.patience = patience
@@ -159,9 +161,10 @@ class Run(keras.callbacks.Callback):
         self._trace(first)
         feed = itertools.chain([first], feed)
         if self._kept is None:
-            if self.after is not None:
-                name = os.path.relpath(self.folder, self.after.parent)
-                checkpoints.amend(latest(self.after), followed_by=name)
+            if self._after is not None:
+                parent = self._after.parents[1]
+                name = os.path.relpath(self.folder, parent)
+                checkpoints.amend(self._after, followed_by=name)
             # Something to go back to; and a full disk shows now, not in an hour.
             self._save(must=True)
         stopped = False
@@ -364,16 +367,17 @@ class Run(keras.callbacks.Callback):
             return
         checkpoint, state = checkpoints.newest(self.folder)
         for key, then, now in _differences(state["config"], self.config):
+            said = f"{self.folder} was trained with {key}={then!r}, not {now!r}"
+            advice = "choose another folder or delete it"
             if key.startswith("after."):
-                raise ValueError(
-                    f"{self.folder} went on from another state of {self.after} "
-                    "than is there now. Delete it to train it anew from there, or "
-                    "choose another folder for both."
+                said = f"{self.folder} went on from another state of {key[6:]} than now"
+                advice = "delete it to train it anew from there"
+            elif key.startswith("faces."):
+                advice = (
+                    "put the faces back, or choose another folder; with `start_from` "
+                    "it goes on from what was learned here"
                 )
-            raise ValueError(
-                f"{self.folder} was trained with {key}={then!r}, not {now!r}; "
-                "choose another folder or delete it."
-            )
+            raise ValueError(f"{said}; {advice}.")
         self._take_over(checkpoint, state)
         self.seconds = state["seconds"]
         self._scale = state.get("rate", 1.0)

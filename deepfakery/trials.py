@@ -62,6 +62,32 @@ def score(
     }
 
 
+def rebuilt(
+    swapper: FaceSwapper, targets: FaceSet, identity: str, limit: int = 40
+) -> float:
+    """How well a person's own faces are painted by the own decoder.
+
+    Args:
+        swapper: Trained so far.
+        targets: Faces of that person, best such as it never trained on.
+        identity: Whose they are.
+        limit: Faces to paint, spread evenly.
+
+    Returns:
+        PSNR inside the face in decibels, the mean over faces.
+    """
+    targets = targets.spread(4 if deepfakery.SMOKE else limit)
+    real = batches.prepare(targets.images(), swapper.size)
+    painted, _ = swapper.swap(real, identity)
+    errors = []
+    for wanted, made, points in zip(
+        real, painted, targets.landmarks(swapper.size), strict=True
+    ):
+        inside = faces.hull_mask(points, swapper.size, 0) > 0.99
+        errors.append(np.mean((wanted - made)[inside] ** 2))
+    return float(np.mean(-10 * np.log10(errors)))
+
+
 def detail(pictures: np.ndarray, landmarks: np.ndarray) -> float:
     """Median variance of the Laplacian inside faces.
 

@@ -274,9 +274,7 @@ def test_a_run_is_not_laid_over_another_start(make_swapper, facesets, tmp_path):
     stages(tmp_path, facesets, make_swapper, 4)
     shutil.rmtree(tmp_path / "first")
     kept = runs.read(tmp_path / "second")["sha256"]
-    with pytest.raises(
-        ValueError, match="second went on from another state of .*first"
-    ):
+    with pytest.raises(ValueError, match="second went on from another state of first"):
         stages(tmp_path, facesets, make_swapper, 8)
     assert runs.read(tmp_path / "second")["sha256"] == kept
     with pytest.raises(FileNotFoundError, match="nowhere holds no checkpoint"):
@@ -290,7 +288,7 @@ def test_a_face_folder_that_shrank_is_named(make_swapper, facesets, tmp_path):
 
     go_on(run(facesets), facesets)
     fewer = {**facesets, "hopper": facesets["hopper"].spread(70)}
-    with pytest.raises(ValueError, match="faces.hopper='72 faces, .* not '70 faces, "):
+    with pytest.raises(ValueError, match="hopper='72 faces, .*'70 faces, .*put the"):
         run(fewer)
     assert run(facesets).step == 4
 
