@@ -68,8 +68,8 @@ class FaceSwapper(keras.Model):
         mae: float = 1.0,
         dssim: float = 0.5,
         emphasis: float = 0.0,
-        adversarial: float = 0.1,
-        matching: float = 3.0,
+        adversarial: float = 0.05,
+        matching: float = 1.5,
         kind: str = "hinge",
         **kwargs,
     ):
@@ -144,9 +144,9 @@ class FaceSwapper(keras.Model):
         """Start from weights that already know faces, instead of from noise.
 
         Encoder and every decoder start halfway between noise and the base. They rebuild
-        faces sooner than from noise, and swap as well. All of the base would rebuild
-        them sooner still and swap worse: it was taught to tell thousands of people
-        apart, so the encoder passes on who somebody is, and a decoder paints that.
+        faces sooner than from noise, and swap about as well. All of the base would
+        rebuild them sooner still and swap worse: it was taught to tell thousands of
+        people apart, so the encoder passes on who somebody is, and a decoder paints it.
 
         From an earlier run all is kept: its encoder already serves several decoders.
         People who were in it keep their own decoder and discriminator.
