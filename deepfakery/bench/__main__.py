@@ -14,7 +14,7 @@ from deepfakery.results import note
 def _train() -> dict:
     from deepfakery.bench import train
 
-    return train.speed() | train.until_verified()
+    return train.speed() | train.against_plain() | train.until_verified()
 
 
 def _extract() -> dict:
