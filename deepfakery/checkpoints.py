@@ -4,8 +4,9 @@ A run folder holds the two newest checkpoints, each a folder of its own:
 
     checkpoint-00001200/
         model.weights.h5    weights and optimizer state
-        run.json            step, seconds, configuration, history, rollbacks, and
-                            the SHA-256 of the weights file
+        run.json            step, seconds, configuration, history, share of the rate,
+                            rollbacks, and the SHA-256 of the weights file
+    followed_by.json        the runs that go on from this one, see `follow`
 
 A checkpoint is written under another name and then renamed, so that one that is there
 is whole, whatever killed the run. If the disk spoils it later, its SHA-256 tells, and
@@ -66,7 +67,7 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
         try:
             state = json.loads((checkpoint / "run.json").read_text())
             sha256 = _sha256(checkpoint / "model.weights.h5")
-            if state.get("sha256", sha256) != sha256:
+            if state.setdefault("sha256", sha256) != sha256:
                 raise ValueError("its weights are not as they were written")
         except (OSError, ValueError) as error:
             damaged.append(f"{checkpoint} is damaged ({error}).")
@@ -145,6 +146,33 @@ def _reserve(file, model):
         with file.open("wb") as opened:
             os.posix_fallocate(opened.fileno(), 0, size)
         file.unlink()
+
+
+def follow(folder: Path, by: Path, sha256: str) -> None:
+    """Note in a run folder that another run goes on from a state of it.
+
+    Args:
+        folder: The run folder.
+        by: Folder of the other run.
+        sha256: Of the state's weights file.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    known = followers(folder) | {os.path.relpath(by, folder): sha256}
+    aside = folder / ".followed_by.part"
+    aside.write_text(json.dumps(known))
+    os.replace(aside, folder / "followed_by.json")
+
+
+def followers(folder: Path) -> dict[str, str]:
+    """Runs that go on from this one: relative path → SHA-256 of where they began.
+
+    What was deleted since is left out.
+    """
+    noted = folder / "followed_by.json"
+    known = json.loads(noted.read_text()) if noted.exists() else {}
+    return {name: start for name, start in known.items() if latest(folder / name)}
 
 
 def amend(checkpoint: Path, **changes) -> None:

@@ -125,21 +125,20 @@ def train(
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
     if base := base_weights(preset):
         swapper.start_from(base)
-    config = {**swapper.config, "seed": seed, "base": bool(base), "way": WAYS[way]}
+    config = {**swapper.config, "seed": seed, "base": bool(base)}
     config["faces"] = {name: f.fingerprint() for name, f in facesets.items()}
-    before = None
     feed = partial(batches.batches, facesets, swapper.size, seed=seed)
+    before, (*_, last) = None, WAYS[way]
     for stage, (share, losses) in WAYS[way].items():
         swapper.compile(train=stage, **losses)
         run = runs.Run(
             folder / stage,
             swapper,
-            config,
+            {**config, **swapper.objective},
             minutes=share * minutes,
             after=before,
-            # Large steps until the end of all: what is refined sooner, the opponent
-            # undoes.
-            decay=0.4 if stage == list(WAYS[way])[-1] else 0.0,
+            # What is refined before the end, the opponent undoes.
+            decay=0.4 if stage == last else 0.0,
         )
         run.fit(feed)
         before = run.folder

@@ -60,8 +60,9 @@ class Run(keras.callbacks.Callback):
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss, averaged over `every` steps, is below this.
         after: Folder of the run that this one goes on from, where a training has
-            several stages. That run is then over, however large its budget: this one
-            would still hold what came of its older state.
+            several stages; the model is as that run left it. From the first step on,
+            that run is over: with a larger budget it trains no further, for what it
+            learned would never reach this one.
         held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
             every fifth entry of the history, as `held_out_loss` and so on.
         known: A batch of what is trained on, looked at as the held-out one is; its
@@ -72,6 +73,7 @@ class Run(keras.callbacks.Callback):
         save_seconds: Seconds between checkpoints.
         decay: Share of the budget, at its end, over which the learning rate falls
             linearly to a twentieth, entry by entry: large steps first, fine ones last.
+            0 where another run goes on from this one.
 
     Attributes:
         step: Steps made so far.
@@ -79,6 +81,7 @@ class Run(keras.callbacks.Callback):
         history: One dict per `every` steps: step, seconds and the model's metrics.
 
     Raises:
+        FileNotFoundError: `after` holds no checkpoint.
         ValueError: There is no budget, the folder belongs to another run, or its
             checkpoints are damaged.
 
@@ -112,11 +115,16 @@ class Run(keras.callbacks.Callback):
             raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 20, 20), 5
-        self.folder, self.followed_by = Path(folder), None
-        self._after = None  # checkpoint
+        self.folder = Path(folder)
+        self._after = self._start = None  # folder; SHA-256 of its weights
         if after is not None:
-            self._after, state = checkpoints.newest(after)
-            config = {**config, "after": {Path(after).name: state["sha256"]}}
+            self._after = Path(after).resolve()
+            if latest(self.folder) is None:
+                self._start = read(after)["sha256"]
+            else:  # where it began; that checkpoint may be damaged since
+                name = os.path.relpath(self.folder.resolve(), self._after)
+                self._start = checkpoints.followers(self._after).get(name)
+            config = {**config, "after": f"{self._after.name} {self._start}"}
         self.config = json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
         self.patience = patience
@@ -146,6 +154,7 @@ class Run(keras.callbacks.Callback):
             callbacks: More Keras callbacks, such as a `Preview`.
 
         Raises:
+            KeyboardInterrupt: It was stopped by hand; what was learned is saved.
             OSError: The first or the last checkpoint could not be written.
             ValueError: The loss broke again and again.
         """
@@ -161,11 +170,8 @@ class Run(keras.callbacks.Callback):
         self._trace(first)
         feed = itertools.chain([first], feed)
         if self._kept is None:
-            if self._after is not None:
-                parent = self._after.parents[1]
-                name = os.path.relpath(self.folder, parent)
-                checkpoints.amend(self._after, followed_by=name)
             # Something to go back to; and a full disk shows now, not in an hour.
+            self._follow()
             self._save(must=True)
         stopped = False
         with self._open_bar() as self._bar:
@@ -186,8 +192,9 @@ class Run(keras.callbacks.Callback):
                     self._roll_back()
         if stopped:
             print(f"Stopped at step {self.step}, saved. Run the cell again to go on.")
-        else:
-            print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
+            # What waits for the end of this training must not begin.
+            raise KeyboardInterrupt
+        print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
 
     def _fit(self, batches, callbacks):
         # After the stop button a first, shorter epoch ends where entries end.
@@ -258,10 +265,11 @@ class Run(keras.callbacks.Callback):
 
     def _reason_to_stop(self) -> str:
         # Asks the history, so that a run that was over is over when it is resumed.
-        if self.followed_by and latest(self.folder.parent / self.followed_by):
-            return f"{self.followed_by} goes on from it, and would not know of more"
         if self._share(self.step) >= 1:
             return "its budget is spent"
+        if others := checkpoints.followers(self.folder):
+            names = " and ".join(Path(other).name for other in others)
+            return f"{names} went on from here, and more would not reach it"
         loss = self.history[-1]["loss"] if self.history else math.inf
         if self.threshold is not None and loss < self.threshold:
             return f"its loss, {loss:.4g}, is below the threshold, {self.threshold:g}"
@@ -338,6 +346,15 @@ class Run(keras.callbacks.Callback):
                 raise OSError(f"{said} Make room, then run again.") from error
             warnings.warn(f"{said} Training goes on.", stacklevel=2)
 
+    def _follow(self):
+        if self._after is None:
+            return
+        try:
+            checkpoints.follow(self._after, self.folder.resolve(), self._start)
+        except OSError as error:
+            said = f"{self._after} could not note who goes on from it ({error})."
+            raise OSError(f"{said} Make room, then run again.") from error
+
     def _roll_back(self):
         broken, self._broken = self._broken, None
         self._take_over(*checkpoints.newest(self.folder))
@@ -369,20 +386,16 @@ class Run(keras.callbacks.Callback):
         for key, then, now in _differences(state["config"], self.config):
             said = f"{self.folder} was trained with {key}={then!r}, not {now!r}"
             advice = "choose another folder or delete it"
-            if key.startswith("after."):
-                said = f"{self.folder} went on from another state of {key[6:]} than now"
+            if key == "after":
+                said = f"{self.folder} did not begin where {self._after} is now"
                 advice = "delete it to train it anew from there"
             elif key.startswith("faces."):
-                advice = (
-                    "put the faces back, or choose another folder; with `start_from` "
-                    "it goes on from what was learned here"
-                )
+                advice = "put the faces back, or train in another folder"
             raise ValueError(f"{said}; {advice}.")
         self._take_over(checkpoint, state)
         self.seconds = state["seconds"]
         self._scale = state.get("rate", 1.0)
         self._rollbacks = state.get("rollbacks", [])
-        self.followed_by = state.get("followed_by")
 
     def _take_over(self, checkpoint, state):
         checkpoints.fill(self.trained, checkpoint)

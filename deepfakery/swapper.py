@@ -218,6 +218,11 @@ class FaceSwapper(keras.Model):
         """What it takes to build this swapper again, as plain JSON."""
         return {"identities": list(self.identities), "preset": self.preset}
 
+    @property
+    def objective(self) -> dict:
+        """What `compile` chose, as plain JSON."""
+        return {"train": self.trains, "kind": self.kind, **self.weight}
+
     def call(self, faces):
         """{identity: faces (B, S, S, 3)} → {identity: painted (B, S, S, 4)}."""
         names = list(faces)

@@ -65,7 +65,7 @@ def score(
 def rebuilt(
     swapper: FaceSwapper, targets: FaceSet, identity: str, limit: int = 40
 ) -> float:
-    """How well a person's own faces are painted by the own decoder.
+    """How well a person's own faces are painted by their own decoder.
 
     Args:
         swapper: Trained so far.

@@ -141,6 +141,7 @@ class Upscaler(keras.Model):
         self._fading.assign(0.0 if fade else 1.0)
         if optimizer is None:
             rate, momentum = ADAM[train]
+            # All kernels together, as the project's weights were trained.
             optimizer = Adam(rate, momentum, global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 

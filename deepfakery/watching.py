@@ -55,7 +55,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     def __init__(self, run):
         super().__init__()
-        self.run = run
+        self.run, self._writer = run, None
 
     def on_train_begin(self, logs=None):
         from tensorboard.compat.proto.event_pb2 import SessionLog
@@ -76,7 +76,8 @@ class TensorBoard(keras.callbacks.Callback):
             self._write(step=self.run.step, summary=Summary(value=values))
 
     def on_train_end(self, logs=None):
-        self._writer.close()
+        if self._writer is not None:  # None where there was nothing to train
+            self._writer.close()
 
     def _write(self, **event):
         from tensorboard.compat.proto.event_pb2 import Event

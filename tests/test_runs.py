@@ -110,7 +110,8 @@ def test_a_run_writes_down_how_it_went(whole):
 def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, capsys):
     """Even without a held-out batch: looking at it changes nothing."""
     first = start(tmp_path / "run", make_swapper())
-    go_on(first, facesets, [StopAt(first, 10)])  # in the middle of an entry
+    with pytest.raises(KeyboardInterrupt):  # and whatever follows it waits
+        go_on(first, facesets, [StopAt(first, 10)])  # in the middle of an entry
     assert "Stopped at step 10, saved" in capsys.readouterr().out
     second = start(tmp_path / "run", make_swapper())
     assert second.step == 10
@@ -240,12 +241,12 @@ def test_a_larger_budget_goes_on(whole, make_swapper, facesets, tmp_path):
     assert [entry["step"] for entry in run.history] == list(range(4, 45, EVERY))
 
 
-def stages(folder, facesets, make_swapper, steps, stages=("first", "second")):
+def staged(folder, facesets, make_swapper, steps):
     """One run after the other, each from where the one before it stopped."""
     swapper, after = make_swapper(), None
-    for name, train in zip(stages, ("autoencoder", "both"), strict=False):
+    for name, train in (("first", "autoencoder"), ("second", "both")):
         swapper.compile(train=train)
-        config = {**swapper.config, "train": train}
+        config = {**swapper.config, **swapper.objective}
         run = runs.Run(folder / name, swapper, config, steps=steps, after=after)
         go_on(run, facesets)
         after = run.folder
@@ -255,27 +256,38 @@ def stages(folder, facesets, make_swapper, steps, stages=("first", "second")):
 def test_a_run_that_another_goes_on_from_is_over(
     make_swapper, facesets, tmp_path, capsys
 ):
-    short = stages(tmp_path, facesets, make_swapper, 8)
+    short = staged(tmp_path, facesets, make_swapper, 8)
     first = runs.read(tmp_path / "first")["sha256"]
-    assert short.config["after"] == {"first": first}
+    assert short.config["after"] == f"first {first}"
     capsys.readouterr()
     # More is trained where the training stopped, and what came before stays.
-    longer = stages(tmp_path, facesets, make_swapper, 12)
+    longer = staged(tmp_path, facesets, make_swapper, 12)
     said = capsys.readouterr().out
-    assert "Nothing to train at step 8: second goes on from it" in said
+    assert "Nothing to train at step 8: second went on from here" in said
     assert longer.step == 12 and runs.read(tmp_path / "first")["sha256"] == first
     # Without its successor it may be trained on.
     shutil.rmtree(tmp_path / "second")
-    assert stages(tmp_path, facesets, make_swapper, 12).step == 12
+    assert staged(tmp_path, facesets, make_swapper, 12).step == 12
     assert runs.read(tmp_path / "first")["step"] == 12
 
 
+def test_a_later_stage_bears_a_damaged_checkpoint_of_an_earlier(
+    make_swapper, facesets, tmp_path
+):
+    staged(tmp_path, facesets, make_swapper, 8)
+    kept = runs.read(tmp_path / "second")["sha256"]
+    (runs.latest(tmp_path / "first") / "model.weights.h5").write_bytes(b"spoiled")
+    with pytest.warns(UserWarning, match="first.*is damaged"):
+        again = staged(tmp_path, facesets, make_swapper, 8)
+    assert again.step == 8 and runs.read(tmp_path / "second")["sha256"] == kept
+
+
 def test_a_run_is_not_laid_over_another_start(make_swapper, facesets, tmp_path):
-    stages(tmp_path, facesets, make_swapper, 4)
+    staged(tmp_path, facesets, make_swapper, 4)
     shutil.rmtree(tmp_path / "first")
     kept = runs.read(tmp_path / "second")["sha256"]
-    with pytest.raises(ValueError, match="second went on from another state of first"):
-        stages(tmp_path, facesets, make_swapper, 8)
+    with pytest.raises(ValueError, match="second did not begin where .*first is now"):
+        staged(tmp_path, facesets, make_swapper, 8)
     assert runs.read(tmp_path / "second")["sha256"] == kept
     with pytest.raises(FileNotFoundError, match="nowhere holds no checkpoint"):
         start(tmp_path / "third", make_swapper(), after=tmp_path / "nowhere")
@@ -288,7 +300,9 @@ def test_a_face_folder_that_shrank_is_named(make_swapper, facesets, tmp_path):
 
     go_on(run(facesets), facesets)
     fewer = {**facesets, "hopper": facesets["hopper"].spread(70)}
-    with pytest.raises(ValueError, match="hopper='72 faces, .*'70 faces, .*put the"):
+    with pytest.raises(
+        ValueError, match="hopper='72 faces, .*'70 faces, .*put the faces"
+    ):
         run(fewer)
     assert run(facesets).step == 4
 
@@ -459,7 +473,8 @@ def test_several_optimizers_go_on_exactly_too(tmp_path):
     whole = run_of(tmp_path / "whole", model())
     whole.fit(sums)
     first = run_of(tmp_path / "run", model())
-    first.fit(sums, [StopAt(first, 18)])
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(sums, [StopAt(first, 18)])
     second = run_of(tmp_path / "run", model())
     assert second.step == 18
     second.fit(sums)
@@ -488,7 +503,8 @@ def test_the_bar_says_how_long_it_takes(tmp_path, capsys):
 def test_a_broken_loss_goes_back_with_half_the_rate(tmp_path, capsys):
     started = []
     run = run_of(tmp_path / "run")
-    run.fit(sums, [StopAt(run, 14)])
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(sums, [StopAt(run, 14)])
     calm = shutil.copytree(tmp_path / "run", tmp_path / "calm")
     run = run_of(tmp_path / "run", save_seconds=60)
     run.fit(spoiled(18, started=started))
@@ -514,7 +530,8 @@ def test_a_run_that_breaks_at_once_starts_again(tmp_path, capsys):
 
 def test_half_the_rate_stays_half_when_resumed(tmp_path):
     run, note = run_of(tmp_path / "run"), Note()
-    run.fit(spoiled(13), [StopAt(run, 15)])  # before it is seen
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(spoiled(13), [StopAt(run, 15)])  # before it is seen
     assert runs.read(tmp_path / "run")["rate"] == 0.5
     run = run_of(tmp_path / "run")
     assert run.step == 12
@@ -674,6 +691,18 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
     assert runs.read(tmp_path / "run")["step"] == STEPS
 
 
+def test_a_disk_too_full_to_begin_a_later_stage_is_named(tmp_path):
+    run_of(tmp_path / "first", steps=4).fit(sums)
+    run = run_of(tmp_path / "second", after=tmp_path / "first")
+    aside = tmp_path / "first" / ".followed_by.part"
+    aside.mkdir()  # what stands in the way of a note, as a full disk would
+    with pytest.raises(OSError, match="first could not note who goes on .*Make room"):
+        run.fit(sums)
+    aside.rmdir()
+    run.fit(sums)
+    assert runs.read(tmp_path / "second")["step"] == STEPS
+
+
 def test_a_disk_that_is_full_at_the_start_is_an_error_at_once(tmp_path):
     run = run_of(tmp_path / "run")
     with full_disk(), pytest.raises(OSError, match="Step 0 could not be saved"):
@@ -704,6 +733,8 @@ def test_tensorboard_is_shown_every_point_once(tmp_path):
     second = run_of(tmp_path / "run", held_out=held_out)
     assert second.step == 0
     second.fit(spoiled(13), [runs.TensorBoard(second)])
+    done = run_of(tmp_path / "run", held_out=held_out)
+    done.fit(sums, [runs.TensorBoard(done)])  # nothing more
     shown = reader.EventAccumulator(str(tmp_path / "run/logs")).Reload()
     assert set(shown.Tags()["scalars"]) == {
         "loss",

@@ -68,7 +68,7 @@ def against_plain(name: str = "original", steps: int = 4) -> dict:
 
     Returns:
         `train.<preset>.float32.times_plain_keras`: how many times as many images a
-        second, though the plain one has an absolute error alone to minimise.
+        second, though the plain one minimises the absolute error alone.
     """
     batch = BATCH[name]
     swapper = _compiled(name, "float32")
