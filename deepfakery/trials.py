@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 import deepfakery
-from deepfakery import batches, faces
+from deepfakery import batches, faces, metrics
 from deepfakery.faceset import FaceSet
 from deepfakery.swapper import FaceSwapper
 
@@ -79,13 +79,11 @@ def rebuilt(
     targets = targets.spread(4 if deepfakery.SMOKE else limit)
     real = batches.prepare(targets.images(), swapper.size)
     painted, _ = swapper.swap(real, identity)
-    errors = []
-    for wanted, made, points in zip(
-        real, painted, targets.landmarks(swapper.size), strict=True
-    ):
-        inside = faces.hull_mask(points, swapper.size, 0) > 0.99
-        errors.append(np.mean((wanted - made)[inside] ** 2))
-    return float(np.mean(-10 * np.log10(errors)))
+    found = [
+        metrics.psnr(255 * made, 255 * wanted, _inside(points, swapper.size))
+        for made, wanted, points in zip(painted, real, targets.landmarks(), strict=True)
+    ]
+    return float(np.mean(found))
 
 
 def detail(pictures: np.ndarray, landmarks: np.ndarray) -> float:
@@ -98,10 +96,14 @@ def detail(pictures: np.ndarray, landmarks: np.ndarray) -> float:
     size = pictures.shape[1]
     found = []
     for picture, points in zip(pictures, landmarks, strict=True):
-        inside = faces.hull_mask(points * size / faces.FACE_SIZE, size, 0) > 0.99
         grey = cv2.cvtColor(_uint8(picture), cv2.COLOR_RGB2GRAY)
-        found.append(cv2.Laplacian(grey, cv2.CV_64F)[inside].var())
+        found.append(cv2.Laplacian(grey, cv2.CV_64F)[_inside(points, size)].var())
     return float(np.median(found))
+
+
+def _inside(landmarks, size):
+    """Which pixels of an aligned face of that size lie inside its landmarks' hull."""
+    return faces.hull_mask(landmarks * size / faces.FACE_SIZE, size, 0) > 0.99
 
 
 def _uint8(picture):
