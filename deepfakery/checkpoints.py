@@ -23,6 +23,8 @@ from pathlib import Path
 
 import keras
 
+from deepfakery import records
+
 
 def latest(folder: str | os.PathLike) -> Path | None:
     """The newest checkpoint of a run folder, or None."""
@@ -160,9 +162,7 @@ def follow(folder: Path, by: Path, sha256: str) -> None:
         OSError: It could not be written.
     """
     known = followers(folder) | {os.path.relpath(by, folder): sha256}
-    aside = folder / ".followed_by.part"
-    aside.write_text(json.dumps(known))
-    os.replace(aside, folder / "followed_by.json")
+    records.write(folder / "followed_by.json", json.dumps(known))
 
 
 def followers(folder: Path) -> dict[str, str]:
@@ -181,14 +181,9 @@ def amend(checkpoint: Path, **changes) -> None:
     Raises:
         OSError: It could not be written, and is as it was.
     """
-    file, aside = checkpoint / "run.json", checkpoint / "run.json.part"
+    file = checkpoint / "run.json"
     state = json.loads(file.read_text())
-    try:
-        aside.write_text(json.dumps({**state, **changes}))
-        os.replace(aside, file)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    records.write(file, json.dumps({**state, **changes}))
 
 
 def _sha256(file: Path) -> str:

@@ -694,7 +694,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
 def test_a_disk_too_full_to_begin_a_later_stage_is_named(tmp_path):
     run_of(tmp_path / "first", steps=4).fit(sums)
     run = run_of(tmp_path / "second", after=tmp_path / "first")
-    aside = tmp_path / "first" / ".followed_by.part"
+    aside = tmp_path / "first" / ".followed_by.json.part"
     aside.mkdir()  # what stands in the way of a note, as a full disk would
     with pytest.raises(OSError, match="first could not note who goes on .*Make room"):
         run.fit(sums)
