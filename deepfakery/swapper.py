@@ -112,12 +112,23 @@ class FaceSwapper(keras.Model):
         for model in self.discriminators.values():
             model.trainable = train != "autoencoder"
         with networks.devices_of(self):
-            if optimizer is None:
-                rate, momentum = ADAM[train]
-                # Clipped: one odd batch must not undo what a thousand taught. Each
-                # kernel by itself, so that no network's step depends on another's.
-                optimizer = Adam(rate, momentum, clipnorm=1.0)
-            super().compile(optimizer, **kwargs)
+            super().compile(optimizer or self._default_optimizer(), **kwargs)
+
+    def _default_optimizer(self):
+        # Clipped: one odd batch must not undo what a thousand taught. Each network by
+        # itself, so that no other decides how far it steps; and not each kernel, which
+        # lets a network of twenty through with several times as much.
+        rate, momentum = ADAM[self.trains]
+        adams = {}
+        for model in (
+            self.encoder,
+            *self.decoders.values(),
+            *self.discriminators.values(),
+        ):
+            if model.trainable:
+                adam = Adam(rate, momentum, global_clipnorm=1.0)
+                adams |= {v.path: adam for v in model.trainable_variables}
+        return keras.optimizers.MultiOptimizer(lambda v: adams[v.path])
 
     @classmethod
     def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":

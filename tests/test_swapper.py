@@ -251,6 +251,30 @@ def test_one_backward_pass_gives_each_side_its_own_gradient(make_swapper, facese
             assert np.abs(array(a) - array(c)).max() > 1e-5
 
 
+def test_each_networks_gradient_is_clipped_as_a_whole_and_by_itself(make_swapper):
+    """One that explodes takes a bounded step, and nobody else's is shortened."""
+    swapper = make_swapper(train="both")
+    swapper.compile(train="both")
+    variables, optimizer = swapper.trainable_variables, swapper.optimizer
+    loud = {v.path for v in swapper.encoder.trainable_variables}
+    optimizer.build(variables)
+    optimizer.apply(
+        [keras.ops.full(v.shape, 100.0 if v.path in loud else 1e-5) for v in variables]
+    )
+    networks = (
+        swapper.encoder,
+        *swapper.decoders.values(),
+        *swapper.discriminators.values(),
+    )
+    for network, adam in zip(networks, optimizer.optimizers, strict=True):
+        # After one step Adam's first moment is a share of the gradient it was given.
+        found = np.concatenate([array(m).ravel() for m in adam._momentums])
+        norm = np.linalg.norm(found) / (1 - adam.beta_1)
+        whole = 1e-5 * found.size**0.5
+        expected = 1.0 if network is swapper.encoder else whole
+        assert norm == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_look_at_held_out_faces_changes_nothing(make_swapper, facesets):
     swapper = make_swapper(train="both")
     batch = next(batches(facesets, 32, batch=4))
