@@ -7,7 +7,8 @@ from pathlib import Path
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
-#: `networks.build_discriminator`, by name.
+#: `networks.build_discriminator`, by name; `rate` is Adam's learning rate, 1e-3 where
+#: none is given. The deeper the network, the smaller the steps that it survives.
 PRESETS = {
     # The network of the first deepfakes (2017), to the letter: 82 million weights.
     "original": {
@@ -39,6 +40,7 @@ PRESETS = {
     # Four times the pixels, and residual blocks to fill them.
     "hd": {
         "size": 128,
+        "rate": 5e-4,
         "encoder": {
             "widths": [64, 128, 256, 256],
             "stem": 4,
@@ -52,6 +54,7 @@ PRESETS = {
     # For a GPU: a face that fills a full-HD frame.
     "hd256": {
         "size": 256,
+        "rate": 5e-4,
         "encoder": {
             "widths": [96, 192, 384, 512, 512],
             "stem": 4,

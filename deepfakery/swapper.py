@@ -11,9 +11,15 @@ from deepfakery import losses, networks, runs
 from deepfakery.optimizers import Adam
 from deepfakery.presets import PRESETS, look_up, name_of
 
-#: Adam's learning rate and first momentum, by what trains. Against an opponent that
-#: changes under way, the usual momentum of 0.9 overshoots.
-ADAM = {"autoencoder": (1e-3, 0.9), "discriminator": (1e-3, 0.5), "both": (1e-3, 0.5)}
+#: Adam's first momentum, by what trains. Against an opponent that changes under way,
+#: the usual one of 0.9 overshoots.
+MOMENTUM = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
+
+#: Adam's second. A painter may spend hundreds of steps on one mean face before it finds
+#: out what a latent is for, and then the encoder's gradient grows a hundredfold: with
+#: the usual 0.999, which still remembers how small it was, that step broke `hd`
+#: (Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning").
+MEMORY = 0.99
 
 
 class FaceSwapper(keras.Model):
@@ -76,8 +82,8 @@ class FaceSwapper(keras.Model):
         """Choose what trains, and on what.
 
         Args:
-            optimizer: A Keras optimizer; by default Adam as in `ADAM`, its gradients
-                clipped.
+            optimizer: A Keras optimizer; by default Adam, at the preset's rate, each
+                network's gradient clipped.
             train: "autoencoder": encoder and decoders alone; "discriminator": the
                 discriminators alone, against what the decoders paint now; "both":
                 adversarially, in one step.
@@ -93,7 +99,7 @@ class FaceSwapper(keras.Model):
             ValueError: `train` or `kind` is none of these.
         """
         for given, known in (
-            (train, tuple(ADAM)),
+            (train, tuple(MOMENTUM)),
             (kind, losses.KINDS),
         ):
             if given not in known:
@@ -118,7 +124,7 @@ class FaceSwapper(keras.Model):
         # Clipped: one odd batch must not undo what a thousand taught. Each network by
         # itself, so that no other decides how far it steps; and not each kernel, which
         # lets a network of twenty through with several times as much.
-        rate, momentum = ADAM[self.trains]
+        rate, momentum = self.preset.get("rate", 1e-3), MOMENTUM[self.trains]
         adams = {}
         for model in (
             self.encoder,
@@ -126,7 +132,7 @@ class FaceSwapper(keras.Model):
             *self.discriminators.values(),
         ):
             if model.trainable:
-                adam = Adam(rate, momentum, global_clipnorm=1.0)
+                adam = Adam(rate, momentum, MEMORY, global_clipnorm=1.0)
                 adams |= {v.path: adam for v in model.trainable_variables}
         return keras.optimizers.MultiOptimizer(lambda v: adams[v.path])
 
