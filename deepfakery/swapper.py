@@ -17,8 +17,8 @@ MOMENTUM = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
 
 #: Adam's second. A painter may spend hundreds of steps on one mean face before it finds
 #: out what a latent is for, and then the encoder's gradient grows a hundredfold: with
-#: the usual 0.999, which still remembers how small it was, that step broke `hd`
-#: (Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning").
+#: the usual 0.999, which still remembers how small it was, that step broke `hd`. See
+#: Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning".
 MEMORY = 0.99
 
 
