@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers, ops
 
 from deepfakery import losses, networks, runs
-from deepfakery.optimizers import Adam
+from deepfakery.optimizers import Adam, for_each
 from deepfakery.presets import look_up, name_of
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
@@ -200,9 +200,10 @@ class DCGAN(keras.Model):
             to a Local Nash Equilibrium"; Gidel et al. 2019, "Negative Momentum for
             Improved Game Dynamics" (why less momentum).
         """
-        judging = {v.path for v in self.discriminator.variables}
-        adams = [Adam(r, momentum) for r in (generator, discriminator)]
-        return keras.optimizers.MultiOptimizer(lambda v: adams[v.path in judging])
+        return for_each(
+            (self.generator, Adam(generator, momentum)),
+            (self.discriminator, Adam(discriminator, momentum)),
+        )
 
     @property
     def preset_name(self) -> str:

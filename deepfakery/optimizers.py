@@ -1,4 +1,4 @@
-"""Adam, as fast as memory allows."""
+"""Adam, as fast as memory allows, and one for each network of a model."""
 
 import keras
 from keras import ops
@@ -39,3 +39,13 @@ class Adam(keras.optimizers.Adam):
             epsilon=ops.cast(self.epsilon, kind),
             grad=ops.cast(gradient, kind),
         )
+
+
+def for_each(*pairs) -> keras.optimizers.MultiOptimizer:
+    """One optimizer for `compile` that leaves each network to its own.
+
+    Args:
+        *pairs: (network, optimizer); a network that is frozen takes no part.
+    """
+    chosen = {v.path: o for network, o in pairs for v in network.trainable_variables}
+    return keras.optimizers.MultiOptimizer(lambda v: chosen[v.path])

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import losses, networks, runs
-from deepfakery.optimizers import Adam
+from deepfakery.optimizers import Adam, for_each
 from deepfakery.presets import PRESETS, look_up, name_of
 
 #: Adam's first momentum, by what trains. Against an opponent that changes under way,
@@ -125,16 +125,10 @@ class FaceSwapper(keras.Model):
         # itself, so that no other decides how far it steps; and not each kernel, which
         # lets a network of twenty through with several times as much.
         rate, momentum = self.preset.get("rate", 1e-3), MOMENTUM[self.trains]
-        adams = {}
-        for model in (
-            self.encoder,
-            *self.decoders.values(),
-            *self.discriminators.values(),
-        ):
-            if model.trainable:
-                adam = Adam(rate, momentum, MEMORY, global_clipnorm=1.0)
-                adams |= {v.path: adam for v in model.trainable_variables}
-        return keras.optimizers.MultiOptimizer(lambda v: adams[v.path])
+        parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
+        return for_each(
+            *((n, Adam(rate, momentum, MEMORY, global_clipnorm=1.0)) for n in parts)
+        )
 
     @classmethod
     def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":

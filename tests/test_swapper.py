@@ -253,7 +253,7 @@ def test_one_backward_pass_gives_each_side_its_own_gradient(make_swapper, facese
 
 def test_each_networks_gradient_is_clipped_as_a_whole_and_by_itself(make_swapper):
     """One that explodes takes a bounded step, and nobody else's is shortened."""
-    swapper = make_swapper(train="both")
+    swapper = make_swapper()
     swapper.compile(train="both")
     variables, optimizer = swapper.trainable_variables, swapper.optimizer
     loud = {v.path for v in swapper.encoder.trainable_variables}
