@@ -288,6 +288,7 @@ def build_encoder(
     grid: int = 128,
     depth: int = 128,
     activation: str = "leaky_relu",
+    normalized: bool = False,
 ) -> keras.Model:
     """Face → latent.
 
@@ -301,13 +302,23 @@ def build_encoder(
         grid: Channels of the map that the bottleneck is unfolded into.
         depth: Channels of the latent map.
         activation: Name of a Keras activation; a leaky ReLU has slope 0.1.
+        normalized: Move faces to [-1, 1], and each bottleneck to mean 0 and variance 1.
+            As they come, faces differ less from each other than all of them do from
+            black; their latents are nearly the same, and the decoders paint one mean
+            face for hundreds of steps before they learn what a latent is for.
 
     Returns:
         A model (B, size, size, 3) in [0, 1] → (B, s, s, depth), s twice the side at
         which the convolutions end.
+
+    Reference:
+        LeCun et al. 1998, "Efficient BackProp" (centred inputs); Ba et al. 2016, "Layer
+        Normalization".
     """
-    faces = keras.Input((size, size, 3), name="face")
-    x = _conv(faces, widths[0], max(kernel, stem), stem, activation)
+    faces = x = keras.Input((size, size, 3), name="face")
+    if normalized:
+        x = layers.Rescaling(2.0, -1.0)(x)
+    x = _conv(x, widths[0], max(kernel, stem), stem, activation)
     for width in widths[1:]:
         x = _conv(x, width, kernel, 2, activation)
         for _ in range(residual):
@@ -316,6 +327,8 @@ def build_encoder(
     # All spatial order is lost here and found again: the latent says what the face
     # does, not where its pixels were.
     x = layers.Dense(latent, name="bottleneck")(layers.Flatten()(x))
+    if normalized:
+        x = layers.LayerNormalization(center=False, scale=False)(x)
     x = layers.Dense(s * s * grid)(x)
     x = layers.Reshape((s, s, grid))(x)
     x = _upscale(x, depth, activation)

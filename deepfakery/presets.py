@@ -13,6 +13,7 @@ PRESETS = {
     # The network of the first deepfakes (2017), to the letter: 82 million weights.
     "original": {
         "size": 64,
+        "rate": 1e-4,
         "encoder": {
             "widths": [128, 256, 512, 1024],
             "kernel": 5,
@@ -33,7 +34,13 @@ PRESETS = {
     # Two CPU cores train it in minutes: most of its work is done on 16 × 16 maps.
     "light": {
         "size": 64,
-        "encoder": {"widths": [64, 128, 256], "stem": 4, "latent": 256, "grid": 128},
+        "encoder": {
+            "widths": [64, 128, 256],
+            "stem": 4,
+            "latent": 256,
+            "grid": 128,
+            "normalized": True,
+        },
         "decoder": {"widths": [64], "refine": 128, "shuffle": 4},
         "discriminator": {"widths": [32, 64, 128]},
     },
@@ -47,6 +54,7 @@ PRESETS = {
             "latent": 512,
             "grid": 256,
             "depth": 256,
+            "normalized": True,
         },
         "decoder": {"widths": [128, 96], "residual": 1, "refine": 128, "shuffle": 4},
         "discriminator": {"widths": [32, 64, 128, 256]},
@@ -62,6 +70,7 @@ PRESETS = {
             "latent": 512,
             "grid": 512,
             "depth": 512,
+            "normalized": True,
         },
         "decoder": {
             "widths": [256, 192, 128],

@@ -151,11 +151,11 @@ class FaceSwapper(keras.Model):
         runs.load(name_or_folder, swapper)
         return swapper
 
-    def start_from(self, base: str | os.PathLike, keep: float = 0.5) -> "FaceSwapper":
+    def start_from(self, base: str | os.PathLike, keep: float = 0.2) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
 
-        Encoder and every decoder start halfway between noise and the base. They rebuild
-        faces sooner than from noise, and swap about as well. All of the base would
+        Encoder and every decoder start a fifth of the way from noise to the base. They
+        rebuild faces sooner than from noise, and swap as well. All of the base would
         rebuild them sooner still and swap worse: it was taught to tell thousands of
         people apart, so the encoder passes on who somebody is, and a decoder paints it.
 

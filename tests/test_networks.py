@@ -66,6 +66,22 @@ def test_every_pixel_of_the_latent_can_know_the_whole_face(light):
     assert (difference.max(-1) > 0).all()
 
 
+def test_a_normalized_encoder_tells_faces_apart_before_it_has_learned_to():
+    """As they come, what all faces share drowns what sets them apart."""
+    faces = 0.45 + 0.2 * (inputs(8, 64, 64, 3) - 0.5)
+
+    def spread(normalized):
+        keras.utils.set_random_seed(0)
+        preset = PRESETS["light"]["encoder"] | {"normalized": normalized}
+        encoder = build_encoder(64, **preset)
+        unfolds = next(x for x in encoder.layers if isinstance(x, keras.layers.Reshape))
+        bottleneck = keras.Model(encoder.input, unfolds.input)
+        latent = array(bottleneck(faces))
+        return latent.std(0).mean() / np.abs(latent.mean(0)).mean()
+
+    assert spread(True) > 2 * spread(False)
+
+
 def test_everything_is_trained(light):
     for model in light:
         assert len(model.trainable_weights) == len(model.weights) >= 6
@@ -114,6 +130,8 @@ def test_original_is_the_historic_network():
     assert all(x.kernel_size == (5, 5) for x in strided)
     slopes = {x.negative_slope for x in encoder.layers if hasattr(x, "negative_slope")}
     assert slopes == {0.1}
+    layers = keras.layers.Rescaling, keras.layers.LayerNormalization
+    assert not any(isinstance(x, layers) for x in encoder.layers)
 
 
 def test_depth_width_and_activation_are_arguments():
