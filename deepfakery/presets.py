@@ -8,7 +8,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
 #: `networks.build_discriminator`, by name; `rate` is Adam's learning rate, 1e-3 where
-#: none is given. The deeper the network, the smaller the steps that it survives.
+#: none is given. The larger the network, the smaller the steps that it survives.
 PRESETS = {
     # The network of the first deepfakes (2017), to the letter: 82 million weights.
     "original": {

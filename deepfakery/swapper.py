@@ -155,9 +155,10 @@ class FaceSwapper(keras.Model):
         """Start from weights that already know faces, instead of from noise.
 
         Encoder and every decoder start a fifth of the way from noise to the base. They
-        rebuild faces sooner than from noise, and swap as well. All of the base would
-        rebuild them sooner still and swap worse: it was taught to tell thousands of
-        people apart, so the encoder passes on who somebody is, and a decoder paints it.
+        rebuild faces sooner than from noise, and swap about as well. All of the base
+        would rebuild them sooner still and swap worse: it was taught to tell thousands
+        of people apart, so the encoder passes on who somebody is, and a decoder paints
+        it.
 
         From an earlier run all is kept: its encoder already serves several decoders.
         People who were in it keep their own decoder and discriminator.
