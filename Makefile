@@ -16,7 +16,7 @@ help:
 	@echo "make upscale IN=… OUT=… SIZE=1920x1080  any photo or clip, at exactly that size [FIT=pad|crop|stretch]"
 	@echo "make inspect FILE=…            what made a file, and is it as it was signed"
 	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace [OTHERS=\"clips and photo folders\"]"
-	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5 10\"]"
+	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|upscale|provenance]"
 	@echo "make test                      everything that is checked"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"

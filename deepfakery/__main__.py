@@ -3,7 +3,7 @@
 python -m deepfakery demo                              the built-in people
 python -m deepfakery swap --face A.mp4 --target B.mp4  anyone's footage
 python -m deepfakery evaluate --swap S.mp4 --target B.mp4 --face A.mp4
-python -m deepfakery compare --minutes 2 5 10          presets, plain and adversarial
+python -m deepfakery compare --minutes 2 5             presets, plain and adversarial
 python -m deepfakery imagine --photos celeba/          faces from noise
 python -m deepfakery inspect swap.mp4                  what made a file, and is it whole
 python -m deepfakery detect                            which faces were painted?
@@ -73,7 +73,7 @@ def main(arguments=None) -> int:
     both.add_argument("--face", default="hopper", help="whose face to paint")
     both.add_argument("--target", default="collins", help="what to paint it into")
     both.add_argument("--presets", nargs="+", default=["light", "hd"], choices=PRESETS)
-    both.add_argument("--minutes", nargs="+", type=float, default=[2.0, 5.0, 10.0])
+    both.add_argument("--minutes", nargs="+", type=float, default=[2.0, 5.0])
     both.add_argument("--out", type=Path, default=ROOT / "data/output/compare")
     both.add_argument("--keep", action="store_true", help="keep the figures in git")
     dream = commands.add_parser("imagine", help="faces from noise, step by step")

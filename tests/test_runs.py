@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -222,9 +221,7 @@ def test_a_run_without_a_budget_is_refused(budget, untrained, tmp_path):
 
 def test_a_spent_budget_trains_nothing_more(whole, make_swapper, facesets, capsys):
     again = start(whole.folder, make_swapper())
-    started = time.monotonic()
     go_on(again, facesets)
-    assert time.monotonic() - started < 1
     assert "Nothing to train at step 40: its budget is spent" in capsys.readouterr().out
     assert again.step == STEPS and again.history == whole.history
     for a, b in zip(
