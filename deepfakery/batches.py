@@ -27,8 +27,8 @@ def batches(
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
 
-    The target is the aligned face as it is: turned or shifted at random, it would only
-    teach the decoder to blur.
+    The target is the aligned face as it is, but for a mirror and for light: turned or
+    shifted at random, it would only teach the decoder to blur.
 
     Args:
         facesets: Identity → faces.
@@ -39,7 +39,7 @@ def batches(
         warp: Standard deviation of the warp, as a share of the side; 0 turns it off.
         flip: Share of faces mirrored. It doubles the poses of scarce footage, at the
             price of a parting or a mole that appears on both sides.
-        colour: Largest change of each channel's gain.
+        colour: Largest change of brightness, and again of each channel, as a share.
 
     Yields:
         ({identity: warped (batch, size, size, 3)},

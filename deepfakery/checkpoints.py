@@ -62,6 +62,11 @@ def load(folder: str | os.PathLike, model: keras.Model) -> dict:
     return state
 
 
+def fingerprint(start: str | os.PathLike) -> str:
+    """SHA-256 of what a training starts from: a file, or a run's newest weights."""
+    return read(start)["sha256"] if Path(start).is_dir() else _sha256(Path(start))
+
+
 def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
     """The newest whole checkpoint, as `load` chooses it, and what `read` gives."""
     damaged = []

@@ -125,7 +125,7 @@ def train(
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
     if base := base_weights(preset):
         swapper.start_from(base)
-    config = {**swapper.config, "seed": seed, "base": bool(base)}
+    config = {**swapper.config, "seed": seed, "base": base and runs.fingerprint(base)}
     config["faces"] = {name: f.fingerprint() for name, f in facesets.items()}
     feed = partial(batches.batches, facesets, swapper.size, seed=seed)
     before, (*_, last) = None, WAYS[way]

@@ -82,7 +82,7 @@ def told_apart(real, fake, kind: str = "hinge"):
 
 
 def taken_for_real(fake, kind: str = "hinge"):
-    """What an adversarial painter minimises: its own faces scored low.
+    """What an adversarial painter minimises, so that its faces are scored high.
 
     Args:
         fake: The discriminator's scores of painted faces, any shape.

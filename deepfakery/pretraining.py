@@ -31,9 +31,9 @@ def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(("base",), preset)
     swapper.compile()
-    config = {**swapper.config, "seed": 0}
-    run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
     faces = {"base": people.require()}
+    config = {**swapper.config, "seed": 0, "faces": {"base": people.fingerprint()}}
+    run_ = runs.Run(out / "run", swapper, config, minutes=minutes, every=100, decay=0.3)
     run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
     path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)

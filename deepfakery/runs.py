@@ -27,10 +27,10 @@ from tqdm import tqdm
 
 import deepfakery
 from deepfakery import checkpoints, networks
-from deepfakery.checkpoints import latest, load, read
+from deepfakery.checkpoints import fingerprint, latest, load, read
 from deepfakery.watching import Preview, TensorBoard
 
-__all__ = ["Preview", "Run", "TensorBoard", "latest", "load", "read"]
+__all__ = ["Preview", "Run", "TensorBoard", "fingerprint", "latest", "load", "read"]
 
 #: Entries of the history between two looks at the held-out batch: a look costs about a
 #: third of a training step, so with 20 steps an entry that is 0.3 % of the training.
@@ -58,10 +58,10 @@ class Run(keras.callbacks.Callback):
             `FaceSet.fingerprint`.
         minutes: Stop after this much training, all sittings together.
         steps: Stop after this many steps, all sittings together.
-        threshold: Stop when the loss, averaged over `every` steps, is below this.
+        threshold: Stop when the loss of an entry of the history is below this.
         after: Folder of the run that this one goes on from, where a training has
-            several stages; the model is as that run left it. From the first step on,
-            that run is over: with a larger budget it trains no further, for what it
+            several stages; the model must be as that run left it. From the first step
+            on, that run is over: with a larger budget it trains no further, for what it
             learned would never reach this one.
         held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
             every fifth entry of the history, as `held_out_loss` and so on.
@@ -73,7 +73,8 @@ class Run(keras.callbacks.Callback):
         save_seconds: Seconds between checkpoints.
         decay: Share of the budget, at its end, over which the learning rate falls
             linearly to a twentieth, entry by entry: large steps first, fine ones last.
-            0 where another run goes on from this one.
+            0 where another run goes on from this one. With a budget in minutes it
+            follows the clock: only one in steps repeats exactly when it is resumed.
 
     Attributes:
         step: Steps made so far.
@@ -308,11 +309,13 @@ class Run(keras.callbacks.Callback):
         model = self.trained
         variables = [*model.variables, *model.optimizer.variables]
         before = [ops.convert_to_numpy(v).copy() for v in variables]
-        model.train_on_batch(*batch)
-        for watched in self.watched.values():
-            model.test_on_batch(*watched)
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
+        try:
+            model.train_on_batch(*batch)
+            for watched in self.watched.values():
+                model.test_on_batch(*watched)
+        finally:  # also where the stop button is pressed meanwhile
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
 
     def _is_finite(self) -> bool:
         # A step's loss is finite though the step itself may have broken the weights.

@@ -139,8 +139,8 @@ class FaceSwapper(keras.Model):
             identities: Names of the people to paint; a run folder knows its own.
 
         Raises:
-            ValueError: The name is unknown, or a preset was given without identities.
-            FileNotFoundError: The run folder holds no checkpoint.
+            ValueError: A preset was given without identities.
+            FileNotFoundError: It is no preset, and no run folder with a checkpoint.
         """
         if str(name_or_folder) in PRESETS:
             if not identities:
@@ -156,9 +156,8 @@ class FaceSwapper(keras.Model):
 
         Encoder and every decoder start a fifth of the way from noise to the base. They
         rebuild faces sooner than from noise, and swap about as well. All of the base
-        would rebuild them sooner still and swap worse: it was taught to tell thousands
-        of people apart, so the encoder passes on who somebody is, and a decoder paints
-        it.
+        would rebuild them no sooner and swap worse: it was taught to tell thousands of
+        people apart, so the encoder passes on who somebody is, and a decoder paints it.
 
         From an earlier run all is kept: its encoder already serves several decoders.
         People who were in it keep their own decoder and discriminator.
@@ -169,7 +168,7 @@ class FaceSwapper(keras.Model):
 
         Raises:
             FileNotFoundError: There is no such file or run.
-            ValueError: It was made with another preset.
+            ValueError: Its shapes are not this preset's, or the run had another preset.
 
         Reference:
             Ash & Adams 2020, "On Warm-Starting Neural Network Training" (shrinking the
@@ -204,6 +203,7 @@ class FaceSwapper(keras.Model):
                     f"{base} does not fit the preset {self.preset_name!r}; use base "
                     "weights made with it."
                 )
+        for model, part in parts:
             fresh = model.get_weights()
             model.set_weights(
                 [keep * w + (1 - keep) * f for w, f in zip(part, fresh, strict=True)]

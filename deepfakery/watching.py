@@ -1,6 +1,8 @@
 """Watching a training go on: pictures in the notebook, curves in TensorBoard."""
 
 import time
+import warnings
+from contextlib import contextmanager
 
 import keras
 
@@ -47,7 +49,8 @@ class TensorBoard(keras.callbacks.Callback):
     """Write a run's history to its folder's `logs` while training goes on.
 
     On every backend, unlike Keras' callback of that name, and from a thread of its
-    own. `tensorboard --logdir <folder>/logs` shows it.
+    own. `tensorboard --logdir <folder>/logs` shows it. A full disk ends the curves, not
+    the training.
 
     Args:
         run: The `runs.Run` to whose `fit` this is given.
@@ -61,7 +64,8 @@ class TensorBoard(keras.callbacks.Callback):
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self._writer = EventFileWriter(str(self.run.folder / "logs"))
+        with self._forgiving():
+            self._writer = EventFileWriter(str(self.run.folder / "logs"))
         # Hides what a killed sitting wrote after the checkpoint this one goes on from.
         begin = SessionLog(status=SessionLog.START)
         self._write(step=self.run.step + 1, session_log=begin)
@@ -77,10 +81,22 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self._writer is not None:  # None where there was nothing to train
-            self._writer.close()
+            with self._forgiving():
+                self._writer.close()
 
     def _write(self, **event):
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time.time(), **event))
-        self._writer.flush()
+        if self._writer is not None:
+            with self._forgiving():
+                self._writer.add_event(Event(wall_time=time.time(), **event))
+                self._writer.flush()
+
+    @contextmanager
+    def _forgiving(self):
+        try:
+            yield
+        except Exception as error:  # with TensorFlow installed it is no OSError
+            self._writer = None
+            said = f"{self.run.folder / 'logs'} could not be written ({error})"
+            warnings.warn(f"{said}; the training goes on without.", stacklevel=2)

@@ -743,3 +743,17 @@ def test_tensorboard_is_shown_every_point_once(tmp_path):
         points = [(p.step, p.value) for p in shown.Scalars(tag)]
         kept = [(e["step"], e[tag]) for e in second.history if tag in e]
         np.testing.assert_allclose(points, kept, rtol=1e-6)
+
+
+def test_curves_that_cannot_be_written_do_not_end_the_training(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.summary.writer import event_file_writer as writer
+
+    def full(self, data):
+        raise OSError("No space left on device")
+
+    run = run_of(tmp_path / "run")
+    monkeypatch.setattr(writer._AsyncWriter, "write", full)
+    with pytest.warns(UserWarning, match="logs could not be written.*goes on without"):
+        run.fit(sums, [runs.TensorBoard(run)])
+    assert run.step == runs.read(tmp_path / "run")["step"] == run.steps
