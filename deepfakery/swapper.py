@@ -151,13 +151,14 @@ class FaceSwapper(keras.Model):
         runs.load(name_or_folder, swapper)
         return swapper
 
-    def start_from(self, base: str | os.PathLike, keep: float = 0.2) -> "FaceSwapper":
+    def start_from(self, base: str | os.PathLike, keep: float = 0.3) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
 
-        Encoder and every decoder start a fifth of the way from noise to the base. They
-        rebuild faces sooner than from noise, and swap about as well. All of the base
-        would rebuild them no sooner and swap worse: it was taught to tell thousands of
-        people apart, so the encoder passes on who somebody is, and a decoder paints it.
+        Encoder and every decoder start three tenths of the way from noise to the base.
+        After as many steps they rebuild faces better than from noise, and swap as well.
+        All of the base would rebuild them no better still and swap worse: it was taught
+        to tell thousands of people apart, so the encoder passes on who somebody is, and
+        a decoder paints it.
 
         From an earlier run all is kept: its encoder already serves several decoders.
         People who were in it keep their own decoder and discriminator.
