@@ -3,9 +3,10 @@ MINUTES ?= 5
 PRESET ?= light
 OUT ?= data/output/swap
 PY = .venv/bin/python
+CHECKED = $(patsubst %,tests/test_%.py,networks losses optimizers swapper batches faces masks merge)
 CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan upscaler runs distribution)
 
-.PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare test test-backends notebooks help
+.PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
@@ -18,7 +19,9 @@ help:
 	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace [OTHERS=\"clips and photo folders\"]"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|upscale|provenance]"
+	@echo "make check                     lint and the tests of the core, before every commit: about a minute"
 	@echo "make test                      everything that is checked"
+	@echo "make test-long                 slow searches: hundreds of damaged inputs"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
 	@echo "make notebooks                 run the notebooks in full and keep their outputs"
 
@@ -79,9 +82,16 @@ detect: .venv/installed
 compare: .venv/installed
 	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)") $(if $(KEEP),--keep)
 
+check: .venv/tested
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@$(PY) -m pytest -q -n 2 --dist worksteal -m "not long" $(CHECKED)
+
 test: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-long: .venv/tested
+	@$(PY) -m pytest -q -n 2 -m long
 
 test-backends: .venv-backends/installed
 	@for backend in jax torch; do \

@@ -1,10 +1,14 @@
-"""Files of face folders, written so that a kill or a full disk leaves them whole."""
+"""Files and folders, written so that a kill or a full disk leaves them whole."""
 
 import json
 import os
+import socket
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -61,3 +65,35 @@ def _unwritten(path: Path, error: OSError) -> OSError:
         f"{path} could not be written ({error.strerror}); make room or choose another "
         "folder, then run the same again."
     )
+
+
+@contextmanager
+def one_writer(folder: Path, work: str) -> Iterator[None]:
+    """Hold a folder, so that nobody else writes into it at the same time.
+
+    The operating system lets go of it when the process ends, however it ends.
+
+    Args:
+        folder: Made where it is missing.
+        work: What is done there, for the message of a second writer.
+
+    Raises:
+        BlockingIOError: Another process, or another call of this one, holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / ".lock"
+    lock = FileLock(file, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = file.read_text(encoding="utf-8", errors="replace") or "somebody"
+        raise BlockingIOError(
+            f"{folder} is in use: {holder}. Wait until that is done, or choose "
+            "another folder."
+        ) from None
+    try:
+        said = f"process {os.getpid()} on {socket.gethostname()} {work}"
+        file.write_text(said, encoding="utf-8")
+        yield
+    finally:
+        lock.release()
