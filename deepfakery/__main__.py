@@ -23,7 +23,7 @@ from pathlib import Path
 
 import papermill
 
-from deepfakery import images, provenance, samples, video
+from deepfakery import extraction, images, provenance, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
@@ -142,7 +142,7 @@ def main(arguments=None) -> int:
         else:
             if given.minutes <= 0:
                 parser.error("--minutes (MINUTES=) must be above 0")
-            _check(given.face, given.target)
+            _check(given.face, given.target, given.out)
             parameters = {
                 "face": seen_from_there(given.face),
                 "target": seen_from_there(given.target),
@@ -433,10 +433,12 @@ def upscale(given) -> None:
     print(f"{out}: {size[0]} × {size[1]}")
 
 
-def _check(face: str, target: str) -> None:
+def _check(face: str, target: str, out: Path) -> None:
     """Fail before any work where footage cannot be used."""
     samples.identities(face, target)
     for who in (face, target):
+        if who not in samples.PEOPLE:
+            extraction.refuse_inside(out, Path(who))
         if who not in samples.PEOPLE and images.count_frames(who) == 0:
             raise ValueError(f"{who} holds no image or clip; give footage of a person.")
     if target not in samples.PEOPLE:

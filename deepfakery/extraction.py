@@ -178,7 +178,7 @@ class Job:
             self._refuse_other(source, [path for path, *_ in new])
         for number, file in enumerate(files):
             file["gone"] = number not in self.paths
-        ends = Counter(end for path, *_ in new for end in _ends(path))
+        ends = Counter(e for path, parts, *_ in new for e in _ends(path)[parts - 1 :])
         names = {file["name"] for file in files}
         stems = {_same(file["stem"]) for file in files}
         if new and self.folder.is_dir():  # names that would overwrite somebody's file
@@ -196,31 +196,30 @@ class Job:
             files.append(file | {"at": 0, "done": False, "gone": False})
 
     def _refuse_other(self, source: str, new: list[Path]) -> None:
-        """Refuse footage of which nothing is known, and clips that were replaced."""
+        """Refuse clips that were replaced, and footage of which nothing is known."""
         files, was = self.state["files"], self.state["source"]
-        if not self.paths:
-            differs = f"{was}, not of {source}"
-            if was == source:
-                what = f"none of the {len(files)} files they were found in is there"
-                if len(files) == len(new) == 1:
-                    what = "its content has changed since"
-                differs = f"another {source} than {self.name}: {what}"
-            raise ValueError(
-                f"{self.folder} holds faces of {differs}; choose another folder or "
-                "delete it."
-            )
         clips = {
             file["name"]
             for number, file in enumerate(files)
             if file["at"] and not file["gone"] and number not in self.paths
         }
-        for path in new:
-            if clips & {*_ends(path)}:
-                raise ValueError(
-                    f"{self.folder} holds faces of another {path.name} than {path}: "
-                    "its content has changed since; give it another name, or choose "
-                    "another folder."
-                )
+        replaced = [path for path in new if clips & {*_ends(path)}]
+        if not self.paths and was == source and len(files) == len(new) == 1:
+            replaced = new
+        if replaced:
+            differs = f"another {replaced[0].name} than {replaced[0]}: its content has "
+            differs += "changed since"
+        elif self.paths:
+            return
+        elif was == source:
+            differs = f"another {source} than {self.name}: none of the {len(files)} "
+            differs += "files they were found in is there"
+        else:
+            differs = f"{was}, not of {source}"
+        raise ValueError(
+            f"{self.folder} holds faces of {differs}; choose another folder or "
+            "delete it."
+        )
 
     def gone(self) -> set[str]:
         """Names of the files that are no longer among the footage."""

@@ -251,8 +251,6 @@ def extract(
                 except ValueError:
                     if is_new:
                         extraction.discard(folder, job.state)
-                        with suppress(OSError):  # Windows lets nobody delete it yet
-                            (folder / ".lock").unlink()
                     raise
         except ValueError:
             if is_new:

@@ -6,7 +6,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -150,14 +150,18 @@ def one_writer(folder: Path, work: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        holder = file.read_text(encoding="utf-8", errors="replace") or "somebody"
+        holder = ""
+        with suppress(OSError):  # released since
+            holder = file.read_text(encoding="utf-8", errors="replace")
         raise BlockingIOError(
-            f"{folder} is in use: {holder}. Wait until that is done, or choose "
-            "another folder."
+            f"{folder} is in use: {holder or 'somebody'}. Wait until that is done, or "
+            "choose another folder."
         ) from None
     try:
         said = f"process {os.getpid()} on {socket.gethostname()} {work}"
         file.write_text(said, encoding="utf-8")
         yield
     finally:
+        with suppress(OSError):  # Windows unlinks it when it is released
+            file.unlink()
         lock.release()
