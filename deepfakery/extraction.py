@@ -161,14 +161,14 @@ class Job:
     def _compare(self, source: str) -> None:
         """Find the footage among the known files; add to them what is new."""
         files, known = self.state["files"], defaultdict(deque)
-        digests = {tuple(file["stat"]): file["digest"] for file in files}
+        digests = {str(file["stat"]): file["digest"] for file in files}
         for number, file in enumerate(files):
             known[file["digest"]].append(number)
         self.paths, new = {}, []  # number among the files → path
         for path, parts in self.footage:
             stat = path.stat()
             stat = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-            digest = digests.get(tuple(stat)) or _digest(path)
+            digest = digests.get(str(stat)) or _digest(path)
             if known[digest]:
                 number = known[digest].popleft()
                 self.paths[number], files[number]["stat"] = path, stat
@@ -242,7 +242,8 @@ class Job:
         self._back_to_last_save()
         workers = (os.cpu_count() or 1) if workers is None else workers
         seen, total = self.state["seen"], self._count()
-        bar = tqdm(total=total and total + seen, initial=seen, unit="frame")
+        total = None if total is None else total + seen
+        bar = tqdm(total=total, initial=seen, unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
         waiting = deque()
         with bar, pool(workers) as crew:
