@@ -36,7 +36,8 @@ class FaceSet:
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
-            degrees), `descriptor` (128), `number` (of the face, in all the footage).
+            degrees), `descriptor` (128), `number` (of the face, in all the footage),
+            `version` (`faces.GEOMETRY`).
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class FaceSet:
 
         Raises:
             FileNotFoundError: It is not a face folder.
+            ValueError: Its faces are aligned as another version did it.
         """
         folder = Path(folder)
         index = folder / "faces.jsonl"
@@ -57,7 +59,13 @@ class FaceSet:
                 "Make one with faceset.extract (notebook 01)."
             )
         found = weeding.read_faces(folder)
-        return cls(folder, [r for r in found if records.own_file(folder, r["image"])])
+        found = [r for r in found if records.own_file(folder, r["image"])]
+        if any(r.get("version") != faces.GEOMETRY for r in found):
+            raise ValueError(
+                f"{folder} was made by another version of this project, which aligned "
+                "faces otherwise. Extract the footage again, into another folder."
+            )
+        return cls(folder, found)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -97,7 +105,8 @@ class FaceSet:
             )
             for r in self.records
         ]
-        return np.float32(points).reshape(-1, 68, 2) * (size / faces.FACE_SIZE)
+        points = np.float32(points).reshape(-1, 68, 2)
+        return np.float32(faces.resize_points(points, size / faces.FACE_SIZE))
 
     def descriptors(self) -> np.ndarray:
         """(N, 128) float32 identity descriptors.
@@ -118,8 +127,9 @@ class FaceSet:
         A folder that lost faces, or won some, is then not taken for the same one.
         """
         # Cameras give the pictures of two people the same names: not by name alone.
-        known = json.dumps([(r["image"], r["transform"]) for r in self.records])
-        return f"{len(self)} faces, {hashlib.sha256(known.encode()).hexdigest()[:12]}"
+        known = [(r["image"], r["transform"], r["version"]) for r in self.records]
+        known = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        return f"{len(self)} faces, {known[:12]}"
 
     def others(self) -> dict[str, "FaceSet"]:
         """The other people of the same footage: `person_<number>` → their faces."""
@@ -232,8 +242,10 @@ def extract(
             f"There is no limit {sorted(unknown)}; choose from {list(weeding.LIMITS)}."
         )
     asked = _asked(who) if describe else "everyone"
+    is_new, found = not folder.exists(), None
+    if (folder / "faces.jsonl").exists():
+        found = FaceSet.load(folder)  # nothing is added to faces of another version
     job = extraction.Job(sources, folder, {**weeding.LIMITS, **limits}, describe)
-    is_new = not folder.exists()
     if (
         job.is_due
         or job.state["chosen"] is None
@@ -259,7 +271,7 @@ def extract(
             raise
     if job.state["chosen"] != job.state["who"]:
         _tell_kept(job)
-    return _enough(FaceSet.load(folder), job.name, minimum)
+    return _enough(found or FaceSet.load(folder), job.name, minimum)
 
 
 def _asked(who) -> str | None:

@@ -34,6 +34,7 @@ KEYS = {
     "pose",
     "descriptor",
     "number",
+    "version",
 }
 
 
