@@ -123,7 +123,7 @@ def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     with networks.precision():
         # No spectral normalisation: there is no painter here that must learn from it.
         D = networks.build_discriminator(size, widths, spectral=False)
-    score = layers.GlobalAveragePooling2D(dtype="float32")(D.output)
+    score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
     detector = keras.Model(D.input, score, name="detector")
     detector.compile(
         Adam(1e-3),

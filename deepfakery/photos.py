@@ -6,6 +6,7 @@
 Nothing but the batches at hand is in memory, however many photos there are.
 """
 
+import hashlib
 import itertools
 import os
 import warnings
@@ -77,6 +78,20 @@ def split(
                 "person; give a folder with a subfolder a person, or photos without."
             )
     return files[:count], files[count:]
+
+
+def fingerprint(files: list) -> str:
+    """How many photos and which, in a few letters: a run's configuration holds it.
+
+    Args:
+        files: Paths. Their names, their folders' names and their sizes count: to read
+            them all would take minutes.
+    """
+    digest = hashlib.sha256()
+    for file in map(Path, files):
+        facts = file.parent.name, file.name, file.stat().st_size
+        digest.update(repr(facts).encode())
+    return f"{len(files)} photos, {digest.hexdigest()[:12]}"
 
 
 def crop(image: np.ndarray, size: int) -> np.ndarray:
@@ -191,9 +206,11 @@ def stream(
         (number of the batch, what `make` returned for each of its photos).
 
     Raises:
-        video.MediaError: A hundred photos in a row were of no use.
+        video.MediaError: There are no photos, or a hundred in a row were of no use.
     """
     count = len(files)
+    if not count:
+        raise MediaError("There are no photos to read; give at least one.")
 
     def order(position):  # a new order each time round
         round_, place = divmod(position, count)
