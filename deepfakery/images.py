@@ -31,8 +31,8 @@ CLIP_SUFFIXES = {
     *(".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 }
 
-#: Most pixels of a picture: they take 3 GB while it is read. A phone's have 0.2e9.
-MOST_PIXELS = 300_000_000
+#: Most pixels of a picture: they take 3 GB while it is read. Phones make 200 million.
+MOST_PIXELS = 250_000_000
 # Pillow refuses more than twice this, and warns of less: too little for a good camera.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
@@ -99,7 +99,7 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         raise video.MediaError(
             f"{path} may not be read; change its permissions."
         ) from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise video.MediaError(
             f"{path} has more than {MOST_PIXELS / 1e6:.0f} million pixels; "
             "make it smaller."
