@@ -20,7 +20,7 @@ LIGHT = 64
 
 #: Share of a face's own spread of colours below which a frame counts as pale. Two
 #: people in ordinary light differ by less.
-PALE = 0.35
+PALE = 0.3
 
 #: Steps of brightness at which a frame's tint is read, and the side of the sample.
 TINTS, SAMPLE = 17, 32

@@ -117,6 +117,15 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         ) from error
 
 
+def read_each(files, at_least: int | None = None) -> Iterator[np.ndarray]:
+    """Read pictures as `read_image` does; a warning names those that cannot be read."""
+    for file in files:
+        try:
+            yield read_image(file, at_least)
+        except video.MediaError as error:
+            _warn(f"Left out: {error}")
+
+
 def _warn(text):
     # From one place, so that Python says it once.
     warnings.warn(text, stacklevel=1)

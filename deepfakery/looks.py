@@ -160,14 +160,17 @@ def gallery(
     """
     if cache and Path(cache).exists():
         return np.load(cache)
-    named = sorted(p for p in Path(folder).glob("*") if p.is_dir())
-    photos = [photo for p in named for photo in sorted(p.glob("*.jpg"))[:1]]
+    first = {}
+    for file in filter(images.is_image, images.list_files(folder)):
+        *named, _ = file.relative_to(folder).parts
+        if named:
+            first.setdefault(named[0], file)
+    photos = [first[name] for name in sorted(first)]
     if not photos:
-        raise FileNotFoundError(f"{folder} holds no sub-folders with photos (*.jpg).")
+        raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
     photos = [photos[i] for i in np.linspace(0, len(photos) - 1, people).astype(int)]
-    stream = (
-        SimpleNamespace(image=images.read_image(p)) for p in dict.fromkeys(photos)
-    )
+    pictures = images.read_each(dict.fromkeys(photos))
+    stream = (SimpleNamespace(image=picture) for picture in pictures)
     found = faces.detect_each(stream, True, workers)
     bar = tqdm(found, total=len(photos), unit="photo", desc="gallery")
     out = np.float32([f[0].descriptor for _, f in bar if f]).reshape(-1, 128)
