@@ -409,7 +409,7 @@ def inspect(files: list[str], trust: str | None = None) -> None:
     for file in map(Path, files):
         if not file.exists():
             raise FileNotFoundError(f"{file} does not exist; check the name.")
-        found = images.list_files(file, {".gif"}) if file.is_dir() else [file]
+        found = images.list_files(file) if file.is_dir() else [file]
         if not found:
             print(f"{file}\n  no picture or clip.")
         for one in found:

@@ -9,7 +9,6 @@ import math
 import multiprocessing
 import os
 import re
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,6 @@ import numpy as np
 from tqdm import tqdm
 
 from deepfakery import faces, images, records, tracks
-from deepfakery.video import MediaError
 
 
 @dataclass(frozen=True)
@@ -164,17 +162,22 @@ def gallery(
         FileNotFoundError: The folder holds no sub-folder with photos.
         ValueError: `cache` is a file of another kind.
     """
-    named = sorted(p for p in Path(folder).glob("*") if p.is_dir())
-    files = [photo for p in named for photo in sorted(p.glob("*.jpg"))[:1]]
+    first = {}
+    for file in filter(images.is_image, images.list_files(folder)):
+        *named, _ = file.relative_to(folder).parts
+        if named:
+            first.setdefault(named[0], file)
+    files = [first[name] for name in sorted(first)]
     if not files:
-        raise FileNotFoundError(f"{folder} holds no sub-folders with photos (*.jpg).")
+        raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
     files = [files[i] for i in np.linspace(0, len(files) - 1, people).astype(int)]
     files = list(dict.fromkeys(files))
     contents = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
     made_of = hashlib.sha256(contents).hexdigest()
     if cache and (kept := _kept(Path(cache), made_of)) is not None:
         return kept
-    found = faces.detect_each(_readable(files), True, workers)
+    stream = (SimpleNamespace(image=picture) for picture in images.read_each(files))
+    found = faces.detect_each(stream, True, workers)
     bar = tqdm(found, total=len(files), unit="photo", desc="gallery")
     out = np.float32([f[0].descriptor for _, f in bar if f]).reshape(-1, 128)
     if cache:
@@ -183,14 +186,6 @@ def gallery(
         np.savez(packed, descriptors=out, made_of=made_of)
         records.write(Path(cache), packed.getvalue())
     return out
-
-
-def _readable(files: list[Path]) -> Iterator[SimpleNamespace]:
-    for file in files:
-        try:
-            yield SimpleNamespace(image=images.read_image(file))
-        except MediaError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
 
 
 def _kept(cache: Path, made_of: str) -> np.ndarray | None:
