@@ -95,20 +95,21 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
     Args:
         image: (H, W, 3) uint8 RGB.
         describe: Also compute each face's identity descriptor (a tenth of a second).
-        effort: What is done where no face is sure at first. 0: nothing. 1: the image is
-            enlarged, turned to either side and upside down; where faces lie on each
-            other the surest one counts. 2: if there is still none, a network is asked
-            that knows profiles and tilted heads and takes ten times as long; its faces
-            have a score of 0.
+        effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
+            enlarged and turned. 2: a network is asked that knows profiles and tilted
+            heads and takes ten times as long; its faces have a score of 0.
 
     Returns:
         Faces, largest first; an empty list where there is none.
     """
     # Most frames are upright, and a whole clip of them pays for one look each.
     seen = _detect_upright(image, 640)
-    if effort and max((score for _, score in seen), default=0) < SURE:
-        # A head upside down has a "face" on its forehead: the best look decides.
-        for longest, turns in ((1280, 0), (640, 1), (640, -1), (640, 2)):
+    looks = [(640, 1), (640, -1), (640, 2)]
+    if effort and not seen:
+        looks = [(1280, 0), *looks]
+    # A head upside down has a "face" on its forehead: of all looks the surest counts.
+    if any(score < SURE for _, score in seen) or effort and not seen:
+        for longest, turns in looks:
             turned = np.ascontiguousarray(np.rot90(image, turns))
             for points, score in _detect_upright(turned, longest):
                 seen.append((_turn_back(points, image.shape, turns), score))
