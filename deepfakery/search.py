@@ -58,7 +58,7 @@ def follow(frames: Iterable) -> Iterator[tuple]:
         At most `EMPTY` frames are held back.
     """
     tracks, held, empty, cuts = [], [], 0, Cuts()
-    looked, alert, wait = 0, 0, 2 * EMPTY  # the last look at everything, and the next
+    looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
     for number, frame in enumerate(frames):
         cut = cuts(frame.image)
         following = [track.next(frame.image) for track in tracks]
@@ -67,6 +67,7 @@ def follow(frames: Iterable) -> Iterator[tuple]:
             tracks = [track for track in tracks if track.face.score > 0]
         if cut or len(tracks) < before or any(track.changed for track in tracks):
             looked, alert = -EVERY, number + EVERY
+        moved = False
         if not tracks:
             due = cut or before or not empty % EMPTY
         else:
@@ -80,7 +81,8 @@ def follow(frames: Iterable) -> Iterator[tuple]:
             new = [track.next(frame.image) or track for track in new]
             new = [track for track in _distinct([*tracks, *new]) if track not in tracks]
             tracks, looked, cuts.looked = [*tracks, *new], number, cuts.last
-            wait = min(2 * wait, EVERY)
+            # Who moves but does not come in makes no look worth its time.
+            wait = EMPTY if new else min(2 * wait, EVERY) if moved else wait
             if not cut:
                 _back(new, held)
         held.append((frame, tracks))
@@ -316,9 +318,11 @@ def _cut(image: np.ndarray, transform: np.ndarray, side: int) -> np.ndarray:
     """The patch, without touching the rest of a large frame."""
     corners = np.float64([(0, 0), (side, 0), (side, side), (0, side)])
     corners = faces.transform_points(corners, cv2.invertAffineTransform(transform))
-    low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, None)
-    low = np.minimum(low, np.array(image.shape[1::-1]) - 1)
-    high = np.maximum(np.ceil(corners.max(0)).astype(int) + 2, low + 1)
+    # Of a face beyond the edge the edge itself is left, some pixels of it.
+    few = int(np.ceil(2 / np.hypot(*transform[:, 0]))) + 2
+    low = np.floor(corners.min(0)).astype(int) - 2
+    low = np.clip(low, 0, np.maximum(np.array(image.shape[1::-1]) - few, 0))
+    high = np.maximum(np.ceil(corners.max(0)).astype(int) + 2, low + few)
     part = image[low[1] : high[1], low[0] : high[0]]
     moved = transform.copy()
     moved[:, 2] += transform[:, :2] @ low
