@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import papermill
@@ -27,6 +28,9 @@ from deepfakery import images, provenance, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
+
+#: Whom the notebooks swap where nothing else is said.
+SWAPPED = {"face": "hopper", "target": "collins"}
 
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
@@ -209,6 +213,8 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
             else:
                 (out / f"{name}.ipynb").unlink(missing_ok=True)
             raise
+        if name == SWAP[0]:
+            _compare(out / "faces", parameters)
         seconds[name] = round(time.monotonic() - started, 1)
     figures = json.loads((out / report).read_text())
     figures["seconds"] = {**seconds, "total": round(sum(seconds.values()), 1)}
@@ -221,6 +227,21 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     print(f"Figures:           {shown / report}")
     print(f"Notebooks as run:  {shown}/0*.ipynb")
     return figures
+
+
+def _compare(folder: Path, parameters: dict) -> None:
+    """Say so before any training where both face sets show one person."""
+    # Imported here: it takes seconds that no other command needs.
+    from deepfakery import people
+    from deepfakery.faceset import FaceSet
+
+    given = (parameters.get(*default) for default in SWAPPED.items())
+    sets = [FaceSet.load(folder / name) for name in samples.identities(*given)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        people.compare(*sets)
+    for one in said:
+        print(f"Warning: {one.message}", file=sys.stderr)
 
 
 def keep() -> None:

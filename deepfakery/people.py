@@ -7,6 +7,7 @@ that are nobody's for sure lie in `others/unsure`.
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,27 @@ def group(descriptors: np.ndarray) -> np.ndarray:
     rank = np.empty(len(means), int)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(means) + 1)
     return np.where(sure, rank[nearest], 0)
+
+
+def compare(first, second) -> float:
+    """Warn where two face sets show one person: there would be nothing to swap.
+
+    Args:
+        first, second: `FaceSet`s whose faces are described.
+
+    Returns:
+        Distance of their mean descriptors.
+    """
+    means = [found.descriptors().mean(0) for found in (first, second)]
+    distance = float(np.linalg.norm(means[0] - means[1]))
+    if distance < APART:
+        warnings.warn(
+            f"{first.folder} and {second.folder} seem to show the same person: their "
+            f"distance is {distance:.2f}, and two people's {faces.SAME_PERSON} or more. "
+            "Nothing would be swapped; give footage of two people.",
+            stacklevel=2,
+        )
+    return distance
 
 
 def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:

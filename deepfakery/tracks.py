@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from deepfakery import faces, search
+from deepfakery import faces, people, search
 
 #: A landmark that moves on by more, as a share of the face, is another face's.
 STEP = 0.25
@@ -184,6 +185,59 @@ def judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
         known = now
         for frame, found in out:
             yield frame, _once_each(found)
+
+
+def survey(
+    clip, asked: dict, pictures: int = 8, workers: int | None = None
+) -> tuple[pd.DataFrame, dict]:
+    """Tell who a clip shows, who of them is painted, and how sure that is.
+
+    The clip is looked through once more, as when it is painted.
+
+    Args:
+        clip: The file.
+        asked: `people` of `recognised`.
+        pictures: Of each person, at most.
+        workers: 0 looks in this process, else one beside it does.
+
+    Returns:
+        A row a person, by frames: `frames`, `painted` of them, median `distance` from
+        whom to paint over (under `faces.SAME_PERSON` is the same person), and `rival`,
+        the same from the nearest other person known. And {person: (N, 96, 96, 3) uint8
+        faces}. Who is nobody's for sure is called "unsure".
+    """
+    seen = {}
+    found = search.follow_clip(clip, workers=workers)
+    for frame, faces_ in judged(link(found), asked):
+        for track, one in faces_.items():
+            mine = seen.setdefault(track, {"judged": [], "pictures": []})
+            if len(mine["judged"]) % REACH == 0:
+                crop = faces.crop(frame.image, faces.alignment(one.landmarks, 96), 96)
+                mine["pictures"].append(crop)
+            mine["judged"].append(one._replace(landmarks=None))
+    tracks = list(seen.values())
+    last = np.float32([t["judged"][-1].descriptor for t in tracks]).reshape(-1, 128)
+    groups, rows, shown = people.group(last), [], {}
+    for number in sorted(set(groups.tolist())):
+        mine = [t for t, n in zip(tracks, groups, strict=True) if n == number]
+        judged_ = [one for track in mine for one in track["judged"]]
+        name = f"person_{number}" if number else "unsure"
+        crops = np.stack([crop for track in mine for crop in track["pictures"]])
+        few = np.linspace(0, len(crops) - 1, min(pictures, len(crops))).astype(int)
+        shown[name] = crops[few]
+        rows.append(
+            {
+                "person": name,
+                "frames": len(judged_),
+                "painted": sum(one.identity is not None for one in judged_),
+                "distance": np.median([one.distance for one in judged_]),
+                "rival": np.median([one.rival for one in judged_]),
+            }
+        )
+    table = pd.DataFrame(
+        rows, columns=["person", "frames", "painted", "distance", "rival"]
+    )
+    return table.sort_values("frames", ascending=False, ignore_index=True), shown
 
 
 class _Run:
