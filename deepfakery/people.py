@@ -66,8 +66,8 @@ def compare(first, second) -> float:
     if distance < APART:
         warnings.warn(
             f"{first.folder} and {second.folder} seem to show the same person: their "
-            f"distance is {distance:.2f}, under {APART}. Nothing would be swapped; give "
-            "footage of two people.",
+            f"distance is {distance:.2f}, under {APART}. Nothing would be swapped; "
+            "give footage of two people.",
             stacklevel=2,
         )
     return distance

@@ -119,7 +119,9 @@ def test_a_search_that_was_ended_says_so(clips):
 
 
 def test_after_a_cut_everyone_is_found_at_once(posed, moving):
-    alone = [cv2.copyMakeBorder(im, 0, 0, 0, 384, 4) for im in moving[:6]]
+    alone = [
+        cv2.copyMakeBorder(im, 0, 0, 0, 384, cv2.BORDER_CONSTANT) for im in moving[:6]
+    ]
     pair = [np.hstack([im, posed("hopper")]) for im in moving[:6]]
     found = [len(f) for _, f in search.follow(frames([*alone, *pair, *alone]))]
     assert found == [1] * 6 + [2] * 6 + [1] * 6
