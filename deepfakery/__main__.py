@@ -21,6 +21,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import papermill
@@ -29,6 +30,9 @@ from deepfakery import extraction, images, provenance, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
+
+#: Whom the notebooks swap where nothing else is said.
+SWAPPED = {"face": "hopper", "target": "collins"}
 
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
@@ -212,6 +216,8 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
             if is_new and name == SWAP[0]:  # later, faces and training are kept
                 _take_back(out)
             raise
+        if name == SWAP[0]:
+            _compare(out / "faces", parameters)
         seconds[name] = round(time.monotonic() - started, 1)
     figures = json.loads((out / report).read_text())
     figures["seconds"] = {**seconds, "total": round(sum(seconds.values()), 1)}
@@ -235,6 +241,21 @@ def _take_back(out: Path) -> None:
         if {file.name for file in folder.iterdir()} <= {".lock"}:
             (folder / ".lock").unlink(missing_ok=True)
             folder.rmdir()
+
+
+def _compare(folder: Path, parameters: dict) -> None:
+    """Say so before any training where both face sets show one person."""
+    # Imported here: it takes seconds that no other command needs.
+    from deepfakery import people
+    from deepfakery.faceset import FaceSet
+
+    given = (parameters.get(*default) for default in SWAPPED.items())
+    sets = [FaceSet.load(folder / name) for name in samples.identities(*given)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        people.compare(*sets)
+    for one in said:
+        print(f"Warning: {one.message}", file=sys.stderr)
 
 
 def keep() -> None:

@@ -5,6 +5,7 @@ Each clip is looked at once; everything that is measured later uses this look.
 
 import hashlib
 import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -83,59 +84,50 @@ def look(
 def _look(source, described, workers, pool, bar) -> Look:
     count = images.count_frames(source) or 0
     step = math.ceil(count / described) if described and count else 1
-    times, files, sizes, points, descriptors = [], [], set(), [], []
-    waiting = deque()
+    times, files, sizes, course, descriptors = [], [], set(), [], []
 
-    def take(frame, seen):
-        face = seen.result() if pool else seen
-        points.append(face.landmarks if face else None)
+    def seen():
+        waiting = deque()
+        for number, frame in enumerate(images.read_source(source)):
+            job = frame.image, number % step == 0
+            found = pool.submit(faces.detect, *job) if pool else faces.detect(*job)
+            waiting.append((frame, found))
+            if len(waiting) > 4 * workers:
+                frame, found = waiting.popleft()
+                yield frame, found.result() if pool else found
+        for frame, found in waiting:
+            yield frame, found.result() if pool else found
+
+    # The face that the merge paints, smoothed as there, so that both align it alike.
+    for (frame, chosen), found in _largest(seen()):
+        course.append((len(course), chosen))
+        face = found[next(iter(chosen))] if chosen else None
         known = face is not None and face.descriptor is not None
         descriptors.append(face.descriptor if known else np.full(128, np.nan))
         times.append(frame.time)
         files.append(frame.file)
         sizes.add(frame.image.shape[1::-1])
         bar.update()
-
-    for number, frame in enumerate(images.read_source(source)):
-        job = frame.image, number % step == 0
-        waiting.append((frame, pool.submit(_see, *job) if pool else _see(*job)))
-        if len(waiting) > 4 * workers:
-            take(*waiting.popleft())
-    while waiting:
-        take(*waiting.popleft())
     return Look(
         source=Path(source),
         times=np.array(times) - times[0],
         files=files,
         sizes=sizes,
-        found=np.array([p is not None for p in points]),
-        landmarks=list(_steadied(points)),
-        described=np.arange(len(points)) % step == 0,
+        found=np.array([bool(chosen) for _, chosen in course]),
+        landmarks=[
+            next((one.landmarks for one in chosen.values()), None)
+            for _, chosen in tracks.steady(course)
+        ],
+        described=np.arange(len(course)) % step == 0,
         descriptors=np.array(descriptors, float),
     )
 
 
-def _see(image: np.ndarray, describe: bool) -> faces.Face | None:
-    return next(iter(faces.detect(image, describe)), None)
-
-
-def _steadied(points) -> Iterator[np.ndarray | None]:
-    """The smoothing that the merge uses, so that both align faces alike."""
-
-    def stream():
-        track, last = 0, None
-        for number, now in enumerate(points):
-            if now is None:
-                yield number, {}
-                continue
-            if last is not None:  # a jump is another face, or a cut
-                step = np.linalg.norm(now - last, axis=1).max()
-                track += step > tracks.STEP * np.ptp(now, axis=0).max()
-            last = now
-            yield number, {track: tracks.Chosen("", now)}
-
-    for _, chosen in tracks.steady(stream()):
-        yield next((one.landmarks for one in chosen.values()), None)
+def _largest(stream) -> Iterator[tuple]:
+    """`tracks.largest` of a stream, beside all the faces of each frame."""
+    linked, kept = itertools.tee(tracks.link(stream))
+    for chosen, (_, found) in zip(tracks.largest(linked, ""), kept, strict=True):
+        yield chosen, found
 
 
 def gallery(

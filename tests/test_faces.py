@@ -119,18 +119,42 @@ def test_the_astronaut_is_found(astronaut):
     assert face.size == pytest.approx(np.ptp(face.landmarks, axis=0).max())
 
 
-@pytest.mark.parametrize("turns", [1, -1])
-def test_a_face_on_its_side_is_found_where_it_is(astronaut, turns):
+@pytest.mark.parametrize("turns", [1, -1, 2])
+def test_a_face_is_found_whichever_way_up_it_is(astronaut, turns):
     image, upright = astronaut
     turned = np.ascontiguousarray(np.rot90(image, turns))
     (face,) = faces.detect(turned, describe=True)
     x, y = upright[0].landmarks.T
     last = len(image) - 1
-    expected = np.stack([y, last - x] if turns == 1 else [last - y, x], -1)
+    places = {1: (y, last - x), -1: (last - y, x), 2: (last - x, last - y)}
+    expected = np.stack(places[turns], -1)
     np.testing.assert_allclose(face.landmarks, expected, atol=1)
     # Described upright, it is the same person.
     described = faces.descriptor(image, upright[0].landmarks)
     assert np.linalg.norm(face.descriptor - described) < 0.05
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_of_all_ways_up_the_surest_decides(effort, monkeypatch, astronaut):
+    """A head upside down has something like a face, small and unsure, on its brow."""
+    image, upright = astronaut
+    image, points = image[::-1, ::-1].copy(), 511 - upright[0].landmarks
+    brow = points + (points[27] - points[8]) * np.float32(0.4)
+    look = faces._detect_upright
+
+    def unsure(picture, longest):
+        found = look(picture, longest)
+        return [*found, (brow, 0.7)] if (picture == image).all() else found
+
+    monkeypatch.setattr(faces, "_detect_upright", unsure)
+    (face,) = faces.detect(image, effort=effort)
+    np.testing.assert_allclose(face.landmarks, points, atol=1)
+
+
+def test_what_is_hardly_a_face_is_none(monkeypatch, astronaut):
+    points = astronaut[1][0].landmarks
+    monkeypatch.setattr(faces, "_detect_upright", lambda *_: [(points, 0.2)])
+    assert faces.detect(np.zeros((512, 512, 3), np.uint8)) == []
 
 
 def test_the_largest_face_comes_first(posed):
