@@ -32,8 +32,8 @@ EXACT, SCALED = Interpolation.BILINEAR | _EXACT, Interpolation.BICUBIC | _EXACT
 
 # FFmpeg's field orders -> the field of which a frame shows the earlier moment.
 FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
-# Pixels of a shape beyond this, or this near to a square, were not meant so.
-ODDEST, NEARLY = 4, Fraction(1, 100)
+# Pixels longer than this, or this near to squares, are taken for squares.
+ODDEST, NEARLY = Fraction(4), Fraction(1, 100)
 
 
 def matrix(frame) -> int:
@@ -64,13 +64,13 @@ class Filters:
         self.path, self.stream, self.quick = path, stream, quick
         self._reformatter = VideoReformatter()
         # The container's shape of a pixel rules; without one, it may change on the way.
-        self._given = stream.sample_aspect_ratio or 0
-        self._follows = self._given == (stream.codec_context.sample_aspect_ratio or 0)
+        self._aspect = stream.sample_aspect_ratio or 0
+        self._follows = self._aspect == (stream.codec_context.sample_aspect_ratio or 0)
         # Some files say that they are interlaced, and not their frames.
         order = FIRST_FIELD.get(stream.codec_context.field_order)
         self._parity = None if first.interlaced_frame else order
         self._said = set()
-        width, height = self._square(first)
+        width, height = _square(first, self._aspect_of(first))
         self.size = _upright_size(width, height, _display_matrix(first))
         if said:
             seen = {
@@ -81,26 +81,27 @@ class Filters:
             self._said |= {kind for kind, is_seen in seen.items() if is_seen}
 
     def deinterlaced(self, frames) -> Iterator[tuple]:
-        """(pts, frame) of each (pts, frame)."""
+        """(pts, frame, shape of its pixels) of each (pts, frame)."""
+        frames = ((pts, frame, self._aspect_of(frame)) for pts, frame in frames)
         before, now = None, next(frames, None)
         while now is not None:
             after = next(frames, None)
-            pts, frame = now
+            pts, frame, aspect = now
             parity = "auto" if frame.interlaced_frame else self._parity
             if parity:
                 self._say("interlaced", "is interlaced; its frames are deinterlaced.")
-                around = [pair and pair[1] for pair in (before, after)]
+                around = [other and other[1] for other in (before, after)]
                 frame = _bwdif(*around, frame, parity)
-            yield pts, frame
+            yield pts, frame, aspect
             before, now = now, after
 
     def is_interlaced(self, frame) -> bool:
         """Whether what a frame becomes depends on its neighbours."""
         return bool(frame.interlaced_frame or self._parity)
 
-    def picture(self, frame, index: int) -> np.ndarray:
-        """The RGB picture of a frame that has been deinterlaced."""
-        display_matrix, (width, height) = _display_matrix(frame), self._square(frame)
+    def picture(self, index: int, frame, aspect) -> np.ndarray:
+        """The RGB picture of a frame from `deinterlaced`."""
+        display_matrix, (width, height) = _display_matrix(frame), _square(frame, aspect)
         if (width, height) != (frame.width, frame.height):
             shape = f"{self.size[0]}x{self.size[1]}"
             self._say("square", f"has pixels that are not square; read as {shape}.")
@@ -122,21 +123,11 @@ class Filters:
         whole[top : top + inner_high, left : left + inner_wide] = image
         return whole
 
-    def _square(self, frame) -> tuple[int, int]:
-        """Width and height of the stored picture once its pixels are square."""
-        aspect = self._given
-        if self._follows:
-            aspect = self.stream.codec_context.sample_aspect_ratio
-        aspect = Fraction(aspect or 1)
-        width, height = frame.width, frame.height
-        if not 1 / ODDEST <= aspect <= ODDEST:
-            text = f"gives its pixels an unlikely shape, {aspect}; taken for squares."
-            self._say("unlikely", text)
-        elif aspect >= 1 + NEARLY:
-            width = 2 * round(width * aspect / 2)
-        elif aspect <= 1 - NEARLY:
-            height = 2 * round(height / aspect / 2)
-        return width, height
+    def _aspect_of(self, frame) -> Fraction:
+        # The decoder is a few frames ahead, and the shape changes at keyframes only.
+        if frame.key_frame and self._follows:
+            self._aspect = self.stream.codec_context.sample_aspect_ratio
+        return Fraction(self._aspect or 1)
 
     def _rgb(self, frame, width, height) -> np.ndarray:
         scaled = (width, height) != (frame.width, frame.height)
@@ -145,7 +136,7 @@ class Filters:
             frame,
             width=width,
             height=height,
-            format="rgb48le" if is_hdr else "rgb24",
+            format="gbrp16le" if is_hdr else "rgb24",
             src_colorspace=SWS_MATRIX[matrix(frame)],
             src_color_range=value_range(frame),
             interpolation=Interpolation.FAST_BILINEAR
@@ -164,6 +155,16 @@ class Filters:
         if kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"{self.path} {text}", stacklevel=4)
+
+
+def _square(frame, aspect: Fraction) -> tuple[int, int]:
+    """Width and height of the stored picture once its pixels are square."""
+    width, height = frame.width, frame.height
+    if 1 + NEARLY <= aspect <= ODDEST:
+        width = 2 * round(width * aspect / 2)
+    elif 1 / ODDEST <= aspect <= 1 - NEARLY:
+        height = 2 * round(height / aspect / 2)
+    return width, height
 
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:

@@ -10,6 +10,8 @@ from av.stream import Disposition
 # Sound and subtitles that MP4 holds. Other sound is encoded again as AAC, other text
 # as mov_text; pictures of text it cannot hold.
 COPIED = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"}
+# Channels -> their usual layout, of those that AAC has.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 # What MP4 has a place for, of a clip and of one of its streams.
 TITLES = {"title", "artist", "album", "comment", "date", "copyright", "genre"}
 LABELS = {"language", "title", "handler_name"}
@@ -59,7 +61,7 @@ class Remux:
                 track = _track(stream, output)
             if track:
                 self.tracks[stream.index] = track
-            elif stream != self.picture:
+            elif stream.type != "video" or stream.disposition & STILL:
                 lost.append(name_of(stream))
         if lost:
             warnings.warn(
@@ -177,13 +179,9 @@ class _Sound:
         self.source = source
         rates = av.Codec("aac", "w").audio_rates
         rate = source.rate if source.rate in rates else 48_000
-        layout = source.layout.name
-        try:
-            trial = av.CodecContext.create("aac", "w")
-            trial.sample_rate, trial.format, trial.layout = rate, "fltp", layout
-            trial.open()
-        except (av.FFmpegError, ValueError):  # AAC does not know these channels
-            layout = "mono" if source.channels == 1 else "stereo"
+        layout = source.layout.name.replace("(side)", "")
+        if layout not in LAYOUTS.values():
+            layout = LAYOUTS.get(source.channels, "stereo")
         self.stream = output.add_stream("aac", rate=rate, layout=layout)
         self._clock = None  # in samples
 

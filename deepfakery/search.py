@@ -9,6 +9,7 @@ its time only where a face was lost, and once in a while for those who have come
 import itertools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -125,6 +126,7 @@ def follow_clip(
 def _tell(clip, first, send) -> None:
     # The pipe holds the faces of a few dozen frames; then this waits for its reader.
     cv2.setNumThreads(1)
+    warnings.simplefilter("ignore")  # the reader says the same of the same clip
     try:
         for _, found in _afresh(video.read_frames(clip, first, quick=True)):
             send.send(found)

@@ -147,6 +147,8 @@ def _decoded(
             count += 1
     if not count:
         raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
+    if container.format.name == "avi":  # its header counts empty places, too
+        arrived = max(arrived, (last or 0) + 1)
     if damage is None and entry is None and arrived < stream.frames:
         damage = count
     if damage is not None:
@@ -286,7 +288,7 @@ def read_frames(
         frames = chain([first], frames)
         if enters:
             frames = _entered(path, container, stream, part[0], filters)
-        for index, (pts, frame) in enumerate(filters.deinterlaced(frames)):
+        for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
             if part:
                 if pts > part[-1]:
                     return
@@ -295,7 +297,7 @@ def read_frames(
             else:
                 wanted = index >= start
             if wanted:
-                image = filters.picture(frame, index)
+                image = filters.picture(index, *shown)
                 time = float(pts * stream.time_base)
                 yield Frame(index, time, pts, image, path)
 
