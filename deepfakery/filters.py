@@ -29,6 +29,7 @@ HDR = {16: "PQ", 18: "HLG"}
 # swscale's default shortcuts shift flat colours by a level or two each way.
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 EXACT, SCALED = Interpolation.BILINEAR | _EXACT, Interpolation.BICUBIC | _EXACT
+QUICK = Interpolation.FAST_BILINEAR
 
 # FFmpeg's field orders -> the field of which a frame shows the earlier moment.
 FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
@@ -70,48 +71,51 @@ class Filters:
         order = FIRST_FIELD.get(stream.codec_context.field_order)
         self._parity = None if first.interlaced_frame else order
         self._said = set()
-        width, height = _square(first, self._aspect_of(first))
+        width, height = self._square(first)
         self.size = _upright_size(width, height, _display_matrix(first))
         if said:
             seen = {
-                "interlaced": self.is_interlaced(first),
+                "interlaced": self._is_interlaced(first),
                 "square": (width, height) != (first.width, first.height),
                 "range": first.color_trc in HDR,
             }
             self._said |= {kind for kind, is_seen in seen.items() if is_seen}
 
     def deinterlaced(self, frames) -> Iterator[tuple]:
-        """(pts, frame, shape of its pixels) of each (pts, frame)."""
-        frames = ((pts, frame, self._aspect_of(frame)) for pts, frame in frames)
+        """(pts, frame, its size in square pixels, whether that is new) of each
+        (pts, frame)."""
+        frames = ((pts, frame, self._square(frame)) for pts, frame in frames)
         before, now = None, next(frames, None)
         while now is not None:
             after = next(frames, None)
-            pts, frame, aspect = now
+            pts, frame, size = now
             parity = "auto" if frame.interlaced_frame else self._parity
             if parity:
                 self._say("interlaced", "is interlaced; its frames are deinterlaced.")
                 around = [other and other[1] for other in (before, after)]
                 frame = _bwdif(*around, frame, parity)
-            yield pts, frame, aspect
+            yield pts, frame, size, size != (before or now)[2]
             before, now = now, after
 
-    def is_interlaced(self, frame) -> bool:
-        """Whether what a frame becomes depends on its neighbours."""
+    def looks_back(self, frame) -> bool:
+        """Whether the frame before it must be known."""
+        size = _upright_size(*self._square(frame), _display_matrix(frame))
+        return size != self.size or self._is_interlaced(frame)
+
+    def _is_interlaced(self, frame) -> bool:
         return bool(frame.interlaced_frame or self._parity)
 
-    def picture(self, index: int, frame, aspect) -> np.ndarray:
+    def picture(self, index: int, frame, size, is_new) -> np.ndarray:
         """The RGB picture of a frame from `deinterlaced`."""
-        display_matrix, (width, height) = _display_matrix(frame), _square(frame, aspect)
-        if (width, height) != (frame.width, frame.height):
-            shape = f"{self.size[0]}x{self.size[1]}"
-            self._say("square", f"has pixels that are not square; read as {shape}.")
+        display_matrix, (width, height) = _display_matrix(frame), size
+        whole = f"{self.size[0]}x{self.size[1]}"
+        if size != (frame.width, frame.height):
+            self._say("square", f"has pixels that are not square; read as {whole}.")
         size = _upright_size(width, height, display_matrix)
         if size != self.size:
-            self._say(
-                "size",
-                f"changes from {self.size[0]}x{self.size[1]} to {size[0]}x{size[1]} at "
-                f"frame {index}; frames are fitted into the first size, black around.",
-            )
+            if is_new:
+                text = f"changes from {whole} to {size[0]}x{size[1]} at frame {index};"
+                self._say("size", f"{text} it is fitted in, with black around.")
             scale = min(Fraction(a, b) for a, b in zip(self.size, size, strict=True))
             width, height = (max(1, round(side * scale)) for side in (width, height))
         image = _upright(self._rgb(frame, width, height), display_matrix)
@@ -123,11 +127,17 @@ class Filters:
         whole[top : top + inner_high, left : left + inner_wide] = image
         return whole
 
-    def _aspect_of(self, frame) -> Fraction:
+    def _square(self, frame) -> tuple[int, int]:
+        """Width and height of the stored picture once its pixels are square."""
         # The decoder is a few frames ahead, and the shape changes at keyframes only.
         if frame.key_frame and self._follows:
             self._aspect = self.stream.codec_context.sample_aspect_ratio
-        return Fraction(self._aspect or 1)
+        aspect, width, height = Fraction(self._aspect or 1), frame.width, frame.height
+        if 1 + NEARLY <= aspect <= ODDEST:
+            width = 2 * round(width * aspect / 2)
+        elif 1 / ODDEST <= aspect <= 1 - NEARLY:
+            height = 2 * round(height / aspect / 2)
+        return width, height
 
     def _rgb(self, frame, width, height) -> np.ndarray:
         scaled = (width, height) != (frame.width, frame.height)
@@ -139,32 +149,18 @@ class Filters:
             format="gbrp16le" if is_hdr else "rgb24",
             src_colorspace=SWS_MATRIX[matrix(frame)],
             src_color_range=value_range(frame),
-            interpolation=Interpolation.FAST_BILINEAR
-            if self.quick
-            else SCALED
-            if scaled
-            else EXACT,
+            interpolation=QUICK if self.quick else SCALED if scaled else EXACT,
         ).to_ndarray()
         if is_hdr:
             name = HDR[frame.color_trc]
             self._say("range", f"has high dynamic range ({name}); tone-mapped to SDR.")
-            image = _sdr(image, name)
+            image = _sdr(image, name, frame.color_primaries != BT709)
         return image
 
     def _say(self, kind, text):
         if kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"{self.path} {text}", stacklevel=4)
-
-
-def _square(frame, aspect: Fraction) -> tuple[int, int]:
-    """Width and height of the stored picture once its pixels are square."""
-    width, height = frame.width, frame.height
-    if 1 + NEARLY <= aspect <= ODDEST:
-        width = 2 * round(width * aspect / 2)
-    elif 1 / ODDEST <= aspect <= 1 - NEARLY:
-        height = 2 * round(height / aspect / 2)
-    return width, height
 
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:
@@ -240,9 +236,10 @@ TO_BT709 = np.float32(
 WHITE, KNEE = 150, 0.75
 
 
-def _sdr(image: np.ndarray, transfer: str) -> np.ndarray:
-    """RGB uint16 of BT.2020 in PQ or HLG -> RGB uint8 of BT.709, gamma 2.4."""
-    light = cv2.transform(_light_of(transfer)[image], TO_BT709)
+def _sdr(image: np.ndarray, transfer: str, is_wide: bool) -> np.ndarray:
+    """RGB uint16 in PQ or HLG, of BT.2020 if wide -> RGB uint8 of BT.709, gamma 2.4."""
+    light = _light_of(transfer)[image]
+    light = cv2.transform(light, TO_BT709) if is_wide else light
     # As square roots, so that 16 bits keep the shadows apart.
     roots = np.sqrt(np.clip(light, 0, 1, out=light), out=light) * 65535
     return _signal_of_roots()[roots.astype(np.uint16)]

@@ -12,6 +12,7 @@ from av.stream import Disposition
 COPIED = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"}
 # Channels -> their usual layout, of those that AAC has.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+MS = Fraction(1, 1000)
 # What MP4 has a place for, of a clip and of one of its streams.
 TITLES = {"title", "artist", "album", "comment", "date", "copyright", "genre"}
 LABELS = {"language", "title", "handler_name"}
@@ -107,8 +108,11 @@ class Remux:
                     continue
                 # MP4 refuses a packet without time or one that steps back.
                 index, time = packet.stream.index, packet.dts
-                if time is None or (index in last and time <= last[index]):
-                    continue
+                if time is None or time <= last.get(index, time - 1):
+                    if packet.stream.type != "subtitle" or packet.pts is None:
+                        continue
+                    time = max(packet.pts, last.get(index, packet.pts) + 1)
+                    packet.pts = packet.dts = time
                 last[index] = time
                 yield time * packet.time_base, packet
         except av.FFmpegError as error:
@@ -183,12 +187,14 @@ class _Sound:
         if layout not in LAYOUTS.values():
             layout = LAYOUTS.get(source.channels, "stereo")
         self.stream = output.add_stream("aac", rate=rate, layout=layout)
-        self._clock = None  # in samples
+        self._clock = self._first = None  # in samples; the kind of the first
 
     def take(self, packet, origin):
         encoded = []
         with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
             for frame in self.source.decode(packet):
+                if self._first and frame.sample_rate != self._first[2]:
+                    self._clock = None
                 rate = frame.sample_rate
                 pts = round((frame.pts * frame.time_base - origin) * rate)
                 # Many containers round times to milliseconds; count samples, and
@@ -197,8 +203,16 @@ class _Sound:
                     self._clock = pts
                 frame.pts, frame.time_base = self._clock, Fraction(1, rate)
                 self._clock += frame.samples
-                encoded += self.stream.encode(frame)
+                encoded += [p for f in self._even(frame) for p in self.stream.encode(f)]
         return encoded
+
+    def _even(self, frame):
+        """The frame, or frames of the first one's kind where that changes."""
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        self._first = self._first or kind
+        if kind == self._first:
+            return [frame]
+        return av.AudioResampler(*self._first).resample(frame)
 
     def rest(self):
         return self.stream.encode(None)
@@ -210,9 +224,13 @@ class _Text:
     def __init__(self, source, output):
         self.source = source
         source.codec_context.open(strict=False)
+        header = source.codec_context.subtitle_header
+        # A stream that cannot be opened would spoil the file: try with none.
+        _prepare(av.CodecContext.create("mov_text", "w"), header).open()
         self.stream = output.add_stream("mov_text")
-        self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, 1000)
-        self.stream.codec_context.subtitle_header = source.codec_context.subtitle_header
+        self.stream.time_base = MS
+        _prepare(self.stream.codec_context, header)
+        self._last = -1
 
     def take(self, packet, origin):
         with suppress(av.error.InvalidDataError):
@@ -221,11 +239,16 @@ class _Text:
                 encoded = self.stream.codec_context.encode_subtitle(text)
                 start = round((packet.pts * packet.time_base - origin) * 1000)
                 end = start + round((packet.duration or 0) * packet.time_base * 1000)
-                encoded.pts = encoded.dts = max(0, start)
+                self._last = encoded.pts = encoded.dts = max(self._last + 1, start)
                 encoded.duration = max(0, end - encoded.pts)
-                encoded.stream, encoded.time_base = self.stream, Fraction(1, 1000)
+                encoded.stream, encoded.time_base = self.stream, MS
                 return [encoded]
         return []
 
     def rest(self):
         return []
+
+
+def _prepare(context, header):
+    context.time_base, context.subtitle_header = MS, header
+    return context

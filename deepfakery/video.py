@@ -161,14 +161,14 @@ def _decoded(
 
 
 def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
-    """The same from the keyframe before `pts` on, where deinterlacing needs it from
-    one before that."""
+    """The same from the keyframe before `pts` on; from one before that, where the frame
+    before it must be known."""
     back, begin = 0, stream.start_time or 0
     while True:
         entry = max(pts - back, begin)
         frames = _decoded(path, container, stream, entry)
         first = next(frames)
-        if first[0] < pts or entry == begin or not filters.is_interlaced(first[1]):
+        if first[0] < pts or entry == begin or not filters.looks_back(first[1]):
             return chain([first], frames)
         back = 2 * back or round(1 / stream.time_base)
 
@@ -443,7 +443,8 @@ class VideoWriter:
         self._video, self._origin = video, pts
         self._encodes = template is None
         first = like and pts == like.start_pts
-        if like and like.path.is_file() and (self.sound or not self.part):
+        is_there = like and (like.has_audio or like.path.is_file())
+        if is_there and (self.sound or not self.part):
             self._rest = Remux(like.path, self._container, self.sound)
             start = self._rest.start
             if first and start is not None:
