@@ -22,6 +22,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 # Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 BT709, BT601 = 1, 6
+# Those that it lacks, of which nothing else can be made.
+FOREIGN = {8: "YCgCo", 14: "ICtCp", 15: "IPT (Dolby Vision, profile 5)"}
 LIMITED, FULL = 1, 2
 # Transfer functions of high dynamic range, by their number in H.273.
 HDR = {16: "PQ", 18: "HLG"}

@@ -116,10 +116,9 @@ class Remux:
                 last[index] = time
                 yield time * packet.time_base, packet
         except av.FFmpegError as error:
-            warnings.warn(
-                f"{self.path} is damaged: its sound stops early ({error.strerror}).",
-                stacklevel=2,
-            )
+            text = f"{self.path} is damaged: its sound stops early ({error.strerror})."
+            if self.tracks:
+                warnings.warn(text, stacklevel=2)
 
     def copy_until(self, end: Fraction | None):
         """Hand on what begins before `end`, in seconds of the source's clock."""
@@ -135,7 +134,7 @@ class Remux:
         """The same, to the end; nothing can follow."""
         self.copy_until(end)
         for track in self.tracks.values():
-            self.output.mux(track.rest())
+            self.output.mux(track.rest(self.origin))
 
 
 def _track(stream, output):
@@ -172,7 +171,7 @@ class _Copied:
         packet.stream = self.stream
         return [packet]
 
-    def rest(self):
+    def rest(self, origin):
         return []
 
 
@@ -193,18 +192,24 @@ class _Sound:
         encoded = []
         with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
             for frame in self.source.decode(packet):
-                if self._first and frame.sample_rate != self._first[2]:
-                    self._clock = None
-                rate = frame.sample_rate
-                pts = round((frame.pts * frame.time_base - origin) * rate)
-                # Many containers round times to milliseconds; count samples, and
-                # follow the file's clock only over a true gap.
-                if self._clock is None or abs(pts - self._clock) > rate // 20:
-                    self._clock = pts
-                frame.pts, frame.time_base = self._clock, Fraction(1, rate)
+                if frame.pts is not None:
+                    self._set_clock(frame.pts * frame.time_base - origin, frame)
+                if self._clock is None:
+                    continue
+                rate = Fraction(1, frame.sample_rate)
+                frame.pts, frame.time_base = self._clock, rate
                 self._clock += frame.samples
                 encoded += [p for f in self._even(frame) for p in self.stream.encode(f)]
         return encoded
+
+    def _set_clock(self, time, frame):
+        if self._first and frame.sample_rate != self._first[2]:
+            self._clock = None
+        # Many containers round times to milliseconds; count samples, and follow the
+        # file's clock only over a true gap.
+        pts = round(time * frame.sample_rate)
+        if self._clock is None or abs(pts - self._clock) > frame.sample_rate // 20:
+            self._clock = pts
 
     def _even(self, frame):
         """The frame, or frames of the first one's kind where that changes."""
@@ -214,8 +219,8 @@ class _Sound:
             return [frame]
         return av.AudioResampler(*self._first).resample(frame)
 
-    def rest(self):
-        return self.stream.encode(None)
+    def rest(self, origin):
+        return self.take(None, origin) + self.stream.encode(None)
 
 
 class _Text:
@@ -245,7 +250,7 @@ class _Text:
                 return [encoded]
         return []
 
-    def rest(self):
+    def rest(self, origin):
         return []
 
 

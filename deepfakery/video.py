@@ -28,6 +28,7 @@ import numpy as np
 from deepfakery.filters import (
     BT709,
     EXACT,
+    FOREIGN,
     HDR,
     LIMITED,
     SWS_MATRIX,
@@ -137,6 +138,11 @@ def _decoded(
             frames, damage = [], count if damage is None else damage
         arrived += bool(packet and packet.size)
         for frame in frames:
+            if not count and frame.colorspace in FOREIGN:
+                raise MediaError(
+                    f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
+                    "cannot be read; convert it to BT.709 first."
+                )
             if frame.is_corrupt and damage is None:
                 damage = count
             pts = frame.pts if frame.pts is not None else frame.dts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfakery import weeding
-from deepfakery.video import EXACT, VideoWriter, index, probe, read_frames
+from deepfakery.video import EXACT, MediaError, VideoWriter, index, probe, read_frames
 
 TURNED = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # a display matrix, by 90 degrees
 
@@ -291,3 +291,17 @@ def test_ten_bits_of_sdr_keep_their_tags(tmp_path):
     assert np.abs(image - disc(160, 96).astype(int)).max() <= 12
     info = probe(rewritten(clip, tmp_path / "b.mp4"))
     assert (info.transfer, info.primaries, info.matrix) == (14, 9, 9)
+
+
+def test_colours_that_cannot_be_read_are_refused(tmp_path):
+    clip = encode(tmp_path / "a.mp4", [disc(160, 96)])
+    with av.open(clip) as source, av.open(tmp_path / "b.mkv", "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv444p"
+        video.codec_context.colorspace = 8
+        for frame in source.decode(video=0):
+            out.mux(video.encode(frame.reformat(format="yuv444p")))
+        out.mux(video.encode(None))
+    for read in (probe, lambda path: next(read_frames(path))):
+        with pytest.raises(MediaError, match=r"b\.mkv stores its colours as YCgCo"):
+            read(tmp_path / "b.mkv")

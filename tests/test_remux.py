@@ -193,6 +193,16 @@ def test_sound_encoded_again_keeps_its_channels(layout, tmp_path):
         assert after[i] == pytest.approx(before[i], rel=0.1)
 
 
+def test_a_decoder_keeps_nothing_back(tmp_path):
+    clip = make(tmp_path / "a.wmv", sounds=[("wmav2", "mono", 1.0, "eng", 1)])
+    copy(clip, tmp_path / "b.mp4")
+    with av.open(clip) as container:
+        count = sum(frame.samples for frame in container.decode(audio=0))
+    with av.open(tmp_path / "b.mp4") as container:
+        after = sum(frame.samples for frame in container.decode(audio=0))
+    assert count <= after < count + 2048
+
+
 def test_the_default_picture_is_read_and_the_others_are_named(tmp_path):
     def prepare(_, videos):
         for i, video in enumerate(videos):
