@@ -33,7 +33,8 @@ class FaceSet:
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
-            degrees), `descriptor` (128), `number` (of the face, in all the footage).
+            degrees), `descriptor` (128), `number` (of the face, in all the footage),
+            `version` (`faces.GEOMETRY`).
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class FaceSet:
 
         Raises:
             FileNotFoundError: It is not a face folder.
+            ValueError: Its faces are aligned as another version did it.
         """
         folder = Path(folder)
         index = folder / "faces.jsonl"
@@ -54,7 +56,13 @@ class FaceSet:
                 "Make one with faceset.extract (notebook 01)."
             )
         found = records.read_lines(index)
-        return cls(folder, [r for r in found if (folder / r["image"]).exists()])
+        found = [r for r in found if (folder / r["image"]).exists()]
+        if any(r.get("version") != faces.GEOMETRY for r in found):
+            raise ValueError(
+                f"{folder} was made by another version of this project, which aligned "
+                "faces otherwise. Extract the footage again, into another folder."
+            )
+        return cls(folder, found)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,7 +102,8 @@ class FaceSet:
             )
             for r in self.records
         ]
-        return np.float32(points).reshape(-1, 68, 2) * (size / faces.FACE_SIZE)
+        points = np.float32(points).reshape(-1, 68, 2)
+        return np.float32(faces.resize_points(points, size / faces.FACE_SIZE))
 
     def descriptors(self) -> np.ndarray:
         """(N, 128) float32 identity descriptors."""
@@ -105,7 +114,7 @@ class FaceSet:
 
         A folder that lost faces, or won some, is then not taken for the same one.
         """
-        names = "\n".join(r["image"] for r in self.records)
+        names = "\n".join(f"{r['image']} {r['version']}" for r in self.records)
         return f"{len(self)} faces, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
     def others(self) -> dict[str, "FaceSet"]:
@@ -211,6 +220,8 @@ def extract(
         )
     who = str(who) if describe else "everyone"
     is_new = not folder.exists()
+    if (folder / "faces.jsonl").exists():
+        FaceSet.load(folder)  # nothing is added to faces of another version
     job = extraction.Job(sources, folder, {**weeding.LIMITS, **limits}, describe)
     try:
         if job.state["frames"] is None:

@@ -211,6 +211,7 @@ def _record(frame: video.Frame, face: faces.Face, number, transform, image) -> d
         "light": round(float(inner.mean()), 1),
         "pose": _rounded(faces.pose(face.landmarks, (width, height))),
         "descriptor": None,
+        "version": faces.GEOMETRY,
     }
 
 
