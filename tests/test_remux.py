@@ -41,6 +41,7 @@ def make(
         tracks = []
         for codec, layout, _, language, disposition in sounds:
             tracks.append(out.add_stream(codec, rate=RATE, layout=layout))
+            tracks[-1].bit_rate = 128_000
             tracks[-1].metadata["language"] = language
             tracks[-1].disposition = disposition
         texts = []
@@ -108,6 +109,21 @@ def test_sound_goes_on_while_the_last_frame_is_held(codec, tmp_path):
     copy(clip, tmp_path / "b.mp4")
     assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
     assert picture_length(clip) == pytest.approx(2.96, abs=0.01)
+    assert picture_length(tmp_path / "b.mp4") == pytest.approx(2.96, abs=0.01)
+    assert probe(tmp_path / "b.mp4").frames == 25
+
+
+def test_parts_put_together_keep_it_too(tmp_path):
+    clip = make(tmp_path / "a.mp4", sounds=[TONE], held=2.0)
+    info, frames = probe(clip), list(read_frames(clip))
+    for name, some in (("1.mp4", frames[:10]), ("2.mp4", frames[10:])):
+        with VideoWriter(tmp_path / name, like=info, sound=False, part=True) as part:
+            for frame in some:
+                part.write(frame.image, frame.pts)
+    with VideoWriter(tmp_path / "b.mp4", like=info) as writer:
+        writer.append(tmp_path / "1.mp4", frames[0].pts)
+        writer.append(tmp_path / "2.mp4", frames[10].pts)
+    assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
     assert picture_length(tmp_path / "b.mp4") == pytest.approx(2.96, abs=0.01)
     assert probe(tmp_path / "b.mp4").frames == 25
 
