@@ -117,7 +117,7 @@ def swap_clip(
             ):
                 part = {"file": f"{number:06d}.mp4", "frames": 0, "painted": []}
                 writer = video.VideoWriter(
-                    aside / part["file"], like=info, sound=False, **writing
+                    aside / part["file"], like=info, sound=False, part=True, **writing
                 )
                 with writer, _Beside() as encoding, _Beside() as pictures:
                     for frame, image, layers in group:
