@@ -25,7 +25,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,10 @@ from deepfakery.heads import MEAN_FACE, POSE_INDEX, POSE_POINTS
 
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
+
+#: Score of a face that no other way up needs comparing with, and the least that counts:
+#: a forehead upside down can have 0.7, and nothing but a face has 0.3 where none lies.
+SURE, LEAST = 1.0, 0.3
 
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
@@ -96,34 +100,71 @@ def _dlib(name: str):
 
 
 def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
-    """Find every face in an image.
+    """Find every face in an image, whichever way up.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         describe: Also compute each face's identity descriptor (a tenth of a second).
         effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
-            enlarged, then turned to either side. 2: a network is asked that knows
-            profiles and tilted heads and takes ten times as long; its faces have a
-            score of 0.
+            enlarged and turned. 2: a network is asked that knows profiles and tilted
+            heads and takes ten times as long; its faces have a score of 0.
 
     Returns:
         Faces, largest first; an empty list where there is none.
     """
-    # Most frames are upright, and a whole clip of them pays for one look each.
-    looks = [(640, 0), (1280, 0), (640, 1), (640, -1)]
-    for longest, turns in looks if effort else looks[:1]:
-        turned = np.ascontiguousarray(np.rot90(image, turns))
-        found = _detect_upright(turned, longest)
-        if found:
+    image = np.asarray(image)
+    along = int(image.shape[1] > image.shape[0])
+    length, short = image.shape[along], image.shape[1 - along]
+    if length <= 4 * short:
+        return _detect_whole(image, describe, effort)
+    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
+    # that overlap by half, each face in the piece that has most around it.
+    step, faces = max(short, length // 16), []
+    starts = range(0, length - step, step)
+    for tried, start in itertools.product(sorted({0, effort}), starts):
+        if tried and faces and start == 0:
             break
-    if not found and effort > 1:
-        turned, turns, found = image, 0, _detect_turned(image)
-    faces = []
-    for landmarks, score in found:
-        identity = descriptor(turned, landmarks) if describe else None
-        points = _turn_back(landmarks, image.shape, turns)
-        faces.append(Face(points, score, identity))
+        piece = image[:, start:][:, : 2 * step] if along else image[start:][: 2 * step]
+        low = start + step / 2 if start else -np.inf
+        high = start + 1.5 * step if start != starts[-1] else np.inf
+        for face in _detect_whole(piece, describe, tried):
+            landmarks = face.landmarks + np.float32([(start, 0), (0, start)][1 - along])
+            if low <= landmarks[:, 1 - along].mean() < high:
+                faces.append(replace(face, landmarks=landmarks))
     return sorted(faces, key=lambda face: -face.size)
+
+
+def _detect_whole(image, describe, effort) -> list[Face]:
+    # Most frames are upright, and a whole clip of them pays for one look each.
+    seen = _detect_upright(image, 640)
+    looks = [(640, 1), (640, -1), (640, 2)]
+    if effort and not seen:
+        looks = [(1280, 0), *looks]
+    # A head upside down has a "face" on its forehead: of all looks the surest counts.
+    if any(score < SURE for _, score in seen) or effort and not seen:
+        for longest, turns in looks:
+            turned = np.ascontiguousarray(np.rot90(image, turns))
+            for points, score in _detect_upright(turned, longest):
+                seen.append((_turn_back(points, image.shape, turns), score))
+    found = []
+    for face in sorted(seen, key=lambda face: -face[1]):
+        if face[1] >= LEAST and not any(_overlap(face[0], f[0]) for f in found):
+            found.append(face)
+    if not found and effort > 1:
+        found = _detect_turned(image)
+    faces = [
+        Face(points, score, descriptor(image, points) if describe else None)
+        for points, score in found
+    ]
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the middle of either face lies in the other's box."""
+    return any(
+        np.all((one.min(0) < middle) & (middle < one.max(0)))
+        for one, middle in ((a, b.mean(0)), (b, a.mean(0)))
+    )
 
 
 def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
@@ -181,6 +222,8 @@ def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
         x, y = width - 1 - y, x
     elif turns == -1:
         x, y = y, height - 1 - x
+    elif turns == 2:
+        x, y = width - 1 - x, height - 1 - y
     return np.stack([x, y], axis=1)
 
 

@@ -8,6 +8,7 @@ that are nobody's for sure lie in `others/unsure`, those of footage that has gon
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
@@ -53,6 +54,27 @@ def group(descriptors: np.ndarray) -> np.ndarray:
     rank = np.empty(len(means), int)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(means) + 1)
     return np.where(sure, rank[nearest], 0)
+
+
+def compare(first, second) -> float:
+    """Warn where two face sets show one person: there would be nothing to swap.
+
+    Args:
+        first, second: `FaceSet`s whose faces are described.
+
+    Returns:
+        Distance of their mean descriptors.
+    """
+    means = [found.descriptors().mean(0) for found in (first, second)]
+    distance = float(np.linalg.norm(means[0] - means[1]))
+    if distance < APART:
+        warnings.warn(
+            f"{first.folder} and {second.folder} seem to show the same person: their "
+            f"distance is {distance:.2f}, under {APART}. Nothing would be swapped; "
+            "give footage of two people.",
+            stacklevel=2,
+        )
+    return distance
 
 
 def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
