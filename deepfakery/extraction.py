@@ -6,20 +6,17 @@ seen already, and writes. Only a few pieces are ever in memory.
 """
 
 import json
-import multiprocessing
-import os
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from deepfakery import faces, images, records, video, weeding
+from deepfakery.workers import how_many, pool
 
 
 class Job:
@@ -78,7 +75,7 @@ class Job:
         files, total = self._files()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._back_to_last_save()
-        workers = (os.cpu_count() or 1) if workers is None else workers
+        workers = how_many(workers)
         bar = tqdm(total=total, initial=self.state["seen"], unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
         waiting = deque()
@@ -203,45 +200,3 @@ class Job:
 
 def _result(after, future) -> tuple:
     return after, future.result()
-
-
-class _Here:
-    """An executor that does its work at once."""
-
-    def submit(self, work, *arguments) -> Future:
-        future = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-@contextmanager
-def pool(workers: int, executor: Executor | None = None):
-    """An executor: the one given, or processes of this machine.
-
-    Args:
-        workers: Processes. 0: the work is done by who submits it.
-        executor: Used as it is, and left open.
-
-    Raises:
-        OSError: A process died.
-    """
-    if executor or not workers:
-        yield executor or _Here()
-        return
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    crew = ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
-        yield crew
-    except BrokenProcessPool as error:
-        raise OSError(
-            "A process that looked for faces was ended, for want of memory perhaps; "
-            "run the same again, with fewer workers."
-        ) from error
-    finally:
-        crew.shutdown(wait=True, cancel_futures=True)

@@ -4,22 +4,18 @@ Each clip is looked at once; everything that is measured later uses this look.
 """
 
 import math
-import multiprocessing
 import os
 import re
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from deepfakery import faces, images, tracks
+from deepfakery.workers import FED, how_many, in_order, pool
 
 
 @dataclass(frozen=True)
@@ -65,27 +61,22 @@ def look(
     Returns:
         {source: `Look`}.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    processes = (
-        ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
-        if workers
-        else nullcontext()
-    )
+    workers = min(how_many(None), FED) if workers is None else workers
     total = sum(images.count_frames(source) or 0 for source in sources)
-    with processes as pool, tqdm(total=total, unit="frame", desc="looking") as bar:
-        return {s: _look(s, described, workers, pool, bar) for s in sources}
+    bar = tqdm(total=total, unit="frame", desc="looking")
+    with bar, pool(workers) as crew:
+        return {s: _look(s, described, workers, crew, bar) for s in sources}
 
 
-def _look(source, described, workers, pool, bar) -> Look:
+def _look(source, described, workers, crew, bar) -> Look:
     count = images.count_frames(source) or 0
     step = math.ceil(count / described) if described and count else 1
     times, files, sizes, points, descriptors = [], [], set(), [], []
-    waiting = deque()
-
-    def take(frame, seen):
-        face = seen.result() if pool else seen
+    jobs = (
+        (frame, _see, frame.image, number % step == 0)
+        for number, frame in enumerate(images.read_source(source))
+    )
+    for frame, face in in_order(crew, workers, jobs):
         points.append(face.landmarks if face else None)
         known = face is not None and face.descriptor is not None
         descriptors.append(face.descriptor if known else np.full(128, np.nan))
@@ -93,14 +84,6 @@ def _look(source, described, workers, pool, bar) -> Look:
         files.append(frame.file)
         sizes.add(frame.image.shape[1::-1])
         bar.update()
-
-    for number, frame in enumerate(images.read_source(source)):
-        job = frame.image, number % step == 0
-        waiting.append((frame, pool.submit(_see, *job) if pool else _see(*job)))
-        if len(waiting) > 4 * workers:
-            take(*waiting.popleft())
-    while waiting:
-        take(*waiting.popleft())
     return Look(
         source=Path(source),
         times=np.array(times) - times[0],
