@@ -19,11 +19,12 @@ import os
 import shutil
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import papermill
 
-from deepfakery import images, provenance, samples, video
+from deepfakery import images, provenance, records, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
@@ -124,13 +125,17 @@ def main(arguments=None) -> int:
         elif given.command == "notebooks":
             keep()
         elif given.command == "evaluate":
-            score_swap(given)
+            with workspace(given.out):
+                score_swap(given)
         elif given.command == "compare":
-            compare(given)
+            with workspace(given.out):
+                compare(given)
         elif given.command == "imagine":
-            study("05_dcgan", given, "imagine.json", steps=given.steps)
+            with workspace(given.out):
+                study("05_dcgan", given, "imagine.json", steps=given.steps)
         elif given.command == "enlarge":
-            study("06_upscaling", given, "upscaling.json", times=given.times)
+            with workspace(given.out):
+                study("06_upscaling", given, "upscaling.json", times=given.times)
         elif given.command == "upscale":
             upscale(given)
         elif given.command == "detect":
@@ -158,6 +163,8 @@ def main(arguments=None) -> int:
             "ValueError",
             "FileNotFoundError",
             "OSError",
+            "BlockingIOError",
+            "SigningError",
         )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         said = error.evalue
@@ -176,6 +183,25 @@ def main(arguments=None) -> int:
     return 0
 
 
+@contextmanager
+def workspace(out: Path):
+    """Hold the folder of a command's results: a new one, or one of an earlier command.
+
+    Raises:
+        ValueError: It holds somebody's files.
+        OSError: Another command writes into it at this moment.
+    """
+    known = (".lock", "faces", "run")
+    if out.exists() and not any((out / name).exists() for name in known):
+        for file in out.iterdir():
+            raise ValueError(
+                f"{out} holds files that are not of this project, such as {file.name}; "
+                "choose a new or an empty folder."
+            )
+    with records.one_writer(out, "leaves its results there"):
+        yield
+
+
 def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     """Execute the three notebooks of a swap.
 
@@ -192,10 +218,15 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     Raises:
         papermill.PapermillExecutionError: A cell failed. If it was while finding
             faces, a workspace that this call made is removed again.
+        ValueError, OSError: As for `workspace`.
     """
     out = out.resolve()
     is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    with workspace(out):
+        return _run(parameters, out, report, study, is_new)
+
+
+def _run(parameters, out, report, study, is_new) -> dict:
     parameters = {**parameters, "workspace": seen_from_there(out), "report": report}
     seconds = {}
     for name in SWAP:
@@ -226,7 +257,10 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
 def keep() -> None:
     """Run the demo afresh; keep its notebooks, picture and figures in the project."""
     out = ROOT / "data/output/demo"
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        raise ValueError(
+            f"{out} exists, and this begins afresh; move it away or delete it."
+        )
     run({}, out, "demo.json", study=True)
     print("\n── 04_evaluation", flush=True)
     workspace = {"workspace": seen_from_there(out)}
