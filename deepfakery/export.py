@@ -204,9 +204,10 @@ def swap_photos(
         provenance.rehearse(folder, facts)
     for file in images.list_files(source) if source.is_dir() else [source]:
         copy = folder / file.relative_to(root)
-        provenance.refuse_foreign(_signable(copy), file)
-        if not (copy.is_file() and filecmp.cmp(copy, file, shallow=False)):
-            provenance.refuse_foreign(copy, file)
+        for name in (copy, _signable(copy)):
+            is_file = name.is_file() and not name.samefile(file)
+            if not (is_file and filecmp.cmp(name, file, shallow=False)):
+                provenance.refuse_foreign(name, file)
     settings = _settings(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
