@@ -90,7 +90,7 @@ def test_a_script_needs_no_guard(way, tmp_path, short_clips):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs Linux")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_their_parent(how, at_work):
     process, workers = at_work
     process.send_signal(how)
