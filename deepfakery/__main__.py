@@ -24,7 +24,7 @@ from pathlib import Path
 
 import papermill
 
-from deepfakery import images, provenance, records, samples, video
+from deepfakery import extraction, images, provenance, records, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
@@ -147,7 +147,7 @@ def main(arguments=None) -> int:
         else:
             if given.minutes <= 0:
                 parser.error("--minutes (MINUTES=) must be above 0")
-            _check(given.face, given.target)
+            _check(given.face, given.target, given.out)
             parameters = {
                 "face": seen_from_there(given.face),
                 "target": seen_from_there(given.target),
@@ -191,7 +191,7 @@ def workspace(out: Path):
         ValueError: It holds somebody's files.
         OSError: Another command writes into it at this moment.
     """
-    known = (".lock", "faces", "run")
+    known = (".deepfakery", "faces", "run")  # a notebook leaves those alone
     if out.exists() and not any((out / name).exists() for name in known):
         for file in out.iterdir():
             raise ValueError(
@@ -199,6 +199,7 @@ def workspace(out: Path):
                 "choose a new or an empty folder."
             )
     with records.one_writer(out, "leaves its results there"):
+        (out / ".deepfakery").touch()
         yield
 
 
@@ -467,10 +468,12 @@ def upscale(given) -> None:
     print(f"{out}: {size[0]} × {size[1]}")
 
 
-def _check(face: str, target: str) -> None:
+def _check(face: str, target: str, out: Path) -> None:
     """Fail before any work where footage cannot be used."""
     samples.identities(face, target)
     for who in (face, target):
+        if who not in samples.PEOPLE:
+            extraction.refuse_inside(out, Path(who))
         if who not in samples.PEOPLE and images.count_frames(who) == 0:
             raise ValueError(f"{who} holds no image or clip; give footage of a person.")
     if target not in samples.PEOPLE:

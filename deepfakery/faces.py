@@ -3,6 +3,12 @@
 Everything here is dlib and OpenCV; no network of ours is involved, so the identity
 descriptor can judge what our networks paint.
 
+Coordinates, (x, y), are array positions, as dlib and OpenCV have them: (0, 0) is the
+centre of the first pixel, which lies half a pixel inside the picture. So a picture of
+`size` pixels spans -0.5 to `size` - 0.5, and what lies at share u of its side has the
+coordinate u·size - 0.5. `resize_points` and `resize_transform` go from one size to
+another; nothing else does.
+
 Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
     Regression Trees" (the landmarks); Umeyama 1991, "Least-squares estimation of
@@ -37,6 +43,10 @@ FACE_SIZE = 256
 #: Share of the aligned crop's side that an average face's width fills. One constant
 #: for extraction, training and merge: where they differ, pasted faces change size.
 COVERAGE = 0.72
+
+#: Version of the alignment, written down with every aligned face. Since 2, a feature at
+#: share u of the side lies at u·size - 0.5, at every size.
+GEOMETRY = 2
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
     boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
     return [
-        (fit_landmarks(image, *_corners(box) / scale), float(score))
+        (fit_landmarks(image, *resize_points(_corners(box), 1 / scale)), float(score))
         for box, score in zip(boxes, scores, strict=True)
     ]
 
@@ -133,7 +143,7 @@ def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     found = []
     for box in _dlib("network")(small, 0):
         if box.confidence > 0.5:
-            corners = _corners(box.rect) / scale
+            corners = resize_points(_corners(box.rect), 1 / scale)
             # Its boxes sit a tenth higher than those that the landmarks expect.
             corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
             found.append((fit_landmarks(image, *corners), 0.0))
@@ -226,6 +236,37 @@ def detect_each(
         yield from in_order(crew, workers, jobs)
 
 
+def resize_points(points: np.ndarray, factor: float) -> np.ndarray:
+    """Where points of a picture lie once it is resized by `factor`."""
+    return (np.asarray(points) + 0.5) * factor - 0.5
+
+
+def resize_transform(
+    transform: np.ndarray, source: float = 1, target: float = 1
+) -> np.ndarray:
+    """A transform between two pictures, once either is resized.
+
+    Args:
+        transform: (2, 3), pixels of a source picture → pixels of a target picture.
+        source: The factor by which the source picture is resized.
+        target: The factor by which the target picture is resized.
+
+    Returns:
+        (2, 3) float64.
+    """
+    out = np.array(transform, np.float64)
+    out[:, 2] += out[:, :2].sum(1) * (0.5 / source - 0.5)
+    out[:, :2] /= source
+    out *= target
+    out[:, 2] += 0.5 * target - 0.5
+    return out
+
+
+def mean_landmarks(size: int = FACE_SIZE) -> np.ndarray:
+    """(51, 2) float64: where the average face's inner landmarks lie in a crop."""
+    return resize_points((MEAN_FACE.astype(np.float64) - 0.5) * COVERAGE, size)
+
+
 def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
     """The similarity transform that puts a face upright into a square crop.
 
@@ -237,7 +278,7 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
         (2, 3) float32, source pixels → crop pixels.
     """
     source = landmarks[17:].astype(np.float64)
-    target = ((MEAN_FACE - 0.5) * COVERAGE + 0.5) * size
+    target = mean_landmarks(size)
     source_mean, target_mean = source.mean(0), target.mean(0)
     source, target = source - source_mean, target - target_mean
     # Umeyama's closed form; in two dimensions it is one complex division.
@@ -261,24 +302,19 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
     """
     transform = np.asarray(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
-    if scale < 0.5:  # shrinking by more than half would skip source pixels
-        step = int(1 / scale)
-        height, width = np.array(image.shape[:2]) // step
-        image = cv2.resize(
-            image[: height * step, : width * step],
-            (int(width), int(height)),
-            interpolation=cv2.INTER_AREA,
-        )
-        transform = transform * [[step, step, 1]]
-        # The first pixel now stands for several, whose middle lies further in.
-        transform[:, 2] += transform[:, :2].sum(1) * (0.5 - 0.5 / step)
-    return cv2.warpAffine(
+    # A larger crop, made smaller by means over its pixels: else pixels of the image
+    # would be skipped, and a face cropped small would differ from one made small.
+    finer = max(1, round(min(1 / scale, 4096 / size)))
+    out = cv2.warpAffine(
         image,
-        transform,
-        (size, size),
+        resize_transform(transform, target=finer),
+        (size * finer, size * finer),
         flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    if finer > 1:
+        out = cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
+    return out
 
 
 def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -337,7 +373,8 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """
     width, height = image_size
     focal = max(image_size)
-    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    x, y = (width - 1) / 2, (height - 1) / 2
+    camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
     _, rotation, _ = cv2.solvePnP(
         POSE_POINTS,
         landmarks[list(POSE_INDEX)].astype(np.float64),

@@ -21,7 +21,7 @@ def with_jaw(inner):
 
 
 def mean_face(size):
-    return ((faces.MEAN_FACE - 0.5) * faces.COVERAGE + 0.5) * size
+    return faces.mean_landmarks(size)
 
 
 @pytest.fixture(scope="module")
