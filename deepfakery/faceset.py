@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepfakery import extraction, faces, images, people, records, weeding
+from deepfakery.workers import how_many, pool
 
 #: Fewer faces than this teach a decoder nothing that holds up.
 MINIMUM = 64
@@ -336,8 +337,7 @@ def extract_many(
     folder = Path(folder).absolute()
     jobs = dict(_named([Path(source).absolute() for source in sources], folder))
     done, failed = {}, {}
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    with extraction.pool(workers, executor) as crew:
+    with pool(min(how_many(workers), len(jobs)), executor) as crew:
         running = {
             crew.submit(_extract_one, source, folder / name, options): name
             for name, source in jobs.items()

@@ -76,6 +76,20 @@ def test_a_workspace_within_the_footage_is_refused(bad):
     assert not (bad / "album" / "out").exists()
 
 
+def test_somebodys_folder_is_no_workspace(tmp_path):
+    (tmp_path / "holiday.png").touch()
+    for command in ("demo", "imagine", "enlarge", "compare"):
+        assert cli.main([command, "--out", str(tmp_path)]) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["holiday.png"]
+    (tmp_path / "holiday.png").unlink()
+    for _ in range(2):
+        with cli.workspace(tmp_path):
+            (tmp_path / "figures.json").touch()
+            with pytest.raises(BlockingIOError, match="leaves its results there"):
+                with cli.workspace(tmp_path):
+                    pass
+
+
 def test_one_file_twice_is_refused(clips, tmp_path):
     done = swap(clips["hopper"], clips["hopper"], tmp_path / "out")
     assert_refused(done, "hopper.mp4", "two people")
