@@ -35,7 +35,7 @@ STATE = {
     "with_face": int,  # frames
     "lines": int,  # faces kept
     "rejected": dict,  # reason → faces
-    "frames": int | None,  # in all, None until the end
+    "frames": int | None,  # in all, None until all is looked through and sorted
     "who": str | None,  # whom `extract` was asked for
     "chosen": str | None,  # who was chosen last; another one, if by a click
     "sorted": int,  # faces up to this number were there when that was done
@@ -152,8 +152,10 @@ class Job:
         gone = [file["gone"] for file in state["files"]]
         self._compare(source)
         state["source"] = source
-        self.is_due = gone != [file["gone"] for file in state["files"]] or not all(
-            file["done"] or file["gone"] for file in state["files"]
+        self.is_due = (
+            state["frames"] is None
+            or gone != [file["gone"] for file in state["files"]]
+            or not all(file["done"] or file["gone"] for file in state["files"])
         )
 
     def _compare(self, source: str) -> None:
@@ -257,7 +259,6 @@ class Job:
             raise video.MediaError(
                 f"{self.name} holds no image or clip that can be read; give one."
             )
-        self.save(frames=self.state["seen"])
 
     def _count(self) -> int | None:
         """Frames still to be looked through, as far as headers tell."""
@@ -293,35 +294,34 @@ class Job:
                     self.novelty.add(weeding.looks(weeding.decode(image.read_bytes())))
 
     def _sift(self, crew, workers) -> Iterator[tuple]:
-        """((files, whether they are done), what was found in a piece), in order."""
+        """((files, pieces so far, whether that is all), what was found), in order."""
         limits, waiting = self.state["limits"], deque()
         for group in _groups(self._to_do()):
             files, paths = zip(*group, strict=True)
-            first = files[0]["at"]
+            still = images.is_image(paths[0])
+            first = last = files[0]["at"]
             try:
-                pieces = weeding.pieces(
-                    paths if images.is_image(paths[0]) else paths[0]
-                )
+                pieces = weeding.pieces(paths if still else paths[0])
                 if pieces is None:  # it can only be read from its beginning, so here
                     while waiting:
                         yield _result(*waiting.popleft())
-                    for sifted in weeding.sift(
-                        paths[0], limits, first * weeding.FRAMES
-                    ):
-                        yield (files, False), sifted
-                    pieces = []
+                    pieces, start = [], first * weeding.FRAMES
+                    for sifted in weeding.sift(paths[0], limits, start):
+                        last += 1
+                        yield (files, last, False), sifted
             except video.MediaError as error:
                 pieces = []
                 warnings.warn(f"Left out: {error}", stacklevel=2)
-            for i, piece in enumerate(pieces[first:], first + 1):
+            for last, piece in enumerate(pieces[first:], first + 1):
                 future = crew.submit(weeding.sift_piece, piece, limits)
-                waiting.append(((files, i == len(pieces)), future))
+                part = (files, 0 if still else last, last == len(pieces))
+                waiting.append((part, future))
                 if len(waiting) > workers:
                     yield _result(*waiting.popleft())
             if not pieces[first:]:
                 nothing = Future()
                 nothing.set_result(weeding.Sifted())
-                waiting.append(((files, True), nothing))
+                waiting.append(((files, last, True), nothing))
         while waiting:
             yield _result(*waiting.popleft())
 
@@ -338,7 +338,7 @@ class Job:
         return [crew.submit(faces.describe_chips, part) for part in parts]
 
     def _store(self, part, sifted, kept, described, bar) -> None:
-        state, (files, is_done) = self.state, part
+        state, (files, at, is_done) = self.state, part
         for text in sifted.warnings:
             warnings.warn(text, stacklevel=3)
         vectors = [vector for part in described for vector in part.result().tolist()]
@@ -363,8 +363,7 @@ class Job:
         lines = (json.dumps(face.record) + "\n" for face in kept)
         records.append(self.index, "".join(lines))
         for file in files:
-            file["done"] = is_done
-        files[0]["at"] += bool(sifted.frames) and not images.is_image(files[0]["name"])
+            file["at"], file["done"] = at, is_done
         state["lines"] += len(kept)
         state["seen"] += sifted.frames
         state["with_face"] += sifted.with_face

@@ -296,7 +296,7 @@ def _choose(job: extraction.Job, who, asked: str | None) -> None:
     if known and (chosen.isdecimal() or chosen == "most" and number != 1):
         chosen = str(number)
     asked = asked or state["who"] or chosen
-    job.save(who=asked, chosen=chosen, sorted=state["lines"])
+    job.save(who=asked, chosen=chosen, sorted=state["lines"], frames=state["seen"])
     if chosen != asked:
         _tell_kept(job)
 

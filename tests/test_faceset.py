@@ -310,7 +310,7 @@ def test_a_folder_of_clips_and_photos_is_footage(album, short_clips, tmp_path):
     with pytest.warns(UserWarning, match=r"broken\.mp4"):
         found = extract(album, tmp_path / "faces", describe=False, workers=0)
     assert len(found) == 3 + 12
-    names = {"p2.png", "p10.jpg", "summer/clip.mp4"}
+    names = {"p2.png", "p10.jpg", "summer/p2.png", "summer/clip.mp4"}
     assert {r["source"] for r in found.records} == names
 
 
@@ -404,14 +404,17 @@ def quick(source, folder, **options):
     return extract(source, folder, **{"describe": False, "workers": 0, **options})
 
 
-def assert_own_pictures(found):
+def assert_own_pictures(found, folder):
     """Every record has a picture of its own, and it is of the frame that it names."""
     names = [r["image"] for r in found.records]
     assert len({name.casefold() for name in names}) == len(names)
-    points = found.landmarks(256)
-    for image, own in zip(found.images(256), points, strict=True):
-        seen = faces.detect(image)
-        assert seen and np.abs(seen[0].landmarks - own)[17:].mean() < 6
+    sources = {r["source"] for r in found.records}
+    frames = {name: list(images.read_source(folder / name)) for name in sources}
+    for record, image in zip(found.records, found.images(256), strict=True):
+        there = frames[record["source"]]
+        frame = there[record["frame"] if len(there) > 1 else 0].image
+        crop = faces.crop(frame, np.float32(record["transform"]))
+        assert np.abs(image.astype(int) - crop).mean() < 2
 
 
 CLASHES = {
@@ -433,7 +436,7 @@ def test_clips_of_one_name_do_not_overwrite_each_other(kind, short_clips, tmp_pa
     found = quick(sources if kind == "folders" else tmp_path / "in", tmp_path / "faces")
     assert len(found) == 24 == len(list((tmp_path / "faces").glob("*.jpg")))
     assert {r["source"] for r in found.records} == {*CLASHES[kind]}
-    assert_own_pictures(found)
+    assert_own_pictures(found, tmp_path / "in")
 
 
 def test_names_stay_when_a_clip_of_the_same_name_comes_later(short_clips, tmp_path):
@@ -473,7 +476,7 @@ def test_photos_added_are_looked_through_and_removed_ones_laid_aside(
     assert [file.name for file in looked] == ["a0.png", "a1.png"]
     names = ["p10.jpg", "summer/p2.png", "a0.png", "a1.png"]
     assert [r["source"] for r in more.records] == names  # the deleted one stays so
-    assert_own_pictures(more)
+    assert_own_pictures(more, album)
     (album / "p10.jpg").rename(tmp_path / "p10.jpg")
     assert [r["source"] for r in quick(album, folder).records] == names[1:]
     assert len(list((folder / "others" / "removed").glob("*.jpg"))) == 1
@@ -504,7 +507,7 @@ def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeyp
     assert sorted(r["source"] for r in found.records) == [
         *("IMG_1.png", "IMG_2.png", "IMG_3.png", "a0.png", "a1.png")
     ]
-    assert_own_pictures(found)
+    assert_own_pictures(found, album)
 
 
 def test_moved_footage_is_the_same_and_other_footage_is_refused(
