@@ -134,7 +134,7 @@ def lesson(tmp_path, monkeypatch):
 
 
 def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
-    odd = "a \"b\" 'c' \\n \\ $HOME `d` {e} %s Zo\xeb \u96ea \udcff\n'''\"\"\""
+    odd = "a \"b\" 'c' \\n \\ $HOME `d` {e} %s Zo\xeb \u96ea\n'''\"\"\""
     given = {"text": odd, "number": "5", "nothing": "None", "unknown": 1}
     path = tmp_path / "out {text}.ipynb"
     notebooks.execute(lesson, given, path)
@@ -143,6 +143,8 @@ def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
     plain = {"text": "default", "number": 5, "nothing": None}
     notebooks.execute(lesson, plain, path)
     assert len(nbformat.read(path, as_version=4).cells) == 2  # nothing was passed on
+    with pytest.raises(ValueError, match=r"text='a.udcff' is not written .* rename"):
+        notebooks.execute(lesson, {"text": "a\udcff"}, path)
 
 
 def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
