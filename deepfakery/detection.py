@@ -17,6 +17,7 @@ Reference:
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -30,6 +31,7 @@ from keras import layers
 
 from deepfakery import faces, images, merge, metrics, networks, search, tables
 from deepfakery.optimizers import Adam
+from deepfakery.video import MediaError
 
 #: Side in pixels of the faces that are judged.
 SIZE = 128
@@ -107,7 +109,10 @@ def pairs(
 
 def _first_frames(files):
     for file in files:
-        yield next(images.read_source(file))
+        try:
+            yield next(images.read_source(file))
+        except MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
 
 
 def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:

@@ -254,7 +254,7 @@ class _Clip:
 
     def _away(self, other: "_Clip") -> float:
         """How far the boxes of the aligned faces lie from another clip's."""
-        corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)])
+        corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
         steps = []
         for pair in zip(self.landmarks, other.landmarks, strict=True):
             if all(points is not None for points in pair):

@@ -131,12 +131,7 @@ def read(files: list, size: int) -> np.ndarray:
     Raises:
         video.MediaError: None can be read.
     """
-    out = []
-    for file in files:
-        try:
-            out.append(crop(images.read_image(file, size), size))
-        except MediaError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
+    out = [crop(picture, size) for picture in images.read_each(files, size)]
     if not out:
         raise MediaError(f"None of {len(files)} photos can be read; give others.")
     return np.stack(out)
