@@ -25,7 +25,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -112,6 +112,29 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
     Returns:
         Faces, largest first; an empty list where there is none.
     """
+    image = np.asarray(image)
+    along = int(image.shape[1] > image.shape[0])
+    length, short = image.shape[along], image.shape[1 - along]
+    if length <= 4 * short:
+        return _detect_whole(image, describe, effort)
+    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
+    # that overlap by half, each face in the piece that has most around it.
+    step, faces = max(short, length // 16), []
+    starts = range(0, length - step, step)
+    for tried, start in itertools.product(sorted({0, effort}), starts):
+        if tried and faces and start == 0:
+            break
+        piece = image[:, start:][:, : 2 * step] if along else image[start:][: 2 * step]
+        low = start + step / 2 if start else -np.inf
+        high = start + 1.5 * step if start != starts[-1] else np.inf
+        for face in _detect_whole(piece, describe, tried):
+            landmarks = face.landmarks + np.float32([(start, 0), (0, start)][1 - along])
+            if low <= landmarks[:, 1 - along].mean() < high:
+                faces.append(replace(face, landmarks=landmarks))
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _detect_whole(image, describe, effort) -> list[Face]:
     # Most frames are upright, and a whole clip of them pays for one look each.
     seen = _detect_upright(image, 640)
     looks = [(640, 1), (640, -1), (640, 2)]

@@ -313,7 +313,10 @@ def _evened(stream, reach: int = 4):
             course = [
                 (weight, item[1][track])
                 for weight, item in zip(weights, window, strict=True)
-                if item and track in item[1]
+                if item
+                and track in item[1]
+                # Across a cut from colour to black and white nothing is averaged.
+                and abs(item[1][track].colours - layer.colours)[:1].max(initial=0) < 0.5
             ]
             shares = [weight for weight, _ in course]
             averages = {

@@ -10,6 +10,7 @@ import collections
 import itertools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -174,6 +175,7 @@ def follow_clip(
 def _tell(clip, first, send) -> None:
     # The pipe holds the faces of a few dozen frames; then this waits for its reader.
     cv2.setNumThreads(1)
+    warnings.simplefilter("ignore")  # the reader says the same of the same clip
     try:
         for _, found in _afresh(video.read_frames(clip, first, quick=True)):
             send.send(found)
