@@ -19,6 +19,7 @@ Reference:
 """
 
 import importlib.util
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache

@@ -1,6 +1,7 @@
 """The command line, run as anybody runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -289,3 +290,12 @@ def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
     assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
     with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
         results.tell("size", "new")
+
+
+def test_one_person_as_face_and_target_is_warned_of(facesets, tmp_path, capsys):
+    for name in ("collins", "hopper"):
+        shutil.copytree(facesets["collins"].folder, tmp_path / name)
+    cli._compare(tmp_path, {})
+    assert "seem to show the same person" in capsys.readouterr().err
+    cli._compare(facesets["collins"].folder.parent, {"face": "hopper"})
+    assert not capsys.readouterr().err
