@@ -89,13 +89,13 @@ def parts_of(data, suffix, a=0, end=None, above=()):
 def structure(random, file):
     """A part dropped, doubled, zeroed, shortened, freed; its head or a number changed.
 
-    What counts on it, the sizes around it and checksums, is mended in half the cases,
-    so that the damage gets further in.
+    Mostly what counts on it, the sizes around it and checksums, is mended, so that the
+    damage gets further in.
     """
     suffix, data = file.suffix, file.read_bytes()
     parts = [*parts_of(data, suffix)]
     a, b, c, above = parts[random.integers(len(parts))]
-    inside, way = bytearray(data[b:c]), random.integers(7)
+    inside, way = bytearray(data[b:c]), random.integers(10)
     number = NUMBERS[random.integers(len(NUMBERS))].to_bytes(4, "big")
     at = int(random.integers(0, max(1, min(len(inside), 100)))) // 2 * 2
     if way >= 5:
@@ -109,7 +109,7 @@ def structure(random, file):
     if way == 2 and suffix in (".mp4", ".mov") and random.random() < 0.5:
         new[2] = data[a : a + 4] + b"free" + bytes(inside)
     data = bytearray(data[:a] + new[min(way, 4)] + data[c:])
-    if random.random() < 0.5:
+    if random.random() < 0.8:
         grown = len(new[min(way, 4)]) - (c - a)
         for start in above if suffix in (".mp4", ".mov", ".c2pa") else ():
             size = int.from_bytes(data[start : start + 4], "big") + grown

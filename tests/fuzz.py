@@ -270,16 +270,20 @@ KINDS = [
 ]
 
 
+def chosen(seed):
+    """(damage, folder, files of it, what reads them), by turns."""
+    way, folder, files, readers = KINDS[seed % len(KINDS)]
+    return way, folder, files, readers[(seed + seed // len(KINDS)) % len(readers)]
+
+
 def name_of(seed):
-    way, folder, _, readers = KINDS[seed % len(KINDS)]
-    reader = readers[(seed // len(KINDS)) % len(readers)]
+    way, folder, _, reader = chosen(seed)
     return f"seed{seed:03d}-{way.__name__}-{folder}-{reader.__name__}"
 
 
 def answer(seed, whole, root):
     """Damage a file and have it read: (what is wrong, what was said)."""
-    way, name, files, readers = KINDS[seed % len(KINDS)]
-    reader = readers[(seed // len(KINDS)) % len(readers)]
+    way, name, files, reader = chosen(seed)
     random, folder, out = np.random.default_rng(seed), root / "in" / name, root / "out"
     shutil.copytree(whole / name, folder)
     out.mkdir()
