@@ -272,8 +272,9 @@ KINDS = [
 
 def chosen(seed):
     """(damage, folder, files of it, what reads them), by turns."""
-    way, folder, files, readers = KINDS[seed % len(KINDS)]
-    return way, folder, files, readers[(seed + seed // len(KINDS)) % len(readers)]
+    turn, kind = divmod(seed, len(KINDS))
+    way, folder, files, readers = KINDS[kind]
+    return way, folder, files, readers[(kind + turn) % len(readers)]
 
 
 def name_of(seed):
