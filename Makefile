@@ -1,8 +1,10 @@
 PYTHON ?= python3
-MINUTES ?= 5
-PRESET ?= light
-OUT ?= data/output/swap
 PY = .venv/bin/python
+# What a user gives goes to the commands through the environment, letter by letter: were
+# it written into a recipe, make and the shell would read its $, quotes and backticks.
+GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
+$(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
+export $(GIVEN)
 CHECKED = $(patsubst %,tests/test_%.py,networks losses optimizers swapper batches faces masks merge)
 CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan upscaler runs distribution)
 
@@ -10,8 +12,8 @@ CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan ups
 
 help:
 	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
-	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=$(OUT)]"
-	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=$(OUT)]"
+	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=data/output/swap]"
+	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=data/output/swap]"
 	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"
 	@echo "make enlarge                   learn to enlarge, step by step [PHOTOS=…] [OUT=data/output/enlarge]"
 	@echo "make upscale IN=… OUT=… SIZE=1920x1080  any photo or clip, at exactly that size [FIT=pad|crop|stretch]"
@@ -52,35 +54,35 @@ demo: .venv/installed
 	@$(PY) -m deepfakery demo
 
 swap: .venv/installed
-	@test -n "$(FACE)" -a -n "$(TARGET)" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
-	@$(PY) -m deepfakery swap --face "$(FACE)" --target "$(TARGET)" --minutes $(MINUTES) --preset $(PRESET) --out "$(OUT)"
+	@test -n "$$FACE" && test -n "$$TARGET" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
+	@$(PY) -m deepfakery swap --face="$$FACE" --target="$$TARGET" --minutes="$${MINUTES:-5}" --preset="$${PRESET:-light}" --out="$${OUT:-data/output/swap}"
 
 evaluate: .venv/installed
-	@test -n "$(SWAP)" -a -n "$(TARGET)" -a -n "$(FACE)" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
-	@$(PY) -m deepfakery evaluate --swap "$(SWAP)" --target "$(TARGET)" --face "$(FACE)" $(if $(TRUTH),--truth "$(TRUTH)") --out "$(OUT)"
+	@test -n "$$SWAP" && test -n "$$TARGET" && test -n "$$FACE" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
+	@$(PY) -m deepfakery evaluate --swap="$$SWAP" --target="$$TARGET" --face="$$FACE" $${TRUTH:+--truth="$$TRUTH"} --out="$${OUT:-data/output/swap}"
 
 bench: .venv/installed
-	@$(PY) -m deepfakery.bench $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
+	@$(PY) -m deepfakery.bench $${ONLY:+--only="$$ONLY"} $${KEEP:+--keep}
 
 imagine: .venv/installed
-	@$(PY) -m deepfakery imagine $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/imagine,"$(OUT)")
+	@$(PY) -m deepfakery imagine $${PHOTOS:+--photos="$$PHOTOS"} --out="$${OUT:-data/output/imagine}"
 
 enlarge: .venv/installed
-	@$(PY) -m deepfakery enlarge $(if $(PHOTOS),--photos "$(PHOTOS)") --out $(if $(filter file,$(origin OUT)),data/output/enlarge,"$(OUT)")
+	@$(PY) -m deepfakery enlarge $${PHOTOS:+--photos="$$PHOTOS"} --out="$${OUT:-data/output/enlarge}"
 
 upscale: .venv/installed
-	@test -n "$(IN)" -a -n "$(SIZE)" -a "$(origin OUT)" != file || { echo "Usage: make upscale IN=<photo, folder of photos or clip> OUT=<what to write> SIZE=<width>x<height>" >&2; exit 2; }
-	@$(PY) -m deepfakery upscale --in "$(IN)" --out "$(OUT)" --size "$(SIZE)" $(if $(FIT),--fit $(FIT))
+	@test -n "$$IN" && test -n "$$SIZE" && test -n "$$OUT" || { echo "Usage: make upscale IN=<photo, folder of photos or clip> OUT=<what to write> SIZE=<width>x<height>" >&2; exit 2; }
+	@$(PY) -m deepfakery upscale --in="$$IN" --out="$$OUT" --size="$$SIZE" $${FIT:+--fit="$$FIT"}
 
 inspect: .venv/installed
-	@test -n "$(FILE)" || { echo "Usage: make inspect FILE=<any picture or clip, or a folder of them>" >&2; exit 2; }
-	@$(PY) -m deepfakery inspect "$(FILE)"
+	@test -n "$$FILE" || { echo "Usage: make inspect FILE=<any picture or clip, or a folder of them>" >&2; exit 2; }
+	@$(PY) -m deepfakery inspect -- "$$FILE"
 
 detect: .venv/installed
-	@$(PY) -m deepfakery detect $(if $(OTHERS),--others $(OTHERS))
+	@$(PY) -m deepfakery detect $${OTHERS:+--others="$$OTHERS"}
 
 compare: .venv/installed
-	@$(PY) -m deepfakery compare $(if $(FACE),--face "$(FACE)") $(if $(TARGET),--target "$(TARGET)") $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) --out $(if $(filter file,$(origin OUT)),data/output/compare,"$(OUT)") $(if $(KEEP),--keep)
+	@$(PY) -m deepfakery compare $${FACE:+--face="$$FACE"} $${TARGET:+--target="$$TARGET"} $${MINUTES:+--minutes $$MINUTES} --out="$${OUT:-data/output/compare}" $${KEEP:+--keep}
 
 check: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

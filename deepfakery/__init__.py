@@ -3,7 +3,7 @@
 import logging
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # TensorFlow reads this once, when it is first imported; its start-up chatter about
 # missing GPUs is not what a reader came for.

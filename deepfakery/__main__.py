@@ -14,25 +14,34 @@ python -m deepfakery pretrain --faces photos/          base weights to start fro
 """
 
 import argparse
+import builtins
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import papermill
 
-from deepfakery import images, provenance, samples, video
+from deepfakery import extraction, images, provenance, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
+
+#: Whom the notebooks swap where nothing else is said.
+SWAPPED = {"face": "hopper", "target": "collins"}
 
 SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 
 def main(arguments=None) -> int:
     """Run a command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # not every terminal knows every letter
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="deepfakery",
         description=__doc__,
@@ -134,7 +143,8 @@ def main(arguments=None) -> int:
         elif given.command == "upscale":
             upscale(given)
         elif given.command == "detect":
-            detect(given.workspace, given.steps, given.others, given.keep)
+            others = [name for text in given.others for name in _names(text)]
+            detect(given.workspace, given.steps, others, given.keep)
         elif given.command == "inspect":
             inspect(given.files, given.trust)
         elif given.command == "pretrain":
@@ -142,7 +152,7 @@ def main(arguments=None) -> int:
         else:
             if given.minutes <= 0:
                 parser.error("--minutes (MINUTES=) must be above 0")
-            _check(given.face, given.target)
+            _check(given.face, given.target, given.out)
             parameters = {
                 "face": seen_from_there(given.face),
                 "target": seen_from_there(given.target),
@@ -153,11 +163,9 @@ def main(arguments=None) -> int:
             }
             run(parameters, given.out, "swap.json", given.study)
     except papermill.PapermillExecutionError as error:
-        known = error.ename in (
-            "MediaError",
-            "ValueError",
-            "FileNotFoundError",
-            "OSError",
+        built_in = getattr(builtins, error.ename, Exception)
+        known = error.ename == "MediaError" or issubclass(
+            built_in, (ValueError, OSError)
         )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
         said = error.evalue
@@ -191,7 +199,8 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
 
     Raises:
         papermill.PapermillExecutionError: A cell failed. If it was while finding
-            faces, a workspace that this call made is removed again.
+            faces, a workspace that this call made is removed again, as far as nothing
+            but this call's work is in it. What earlier calls left stays.
     """
     out = out.resolve()
     is_new = not out.exists()
@@ -205,10 +214,10 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
             execute(name, parameters, out / f"{name}.ipynb", study)
         except papermill.PapermillExecutionError:
             if is_new and name == SWAP[0]:  # later, faces and training are kept
-                shutil.rmtree(out)
-            else:
-                (out / f"{name}.ipynb").unlink(missing_ok=True)
+                _take_back(out)
             raise
+        if name == SWAP[0]:
+            _compare(out / "faces", parameters)
         seconds[name] = round(time.monotonic() - started, 1)
     figures = json.loads((out / report).read_text())
     figures["seconds"] = {**seconds, "total": round(sum(seconds.values()), 1)}
@@ -223,10 +232,42 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     return figures
 
 
+def _take_back(out: Path) -> None:
+    """Remove a workspace's clips of built-in people, and folders that hold nothing."""
+    for who in samples.PEOPLE:
+        (out / "clips" / f"{who}_train.mp4").unlink(missing_ok=True)
+    inner = sorted((p for p in out.rglob("*") if p.is_dir()), reverse=True)
+    for folder in (*inner, out):
+        if {file.name for file in folder.iterdir()} <= {".lock"}:
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _compare(folder: Path, parameters: dict) -> None:
+    """Say so before any training where both face sets show one person."""
+    # Imported here: it takes seconds that no other command needs.
+    from deepfakery import people
+    from deepfakery.faceset import FaceSet
+
+    given = (parameters.get(*default) for default in SWAPPED.items())
+    sets = [FaceSet.load(folder / name) for name in samples.identities(*given)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        people.compare(*sets)
+    for one in said:
+        print(f"Warning: {one.message}", file=sys.stderr)
+
+
 def keep() -> None:
-    """Run the demo afresh; keep its notebooks, picture and figures in the project."""
+    """Run the demo afresh; keep its notebooks, picture and figures in the project.
+
+    A demo's workspace that is there is moved aside.
+    """
     out = ROOT / "data/output/demo"
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        aside = out.with_name(f"demo before {time.strftime('%Y-%m-%d %H.%M.%S')}")
+        os.rename(out, aside)
+        print(f"What was in {os.path.relpath(out)} is now in {os.path.relpath(aside)}")
     run({}, out, "demo.json", study=True)
     print("\n── 04_evaluation", flush=True)
     workspace = {"workspace": seen_from_there(out)}
@@ -389,7 +430,7 @@ def inspect(files: list[str], trust: str | None = None) -> None:
     for file in map(Path, files):
         if not file.exists():
             raise FileNotFoundError(f"{file} does not exist; check the name.")
-        found = images.list_files(file, {".gif"}) if file.is_dir() else [file]
+        found = images.list_files(file) if file.is_dir() else [file]
         if not found:
             print(f"{file}\n  no picture or clip.")
         for one in found:
@@ -433,10 +474,17 @@ def upscale(given) -> None:
     print(f"{out}: {size[0]} × {size[1]}")
 
 
-def _check(face: str, target: str) -> None:
+def _names(text: str) -> list[str]:
+    """Files that `make` hands over in one text; names with spaces stand in quotes."""
+    return [text] if Path(text).exists() else shlex.split(text)
+
+
+def _check(face: str, target: str, out: Path) -> None:
     """Fail before any work where footage cannot be used."""
     samples.identities(face, target)
     for who in (face, target):
+        if who not in samples.PEOPLE:
+            extraction.refuse_inside(out, Path(who))
         if who not in samples.PEOPLE and images.count_frames(who) == 0:
             raise ValueError(f"{who} holds no image or clip; give footage of a person.")
     if target not in samples.PEOPLE:

@@ -90,7 +90,7 @@ class LandmarkWarp:
             return found[0].landmarks
         # Where the crop alone is not enough to find its face, the average one is.
         mean = next(iter(self.people.values()))[1].mean(0)
-        mean[17:] = ((faces.MEAN_FACE - 0.5) * faces.COVERAGE + 0.5) * self.size
+        mean[17:] = faces.mean_landmarks(self.size)
         return mean
 
     def _bend(self, portrait, source, target):

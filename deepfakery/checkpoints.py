@@ -19,17 +19,26 @@ import math
 import os
 import shutil
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import keras
 
 from deepfakery import records
 
+#: The largest number that a foreign configuration may ask for: channels, units, sides.
+LARGEST = 4096
+
 
 def latest(folder: str | os.PathLike) -> Path | None:
     """The newest checkpoint of a run folder, or None."""
-    found = sorted(Path(folder).glob("checkpoint-*"))
+    found = _all(Path(folder))
     return found[-1] if found else None
+
+
+def _all(folder: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first; a copy by another name is none."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name[11:].isdecimal()]
+    return sorted(found, key=lambda p: int(p.name[11:]))
 
 
 def read(folder: str | os.PathLike) -> dict:
@@ -62,6 +71,41 @@ def load(folder: str | os.PathLike, model: keras.Model) -> dict:
     return state
 
 
+def rebuild(folder: str | os.PathLike, build):
+    """A trained model from its run folder alone.
+
+    Args:
+        folder: The run folder.
+        build: A function: the configuration that the run notes → a new model.
+
+    Raises:
+        FileNotFoundError: It holds no checkpoint.
+        ValueError: The configuration is none of such a model, or the weights are.
+    """
+    checkpoint, state = newest(folder)
+    try:
+        _check_numbers([state["config"].get(key) for key in ("preset", "latent")])
+        model = build(state["config"])
+    except Exception as error:  # whatever Keras makes of somebody else's words
+        raise ValueError(
+            f"{checkpoint / 'run.json'} does not describe such a model "
+            f"({type(error).__name__}: {error}); give the folder of another run."
+        ) from error
+    fill(model, checkpoint)
+    return model
+
+
+def _check_numbers(given, deep: int = 0):
+    """Refuse what no network is made of, before memory is asked for it."""
+    if isinstance(given, dict | list):
+        if deep > 8 or len(given) > 64:
+            raise ValueError("it is nested too deeply, or too long")
+        for one in given.values() if isinstance(given, dict) else given:
+            _check_numbers(one, deep + 1)
+    elif isinstance(given, int | float) and not abs(given) <= LARGEST:
+        raise ValueError(f"{given} is no size of a network")
+
+
 def fingerprint(start: str | os.PathLike) -> str:
     """SHA-256 of what a training starts from: a file, or a run's newest weights."""
     return read(start)["sha256"] if Path(start).is_dir() else _sha256(Path(start))
@@ -70,13 +114,13 @@ def fingerprint(start: str | os.PathLike) -> str:
 def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
     """The newest whole checkpoint, as `load` chooses it, and what `read` gives."""
     damaged = []
-    for checkpoint in sorted(Path(folder).glob("checkpoint-*"), reverse=True):
+    for checkpoint in reversed(_all(Path(folder))):
         try:
-            state = json.loads((checkpoint / "run.json").read_text())
+            state = _state(checkpoint / "run.json")
             sha256 = _sha256(checkpoint / "model.weights.h5")
             if state.setdefault("sha256", sha256) != sha256:
                 raise ValueError("its weights are not as they were written")
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError, RecursionError, ValueError) as error:
             damaged.append(f"{checkpoint} is damaged ({error}).")
             continue
         if damaged:
@@ -91,6 +135,50 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
     raise FileNotFoundError(f"{folder} holds no checkpoint. Train first (notebook 02).")
 
 
+def _state(file: Path) -> dict:
+    """What a `run.json` says; it may come from anywhere, so every type is looked at."""
+    state = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(state, dict):
+        raise ValueError(f"{file.name} holds no object")
+    state = {"rate": 1.0, "rollbacks": [], **state}
+    whole, number = (lambda n: _is_number(n, int)), _is_number
+    known = {
+        "step": whole,
+        "seconds": number,
+        "rate": number,
+        "config": lambda config: isinstance(config, dict),
+        "rollbacks": lambda steps: isinstance(steps, list) and all(map(whole, steps)),
+        "history": lambda entries: (
+            isinstance(entries, list) and all(map(_is_entry, entries))
+        ),
+        "sha256": lambda text: isinstance(text, str),
+    }
+    for key, fits in known.items():
+        if key in state or key != "sha256":
+            if not fits(state.get(key)):
+                raise ValueError(f"{file.name}: {key} is missing or wrong")
+    return state
+
+
+def _is_number(value, kind=(int, float)) -> bool:
+    is_one = isinstance(value, kind) and not isinstance(value, bool)
+    return is_one and 0 <= value < 2**53  # NaN is not
+
+
+def _is_entry(entry) -> bool:
+    """An entry of the history: step, seconds, and losses that a mean was made of."""
+    if not isinstance(entry, dict) or not _is_number(entry.get("step"), int):
+        return False
+    values = [v for k, v in entry.items() if k != "step"]
+    losses = [v for k, v in entry.items() if k.endswith("loss")]
+    return (
+        _is_number(entry.get("seconds"))
+        and "loss" in entry
+        and all(isinstance(v, int | float) for v in values)
+        and all(math.isfinite(v) for v in losses)
+    )
+
+
 def fill(model: keras.Model, checkpoint: Path) -> None:
     """Load a checkpoint's weights, and the optimizer's state where there is one."""
     if getattr(model, "optimizer", None) is not None:
@@ -102,7 +190,7 @@ def fill(model: keras.Model, checkpoint: Path) -> None:
             # Keras only warns of layers that the file does not hold, and skips them.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(file)
-    except (OSError, UserWarning, ValueError) as error:
+    except Exception as error:  # whatever Keras makes of a foreign file
         reason = " ".join(str(error).split("\n\n")[:2])
         raise ValueError(
             f"{file} does not fit the model. Build it with the configuration in "
@@ -139,7 +227,7 @@ def write(folder: Path, model: keras.Model, state: dict, keep: Path | None) -> P
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    for old in folder.glob("checkpoint-*"):
+    for old in _all(folder):
         if old not in (final, keep):
             shutil.rmtree(old, ignore_errors=True)
     return final
@@ -164,20 +252,51 @@ def follow(folder: Path, by: Path, sha256: str) -> None:
         sha256: Of the state's weights file.
 
     Raises:
+        BlockingIOError: Somebody trains there.
         OSError: It could not be written.
+        ValueError: The other run lies elsewhere.
     """
-    known = followers(folder) | {os.path.relpath(by, folder): sha256}
-    records.write(folder / "followed_by.json", json.dumps(known))
+    name = os.path.relpath(by, folder)
+    if not _is_near(name, sha256):
+        raise ValueError(
+            f"{by} goes on from {folder} and must lie beside it, so that the two can "
+            "be moved together; choose such a folder."
+        )
+    with records.one_writer(folder, "notes who goes on from it"):
+        known = {**followers(folder), name: sha256}
+        records.write(folder / "followed_by.json", json.dumps(known))
 
 
 def followers(folder: Path) -> dict[str, str]:
     """Runs that go on from this one: relative path → SHA-256 of where they began.
 
     What was deleted since is left out.
+
+    Raises:
+        ValueError: What is noted there is damaged, or leads elsewhere.
     """
     noted = folder / "followed_by.json"
-    known = json.loads(noted.read_text()) if noted.exists() else {}
+    try:
+        known = json.loads(noted.read_text(encoding="utf-8"))
+        fit = isinstance(known, dict) and all(map(_is_near, known, known.values()))
+    except FileNotFoundError:
+        return {}
+    except (RecursionError, ValueError):
+        fit = False
+    if not fit:
+        raise ValueError(
+            f"{noted} is damaged: it must name run folders beside this one, each with "
+            "the SHA-256 of where it began. Delete it if no run goes on from here."
+        )
     return {name: start for name, start in known.items() if latest(folder / name)}
+
+
+def _is_near(name: str, sha256) -> bool:
+    """Whether a path, seen from a run folder, stays where that run folder lies."""
+    parts = PurePosixPath(Path(name).as_posix()).parts
+    inside = parts and parts != ("..",) and not {"..", "/"} & {*parts[1:], parts[0][:1]}
+    plain = "\0" not in name and len(name) < 1000
+    return bool(inside and plain and isinstance(sha256, str))
 
 
 def amend(checkpoint: Path, **changes) -> None:

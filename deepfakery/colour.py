@@ -18,6 +18,16 @@ CONTRAST = (0.8, 1.25)
 #: Side at which light is spread from the face's edge inwards: it is smooth anyway.
 LIGHT = 64
 
+#: Share of a face's own spread of colours below which a frame counts as pale. Two
+#: people in ordinary light differ by less.
+PALE = 0.3
+
+#: Steps of brightness at which a frame's tint is read, and the side of the sample.
+TINTS, SAMPLE = 17, 32
+
+#: What brightness is, of RGB.
+LUMA = np.float32([0.299, 0.587, 0.114])
+
 #: Grey level, of 1, under which a pixel takes less and less of it.
 DARK = 0.3
 
@@ -31,7 +41,9 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
         weight: (S, S) float32 in [0, 1], where to look.
         method: One of `METHODS`: nothing; mean and spread in CIE L*a*b*; mean and
             covariance, by the linear map that moves colours least; each channel's
-            histogram; or the light along the mask's edge, spread inwards.
+            histogram; or the light along the mask's edge, spread inwards. All but
+            "none", which leaves the face as it was painted, also take colour away
+            where the frame has less of it: black and white, tinted, or pale.
 
     Returns:
         An array for `apply`; its mean with that of another frame is one, too. Where
@@ -52,13 +64,23 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
     weight = np.where(weight > 0.5, weight, 0) if method == "poisson" else weight
     if weight.sum() < 1:
         own, weight = painted, np.ones(painted.shape[:2], np.float32)
-    return np.float32(_FITS[method](painted, own, weight))
+    transfer = np.float32(_FITS[method](painted, own, weight))
+    # A row of three for each thing to do: transfers of a kind are of one size.
+    transfer = np.concatenate([np.ones((1 + TINTS, 3)), transfer.reshape(-1, 3)])
+    transfer = transfer.astype(np.float32)
+    # Averaged, since noise has colours of its own.
+    size, area = (SAMPLE, SAMPLE), cv2.INTER_AREA
+    small = [cv2.resize(i, size, interpolation=area) for i in (painted, own, weight)]
+    small[0] = apply(small[0], transfer, method)
+    transfer[: 1 + TINTS] = _tint(*small)
+    return transfer
 
 
 def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
     """Change colours as `fit` found; (S, S, 3) float32 in [0, 1] in and out."""
     if method == "none":
         return painted
+    keep, tint, transfer = transfer[0], transfer[1 : 1 + TINTS], transfer[1 + TINTS :]
     if method == "reinhard":
         lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
         out = cv2.cvtColor(lab * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
@@ -73,8 +95,39 @@ def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
     else:
         # Light falls on skin, not into the dark of a mouth.
         lit = (painted.mean(-1, keepdims=True) / DARK).clip(0, 1)
-        out = painted + lit * cv2.resize(transfer, painted.shape[1::-1])
-    return out.clip(0, 1)
+        light = transfer.reshape(LIGHT, LIGHT, 3)
+        out = painted + lit * cv2.resize(light, painted.shape[1::-1])
+    out = out.clip(0, 1)
+    if keep[0] < 0.999:
+        luma = (out @ LUMA)[..., None]
+        wanted = luma + (_hats(luma) @ tint)
+        out = (wanted + keep * (out - wanted)).clip(0, 1)
+    return out
+
+
+def _tint(painted, own, weight):
+    """(1 + TINTS, 3): the share of its own colours that a face may keep, and the tint.
+
+    In footage of one colour, be it grey or sepia, brightness says all about a pixel.
+    The tint is what it says, a curve; what it leaves open is spread around that.
+    """
+    weight = weight.reshape(-1, 1)
+    luma = (own.reshape(-1, 3) @ LUMA)[:, None]
+    hats, colours = _hats(luma), own.reshape(-1, 3) - luma
+    # Brightness that is not seen takes the tint of what is: the curve is to be smooth.
+    seen = (weight * hats).T
+    tint = np.linalg.solve(seen @ hats + _BEND, seen @ colours)
+    spread = (weight * (colours - hats @ tint) ** 2).sum()
+    luma = (painted.reshape(-1, 3) @ LUMA)[:, None]
+    off = painted.reshape(-1, 3) - luma - _hats(luma) @ tint
+    keep = spread / (PALE**2 * (weight * off**2).sum() + 1e-9)
+    return np.vstack([np.full((1, 3), min(keep, 1)), tint])
+
+
+def _hats(luma):
+    """How near a brightness is to each step: (..., 1) → (..., TINTS), of sum 1."""
+    steps = np.arange(TINTS, dtype=np.float32)
+    return (1 - np.abs(luma * (TINTS - 1) - steps)).clip(0)
 
 
 def _moments(pixels, weight):
@@ -172,6 +225,9 @@ def _spread(field, known):
         guess = cv2.filter2D(np.where(known[..., None] > 0, field, guess), -1, cross)
     return np.where(known[..., None] > 0, field, guess)
 
+
+_BEND = np.diff(np.eye(TINTS, dtype=np.float32), 2, axis=0)
+_BEND = 0.01 * (_BEND.T @ _BEND) + 1e-6 * np.eye(TINTS, dtype=np.float32)
 
 _FITS = {
     "reinhard": _reinhard,

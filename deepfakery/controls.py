@@ -29,6 +29,7 @@ from deepfakery import (
     images,
     masks,
     merge,
+    people,
     plots,
     provenance,
     tracks,
@@ -183,7 +184,8 @@ class Panel(widgets.HBox):
 class Chooser(widgets.VBox):
     """Everyone in some footage, a row of faces each, with a button to choose them.
 
-    A click makes the face folder that person's; the others lie beside.
+    A click makes the face folder that person's; the others lie beside. The folder
+    remembers it, so that this cell and those before it may be run again.
 
     Args:
         source: What the folder was, or is to be, extracted from.
@@ -196,20 +198,22 @@ class Chooser(widgets.VBox):
 
     def __init__(self, source, folder: str | os.PathLike, **options):
         super().__init__()
-        self.source, self.folder, self.options = source, folder, options
-        self.choose(options.pop("who", "most"))
+        self.folder = folder
+        self._show(faceset.extract(source, folder, **options))
 
     def choose(self, who) -> None:
-        """Choose a person, as `faceset.extract` does."""
-        self.faceset = faceset.extract(
-            self.source, self.folder, who=who, **self.options
-        )
+        """Choose a person, as `people.choose` does."""
+        people.choose(self.folder, who)
+        self._show(faceset.FaceSet.load(self.folder))
+
+    def _show(self, found: faceset.FaceSet) -> None:
+        self.faceset = found
         others = self.faceset.others()
         numbers = {int(name.removeprefix("person_")) for name in others}
         mine = min(set(range(1, len(numbers) + 2)) - numbers)
-        people = others | {f"person_{mine}": self.faceset}
+        everyone = others | {f"person_{mine}": self.faceset}
         self.children = [
-            self._row(number, people[f"person_{number}"], number == mine)
+            self._row(number, everyone[f"person_{number}"], number == mine)
             for number in sorted({mine, *numbers})
         ]
 

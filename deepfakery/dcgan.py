@@ -19,7 +19,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery import losses, networks, runs
+from deepfakery import checkpoints, losses, networks
+from deepfakery.networks import LAST
 from deepfakery.optimizers import Adam, for_each
 from deepfakery.presets import look_up, name_of
 
@@ -60,7 +61,7 @@ def build_generator(
         A model (B, latent) → (B, S, S, 3), S = 4 · 2 ** len(widths).
     """
     start = keras.initializers.RandomNormal(stddev=0.02)
-    noise = keras.Input((latent,), name="noise")
+    noise = keras.Input((latent,), dtype="float32", name="noise")
     x = layers.Dense(16 * widths[0], use_bias=False, kernel_initializer=start)(noise)
     x = layers.Reshape((4, 4, widths[0]))(x)
     for width in (*widths[1:], 3):
@@ -72,6 +73,7 @@ def build_generator(
             padding="same",
             use_bias=width == 3,
             kernel_initializer=start,
+            **LAST,
         )(x)
     x = layers.Activation("tanh", dtype="float32")(x)
     if unit:
@@ -100,19 +102,19 @@ def build_discriminator(
         A model (B, size, size, 3) in [0, 1] → (B, 1), higher for real.
     """
     start = keras.initializers.RandomNormal(stddev=0.02)
-    faces = keras.Input((size, size, 3), name="face")
+    faces = keras.Input((size, size, 3), dtype="float32", name="face")
     x = layers.Rescaling(2.0, -1.0)(faces)
     for i, width in enumerate(widths):
         if spectral:
             x = networks.SpectralConv2D(width, kernel, 2)(x)
         else:
             x = layers.Conv2D(
-                width, kernel, 2, padding="same", kernel_initializer=start
+                width, kernel, 2, padding="same", kernel_initializer=start, **LAST
             )(x)
             # Not on what comes in, which would take away its brightness.
             x = layers.BatchNormalization()(x) if i else x
         x = layers.LeakyReLU(0.2)(x)
-    x = layers.Dense(1, kernel_initializer=start)(layers.Flatten()(x))
+    x = layers.Dense(1, kernel_initializer=start)(layers.Flatten(**LAST)(x))
     x = layers.Activation(activation, dtype="float32", name="score")(x)
     return keras.Model(faces, x, name="discriminator")
 
@@ -183,10 +185,9 @@ class DCGAN(keras.Model):
         if str(name_or_folder) in PRESETS:
             return cls(str(name_or_folder))
         # Whoever trained it may have noted more about the run.
-        config = runs.read(name_or_folder)["config"]
-        gan = cls(config["preset"], config["latent"])
-        runs.load(name_or_folder, gan)
-        return gan
+        return checkpoints.rebuild(
+            name_or_folder, lambda config: cls(config["preset"], config["latent"])
+        )
 
     def rates(self, generator: float, discriminator: float, momentum: float = 0.5):
         """An Adam with a learning rate for each network, for `compile`.

@@ -151,8 +151,7 @@ def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
     """
     size = swapper.size * factor
     large = []
-    for file in files:
-        picture = images.read_image(file)
+    for picture in images.read_each(files):
         for face in faces.detect(picture)[:1]:
             transform = faces.alignment(face.landmarks, size)
             large.append(faces.crop(picture, transform, size))

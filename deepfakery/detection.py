@@ -17,6 +17,7 @@ Reference:
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -30,6 +31,7 @@ from keras import layers
 
 from deepfakery import faces, images, merge, metrics, networks, search, tables
 from deepfakery.optimizers import Adam
+from deepfakery.video import MediaError
 
 #: Side in pixels of the faces that are judged.
 SIZE = 128
@@ -107,7 +109,10 @@ def pairs(
 
 def _first_frames(files):
     for file in files:
-        yield next(images.read_source(file))
+        try:
+            yield next(images.read_source(file))
+        except MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
 
 
 def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
@@ -123,7 +128,7 @@ def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     with networks.precision():
         # No spectral normalisation: there is no painter here that must learn from it.
         D = networks.build_discriminator(size, widths, spectral=False)
-    score = layers.GlobalAveragePooling2D(dtype="float32")(D.output)
+    score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
     detector = keras.Model(D.input, score, name="detector")
     detector.compile(
         Adam(1e-3),

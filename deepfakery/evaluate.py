@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from deepfakery import faces, images, looks, merge, metrics, provenance, video
@@ -253,7 +254,7 @@ class _Clip:
 
     def _away(self, other: "_Clip") -> float:
         """How far the boxes of the aligned faces lie from another clip's."""
-        corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)])
+        corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
         steps = []
         for pair in zip(self.landmarks, other.landmarks, strict=True):
             if all(points is not None for points in pair):
@@ -326,7 +327,7 @@ def _verdicts(distances: np.ndarray, asked: np.ndarray) -> dict:
 
 
 def _distances(descriptors: np.ndarray, people: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(descriptors[:, None] - people, axis=2)
+    return cdist(descriptors, people)  # no array of frames × people × 128
 
 
 def _against_other_half(descriptors: np.ndarray) -> np.ndarray:

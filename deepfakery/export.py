@@ -117,7 +117,7 @@ def swap_clip(
             ):
                 part = {"file": f"{number:06d}.mp4", "frames": 0, "painted": []}
                 writer = video.VideoWriter(
-                    aside / part["file"], like=info, sound=False, **writing
+                    aside / part["file"], like=info, sound=False, part=True, **writing
                 )
                 with writer, _Beside() as encoding, _Beside() as pictures:
                     for frame, image, layers in group:
@@ -192,6 +192,7 @@ def swap_photos(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
     root = source if source.is_dir() else source.parent
+    taken = _names(source)
     with _unfinished(folder, settings) as (aside, done, keep):
         start = done[-1]["index"] + 1 if done else 0
         stream = merge.paint_frames(
@@ -206,8 +207,8 @@ def swap_photos(
         total = images.count_frames(source)
         for frame, image, layers in tqdm(stream, total=total, initial=start):
             name = frame.file.relative_to(root)
-            if layers and name.suffix.lower() not in provenance.SIGNABLE:
-                name = name.with_name(f"{name.name}.png")
+            if layers:
+                name = _photo_name(name, taken)
             unsigned = aside / f"photo{name.suffix}"
             if layers:
                 image = provenance.label(image) if label else image
@@ -409,11 +410,12 @@ def upscale_photos(
     _refuse_clips(source, "upscale_clip enlarges clips")
     if source.is_dir() and source.resolve() in (path.resolve(), path.resolve().parent):
         raise ValueError(f"{path} lies among the photos themselves; choose another.")
-    out, facts = [], facts_of(upscaler)
+    out, facts, taken = [], facts_of(upscaler), _names(source)
     for frame in images.read_source(source):
-        file = path / frame.file.relative_to(source) if source.is_dir() else path
-        if file.suffix.lower() not in provenance.SIGNABLE:
-            file = file.with_name(f"{file.name}.png")
+        if source.is_dir():
+            file = path / _photo_name(frame.file.relative_to(source), taken)
+        else:
+            file = _photo_name(path)
         large = tiles.resize(frame.image, upscaler, size, fit)
         said, shown = _said_of(frame.file, fit) if label else ("", "")
         large = provenance.label(large, said) if said else large
@@ -421,6 +423,21 @@ def upscale_photos(
         save_picture(large, file, signs, label=False)
         out.append(file)
     return out
+
+
+def _names(source) -> set:
+    """What photos of a folder are called in it."""
+    files = images.list_files(source) if source.is_dir() else []
+    return {file.relative_to(source) for file in files}
+
+
+def _photo_name(name, taken=()) -> Path:
+    """Where to write a photo: as PNG, beside names taken, if its kind is not signed."""
+    if name.suffix.lower() in images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE):
+        return name
+    while (name := name.with_name(f"{name.name}.png")) in taken:
+        pass
+    return name
 
 
 def _refuse_clips(source, instead):

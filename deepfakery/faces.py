@@ -3,6 +3,12 @@
 Everything here is dlib and OpenCV; no network of ours is involved, so the identity
 descriptor can judge what our networks paint.
 
+Coordinates, (x, y), are array positions, as dlib and OpenCV have them: (0, 0) is the
+centre of the first pixel, which lies half a pixel inside the picture. So a picture of
+`size` pixels spans -0.5 to `size` - 0.5, and what lies at share u of its side has the
+coordinate u·size - 0.5. `resize_points` and `resize_transform` go from one size to
+another; nothing else does.
+
 Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
     Regression Trees" (the landmarks); Umeyama 1991, "Least-squares estimation of
@@ -19,7 +25,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +38,10 @@ from deepfakery.heads import MEAN_FACE, POSE_INDEX, POSE_POINTS
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
 
+#: Score of a face that no other way up needs comparing with, and the least that counts:
+#: a forehead upside down can have 0.7, and nothing but a face has 0.3 where none lies.
+SURE, LEAST = 1.0, 0.3
+
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
 
@@ -41,6 +51,10 @@ FACE_SIZE = 256
 #: Share of the aligned crop's side that an average face's width fills. One constant
 #: for extraction, training and merge: where they differ, pasted faces change size.
 COVERAGE = 0.72
+
+#: Version of the alignment, written down with every aligned face. Since 2, a feature at
+#: share u of the side lies at u·size - 0.5, at every size.
+GEOMETRY = 2
 
 
 @dataclass(frozen=True)
@@ -86,34 +100,71 @@ def _dlib(name: str):
 
 
 def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
-    """Find every face in an image.
+    """Find every face in an image, whichever way up.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         describe: Also compute each face's identity descriptor (a tenth of a second).
         effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
-            enlarged, then turned to either side. 2: a network is asked that knows
-            profiles and tilted heads and takes ten times as long; its faces have a
-            score of 0.
+            enlarged and turned. 2: a network is asked that knows profiles and tilted
+            heads and takes ten times as long; its faces have a score of 0.
 
     Returns:
         Faces, largest first; an empty list where there is none.
     """
-    # Most frames are upright, and a whole clip of them pays for one look each.
-    looks = [(640, 0), (1280, 0), (640, 1), (640, -1)]
-    for longest, turns in looks if effort else looks[:1]:
-        turned = np.ascontiguousarray(np.rot90(image, turns))
-        found = _detect_upright(turned, longest)
-        if found:
+    image = np.asarray(image)
+    along = int(image.shape[1] > image.shape[0])
+    length, short = image.shape[along], image.shape[1 - along]
+    if length <= 4 * short:
+        return _detect_whole(image, describe, effort)
+    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
+    # that overlap by half, each face in the piece that has most around it.
+    step, faces = max(short, length // 16), []
+    starts = range(0, length - step, step)
+    for tried, start in itertools.product(sorted({0, effort}), starts):
+        if tried and faces and start == 0:
             break
-    if not found and effort > 1:
-        turned, turns, found = image, 0, _detect_turned(image)
-    faces = []
-    for landmarks, score in found:
-        identity = descriptor(turned, landmarks) if describe else None
-        points = _turn_back(landmarks, image.shape, turns)
-        faces.append(Face(points, score, identity))
+        piece = image[:, start:][:, : 2 * step] if along else image[start:][: 2 * step]
+        low = start + step / 2 if start else -np.inf
+        high = start + 1.5 * step if start != starts[-1] else np.inf
+        for face in _detect_whole(piece, describe, tried):
+            landmarks = face.landmarks + np.float32([(start, 0), (0, start)][1 - along])
+            if low <= landmarks[:, 1 - along].mean() < high:
+                faces.append(replace(face, landmarks=landmarks))
     return sorted(faces, key=lambda face: -face.size)
+
+
+def _detect_whole(image, describe, effort) -> list[Face]:
+    # Most frames are upright, and a whole clip of them pays for one look each.
+    seen = _detect_upright(image, 640)
+    looks = [(640, 1), (640, -1), (640, 2)]
+    if effort and not seen:
+        looks = [(1280, 0), *looks]
+    # A head upside down has a "face" on its forehead: of all looks the surest counts.
+    if any(score < SURE for _, score in seen) or effort and not seen:
+        for longest, turns in looks:
+            turned = np.ascontiguousarray(np.rot90(image, turns))
+            for points, score in _detect_upright(turned, longest):
+                seen.append((_turn_back(points, image.shape, turns), score))
+    found = []
+    for face in sorted(seen, key=lambda face: -face[1]):
+        if face[1] >= LEAST and not any(_overlap(face[0], f[0]) for f in found):
+            found.append(face)
+    if not found and effort > 1:
+        found = _detect_turned(image)
+    faces = [
+        Face(points, score, descriptor(image, points) if describe else None)
+        for points, score in found
+    ]
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the middle of either face lies in the other's box."""
+    return any(
+        np.all((one.min(0) < middle) & (middle < one.max(0)))
+        for one, middle in ((a, b.mean(0)), (b, a.mean(0)))
+    )
 
 
 def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
@@ -124,7 +175,7 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
     boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
     return [
-        (fit_landmarks(image, *_corners(box) / scale), float(score))
+        (fit_landmarks(image, *resize_points(_corners(box), 1 / scale)), float(score))
         for box, score in zip(boxes, scores, strict=True)
     ]
 
@@ -137,7 +188,7 @@ def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     found = []
     for box in _dlib("network")(small, 0):
         if box.confidence > 0.5:
-            corners = _corners(box.rect) / scale
+            corners = resize_points(_corners(box.rect), 1 / scale)
             # Its boxes sit a tenth higher than those that the landmarks expect.
             corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
             found.append((fit_landmarks(image, *corners), 0.0))
@@ -171,6 +222,8 @@ def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
         x, y = width - 1 - y, x
     elif turns == -1:
         x, y = y, height - 1 - x
+    elif turns == 2:
+        x, y = width - 1 - x, height - 1 - y
     return np.stack([x, y], axis=1)
 
 
@@ -247,6 +300,37 @@ def detect_each(
             yield frame, look.result()
 
 
+def resize_points(points: np.ndarray, factor: float) -> np.ndarray:
+    """Where points of a picture lie once it is resized by `factor`."""
+    return (np.asarray(points) + 0.5) * factor - 0.5
+
+
+def resize_transform(
+    transform: np.ndarray, source: float = 1, target: float = 1
+) -> np.ndarray:
+    """A transform between two pictures, once either is resized.
+
+    Args:
+        transform: (2, 3), pixels of a source picture → pixels of a target picture.
+        source: The factor by which the source picture is resized.
+        target: The factor by which the target picture is resized.
+
+    Returns:
+        (2, 3) float64.
+    """
+    out = np.array(transform, np.float64)
+    out[:, 2] += out[:, :2].sum(1) * (0.5 / source - 0.5)
+    out[:, :2] /= source
+    out *= target
+    out[:, 2] += 0.5 * target - 0.5
+    return out
+
+
+def mean_landmarks(size: int = FACE_SIZE) -> np.ndarray:
+    """(51, 2) float64: where the average face's inner landmarks lie in a crop."""
+    return resize_points((MEAN_FACE.astype(np.float64) - 0.5) * COVERAGE, size)
+
+
 def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
     """The similarity transform that puts a face upright into a square crop.
 
@@ -258,7 +342,7 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
         (2, 3) float32, source pixels → crop pixels.
     """
     source = landmarks[17:].astype(np.float64)
-    target = ((MEAN_FACE - 0.5) * COVERAGE + 0.5) * size
+    target = mean_landmarks(size)
     source_mean, target_mean = source.mean(0), target.mean(0)
     source, target = source - source_mean, target - target_mean
     # Umeyama's closed form; in two dimensions it is one complex division.
@@ -282,24 +366,19 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
     """
     transform = np.asarray(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
-    if scale < 0.5:  # shrinking by more than half would skip source pixels
-        step = int(1 / scale)
-        height, width = np.array(image.shape[:2]) // step
-        image = cv2.resize(
-            image[: height * step, : width * step],
-            (int(width), int(height)),
-            interpolation=cv2.INTER_AREA,
-        )
-        transform = transform * [[step, step, 1]]
-        # The first pixel now stands for several, whose middle lies further in.
-        transform[:, 2] += transform[:, :2].sum(1) * (0.5 - 0.5 / step)
-    return cv2.warpAffine(
+    # A larger crop, made smaller by means over its pixels: else pixels of the image
+    # would be skipped, and a face cropped small would differ from one made small.
+    finer = max(1, round(min(1 / scale, 4096 / size)))
+    out = cv2.warpAffine(
         image,
-        transform,
-        (size, size),
+        resize_transform(transform, target=finer),
+        (size * finer, size * finer),
         flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    if finer > 1:
+        out = cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
+    return out
 
 
 def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -358,7 +437,8 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """
     width, height = image_size
     focal = max(image_size)
-    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    x, y = (width - 1) / 2, (height - 1) / 2
+    camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
     _, rotation, _ = cv2.solvePnP(
         POSE_POINTS,
         landmarks[list(POSE_INDEX)].astype(np.float64),

@@ -7,8 +7,10 @@ are the truth: delete one in a file manager and that face is gone.
 import hashlib
 import json
 import os
-import shutil
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +31,13 @@ class FaceSet:
     Attributes:
         folder: Where the images lie.
         records: One dict a face, in order of extraction, as in `faces.jsonl`:
-            `image` (file name in the folder), `source` (file name), `frame` (index),
+            `image` (file name in the folder), `source` (file name, with as many of its
+            folders as tell it from the others), `frame` (index; of a photo, its place),
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
-            degrees), `descriptor` (128), `number` (of the face, in all the footage).
+            degrees), `descriptor` (128), `number` (of the face, in all the footage),
+            `version` (`faces.GEOMETRY`).
     """
 
     folder: Path
@@ -41,10 +45,11 @@ class FaceSet:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "FaceSet":
-        """Read a face folder.
+        """Read a face folder; what is no sound face in it is warned of and left out.
 
         Raises:
             FileNotFoundError: It is not a face folder.
+            ValueError: Its faces are aligned as another version did it.
         """
         folder = Path(folder)
         index = folder / "faces.jsonl"
@@ -53,8 +58,14 @@ class FaceSet:
                 f"{folder} is not a face folder: it holds no faces.jsonl. "
                 "Make one with faceset.extract (notebook 01)."
             )
-        found = records.read_lines(index)
-        return cls(folder, [r for r in found if (folder / r["image"]).exists()])
+        found = weeding.read_faces(folder)
+        found = [r for r in found if records.own_file(folder, r["image"])]
+        if any(r.get("version") != faces.GEOMETRY for r in found):
+            raise ValueError(
+                f"{folder} was made by another version of this project, which aligned "
+                "faces otherwise. Extract the footage again, into another folder."
+            )
+        return cls(folder, found)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,10 +105,20 @@ class FaceSet:
             )
             for r in self.records
         ]
-        return np.float32(points).reshape(-1, 68, 2) * (size / faces.FACE_SIZE)
+        points = np.float32(points).reshape(-1, 68, 2)
+        return np.float32(faces.resize_points(points, size / faces.FACE_SIZE))
 
     def descriptors(self) -> np.ndarray:
-        """(N, 128) float32 identity descriptors."""
+        """(N, 128) float32 identity descriptors.
+
+        Raises:
+            ValueError: Some face has none.
+        """
+        if any(r["descriptor"] is None for r in self.records):
+            raise ValueError(
+                f"{self.folder} was filled without descriptors; extract into another "
+                "folder with describe=True."
+            )
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
 
     def fingerprint(self) -> str:
@@ -105,13 +126,18 @@ class FaceSet:
 
         A folder that lost faces, or won some, is then not taken for the same one.
         """
-        names = "\n".join(r["image"] for r in self.records)
-        return f"{len(self)} faces, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+        # Cameras give the pictures of two people the same names: not by name alone.
+        known = [(r["image"], r["transform"], r["version"]) for r in self.records]
+        known = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        return f"{len(self)} faces, {known[:12]}"
 
     def others(self) -> dict[str, "FaceSet"]:
         """The other people of the same footage: `person_<number>` → their faces."""
-        folders = sorted((self.folder / "others").glob("person_*/"))
-        return {folder.name: FaceSet.load(folder) for folder in folders}
+        return {
+            pile.name: FaceSet.load(pile)
+            for pile in weeding.piles(self.folder)[1:]
+            if pile.name.startswith("person_") and (pile / "faces.jsonl").exists()
+        }
 
     def rejected(self) -> dict[str, tuple[int, np.ndarray]]:
         """What extraction turned away.
@@ -119,11 +145,13 @@ class FaceSet:
         Returns:
             Reason → (how many faces, (N, 256, 256, 3) uint8 of a few of them).
         """
-        state = json.loads((self.folder / "extraction.json").read_text())
-        out = {}
-        for reason, count in state["rejected"].items():
-            files = sorted((self.folder / "rejected" / reason).glob("*.jpg"))
-            few = [images.read_image(file) for file in files]
+        state, out = extraction.read_state(self.folder), {}
+        for reason, count in state["rejected"].items() if state else ():
+            place = self.folder / "rejected" / reason
+            files = [
+                records.own_file(place, f"{i:02d}.jpg") for i in range(weeding.EXAMPLES)
+            ]
+            few = [images.read_image(file) for file in files if file]
             shape = (-1, faces.FACE_SIZE, faces.FACE_SIZE, 3)
             out[reason] = count, np.uint8(few).reshape(shape)
         return out
@@ -171,7 +199,7 @@ def extract(
     source: str | os.PathLike | list,
     folder: str | os.PathLike,
     *,
-    who: str | int | os.PathLike = "most",
+    who: str | int | os.PathLike | None = None,
     minimum: int = 1,
     describe: bool = True,
     limits: dict | None = None,
@@ -179,15 +207,18 @@ def extract(
 ) -> FaceSet:
     """Find the faces of footage, weed them, and keep those of one person.
 
-    Interrupted and called again, it goes on where it stopped. The other people that
-    the footage shows are laid beside, see `people`; asked again for another `who`, it
-    looks through nothing anew.
+    Interrupted and called again, it goes on where it stopped. Where clips or photos
+    were added, only these are looked through. The faces of footage that is no longer
+    there are laid aside, in `others/removed`, and come back with it. Faces that were
+    deleted by hand stay deleted. The other people that the footage shows are laid
+    beside, see `people`; asked again for another `who`, it looks through nothing anew.
 
     Args:
         source: A clip, a photo, a folder of either, or a list of these.
         folder: The face folder to fill, made if missing.
         who: "most" for the person seen most often, a number of `people`, the path of
-            a photo of the person, or "everyone".
+            a photo of the person, or "everyone". None, or the same as before, keeps
+            who was chosen before, by `people.choose` too; at first it is "most".
         minimum: Fewer faces than this are an error.
         describe: Also compute identity descriptors, a tenth of a second each. Without
             them it is everyone who is kept.
@@ -199,9 +230,10 @@ def extract(
 
     Raises:
         video.MediaError: The source cannot be read.
-        ValueError: It shows too few faces, or the folder holds faces of something
-            else. A folder that this call made is removed again.
-        OSError: The folder cannot be written.
+        ValueError: It shows too few faces, the folder holds faces of something else,
+            or lies in the source. What this call wrote into a folder that it made is
+            removed again.
+        OSError: The folder cannot be written, or another process writes it.
     """
     sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
     folder, limits = Path(folder), limits or {}
@@ -209,22 +241,69 @@ def extract(
         raise ValueError(
             f"There is no limit {sorted(unknown)}; choose from {list(weeding.LIMITS)}."
         )
-    who = str(who) if describe else "everyone"
-    is_new = not folder.exists()
+    asked = _asked(who) if describe else "everyone"
+    is_new, found = not folder.exists(), None
+    if (folder / "faces.jsonl").exists():
+        found = FaceSet.load(folder)  # nothing is added to faces of another version
     job = extraction.Job(sources, folder, {**weeding.LIMITS, **limits}, describe)
-    try:
-        if job.state["frames"] is None:
-            job.run(workers)
-        # A photo may be another one under the same name.
-        if job.state["who"] != who or Path(who).is_file():
-            if {who, job.state["who"]} != {"everyone", None}:
-                people.choose(folder, who)
-            job.save(who=who)
-        return _enough(FaceSet.load(folder), job.name, minimum)
-    except ValueError:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    if (
+        job.is_due
+        or job.state["chosen"] is None
+        or asked not in (None, job.state["who"])
+    ):
+        try:
+            with records.one_writer(folder, "extracts faces"):
+                job.read()  # as another process may have left it meanwhile
+                is_new &= job.is_new
+                try:
+                    if job.is_due:
+                        job.run(workers)
+                    _choose(job, who if describe else "everyone", asked)
+                    return _enough(FaceSet.load(folder), job.name, minimum)
+                except ValueError:
+                    if is_new:
+                        extraction.discard(folder, job.state)
+                    raise
+        except ValueError:
+            if is_new:
+                with suppress(OSError):  # somebody else's files lie there
+                    folder.rmdir()
+            raise
+    if job.state["chosen"] != job.state["who"]:
+        _tell_kept(job)
+    return _enough(found or FaceSet.load(folder), job.name, minimum)
+
+
+def _asked(who) -> str | None:
+    """Whom a call asks for, so that the next one can tell whether it asks the same."""
+    if who is None or str(who) in ("most", "everyone") or str(who).isdecimal():
+        return None if who is None else str(who)
+    images.read_image(who)  # says what is wrong with it
+    return f"photo {records.digest(Path(who))}"
+
+
+def _choose(job: extraction.Job, who, asked: str | None) -> None:
+    """Leave one person in the folder: who is asked for now, or was chosen before."""
+    state, known = job.state, 0
+    if asked in (None, state["who"]) and state["chosen"]:
+        chosen, known = state["chosen"], state["sorted"]
+        who = chosen if chosen == "everyone" else who or "most"
+    else:
+        chosen = asked or "most"
+    number = people.sort(job.folder, who or chosen, job.gone(), known)
+    # By now the same person may have another number.
+    if known and (chosen.isdecimal() or chosen == "most" and number != 1):
+        chosen = str(number)
+    asked = asked or state["who"] or chosen
+    job.save(who=asked, chosen=chosen, sorted=state["lines"])
+    if chosen != asked:
+        _tell_kept(job)
+
+
+def _tell_kept(job: extraction.Job) -> None:
+    chosen = job.state["chosen"]
+    chosen = f"person {chosen}" if chosen.isdecimal() else chosen
+    print(f"{job.folder} keeps {chosen}, as chosen there; another `who` changes that.")
 
 
 def extract_many(
@@ -254,15 +333,9 @@ def extract_many(
     Returns:
         ({name: faces}, {name: what went wrong}).
     """
-    jobs = {}
-    for source in map(Path, sources):
-        name = source.stem
-        if name in jobs:  # two of the same name, from different folders
-            name = f"{source.resolve().parent.name}_{name}"
-        while name in jobs:
-            name += "_"
-        jobs[name] = source.absolute()
-    done, failed, folder = {}, {}, Path(folder).absolute()
+    folder = Path(folder).absolute()
+    jobs = dict(_named([Path(source).absolute() for source in sources], folder))
+    done, failed = {}, {}
     workers = (os.cpu_count() or 1) if workers is None else workers
     with extraction.pool(workers, executor) as crew:
         running = {
@@ -278,6 +351,28 @@ def extract_many(
                 failed[name] = str(error) or type(error).__name__
     in_order = {name: done[name] for name in jobs if name in done}
     return in_order, {name: failed[name] for name in jobs if name in failed}
+
+
+def _named(sources: list[Path], folder: Path) -> Iterator[tuple[str, Path]]:
+    """A face folder's name for each source: of two that share it, with their folder."""
+    taken, stems = set(), Counter(source.stem.casefold() for source in sources)
+    for source in dict.fromkeys(sources):
+        parts = source.with_suffix("").parts
+        names = ["_".join(parts[-count:]) for count in range(1, len(parts))]
+        names = [name for name in names if name.casefold() not in taken]
+        first = names[stems[source.stem.casefold()] > 1 :]
+        made = [name for name in names if _is_made_from(source, folder / name)]
+        names = made + first
+        name = names[0] if names else f"{source.stem}_{len(taken)}"
+        taken.add(name.casefold())
+        yield name, source
+
+
+def _is_made_from(source: Path, folder: Path) -> bool:
+    with suppress(ValueError):
+        found = folder.exists() and extraction.Job([source], folder, None, False)
+        return found and not found.is_new
+    return False
 
 
 def _extract_one(source: Path, folder: Path, options: dict) -> None:

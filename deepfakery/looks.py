@@ -3,6 +3,9 @@
 Each clip is looked at once; everything that is measured later uses this look.
 """
 
+import hashlib
+import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -19,7 +22,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from deepfakery import faces, images, tracks
+from deepfakery import faces, images, records, tracks
 
 
 @dataclass(frozen=True)
@@ -81,59 +84,50 @@ def look(
 def _look(source, described, workers, pool, bar) -> Look:
     count = images.count_frames(source) or 0
     step = math.ceil(count / described) if described and count else 1
-    times, files, sizes, points, descriptors = [], [], set(), [], []
-    waiting = deque()
+    times, files, sizes, course, descriptors = [], [], set(), [], []
 
-    def take(frame, seen):
-        face = seen.result() if pool else seen
-        points.append(face.landmarks if face else None)
+    def seen():
+        waiting = deque()
+        for number, frame in enumerate(images.read_source(source)):
+            job = frame.image, number % step == 0
+            found = pool.submit(faces.detect, *job) if pool else faces.detect(*job)
+            waiting.append((frame, found))
+            if len(waiting) > 4 * workers:
+                frame, found = waiting.popleft()
+                yield frame, found.result() if pool else found
+        for frame, found in waiting:
+            yield frame, found.result() if pool else found
+
+    # The face that the merge paints, smoothed as there, so that both align it alike.
+    for (frame, chosen), found in _largest(seen()):
+        course.append((len(course), chosen))
+        face = found[next(iter(chosen))] if chosen else None
         known = face is not None and face.descriptor is not None
         descriptors.append(face.descriptor if known else np.full(128, np.nan))
         times.append(frame.time)
         files.append(frame.file)
         sizes.add(frame.image.shape[1::-1])
         bar.update()
-
-    for number, frame in enumerate(images.read_source(source)):
-        job = frame.image, number % step == 0
-        waiting.append((frame, pool.submit(_see, *job) if pool else _see(*job)))
-        if len(waiting) > 4 * workers:
-            take(*waiting.popleft())
-    while waiting:
-        take(*waiting.popleft())
     return Look(
         source=Path(source),
         times=np.array(times) - times[0],
         files=files,
         sizes=sizes,
-        found=np.array([p is not None for p in points]),
-        landmarks=list(_steadied(points)),
-        described=np.arange(len(points)) % step == 0,
+        found=np.array([bool(chosen) for _, chosen in course]),
+        landmarks=[
+            next((one.landmarks for one in chosen.values()), None)
+            for _, chosen in tracks.steady(course)
+        ],
+        described=np.arange(len(course)) % step == 0,
         descriptors=np.array(descriptors, float),
     )
 
 
-def _see(image: np.ndarray, describe: bool) -> faces.Face | None:
-    return next(iter(faces.detect(image, describe)), None)
-
-
-def _steadied(points) -> Iterator[np.ndarray | None]:
-    """The smoothing that the merge uses, so that both align faces alike."""
-
-    def stream():
-        track, last = 0, None
-        for number, now in enumerate(points):
-            if now is None:
-                yield number, {}
-                continue
-            if last is not None:  # a jump is another face, or a cut
-                step = np.linalg.norm(now - last, axis=1).max()
-                track += step > tracks.STEP * np.ptp(now, axis=0).max()
-            last = now
-            yield number, {track: tracks.Chosen("", now)}
-
-    for _, chosen in tracks.steady(stream()):
-        yield next((one.landmarks for one in chosen.values()), None)
+def _largest(stream) -> Iterator[tuple]:
+    """`tracks.largest` of a stream, beside all the faces of each frame."""
+    linked, kept = itertools.tee(tracks.link(stream))
+    for chosen, (_, found) in zip(tracks.largest(linked, ""), kept, strict=True):
+        yield chosen, found
 
 
 def gallery(
@@ -149,32 +143,59 @@ def gallery(
         folder: A sub-folder a person, with photos (the layout of Labeled Faces in the
             Wild). One photo of each is read.
         people: How many, spread over the alphabet.
-        cache: A `.npy` file to keep them in; read where it exists.
+        cache: A file to keep them in. It is read where it holds the descriptors of
+            these very photos, and replaced where it holds those of others.
         workers: Processes; one a core by default.
 
     Returns:
-        (N, 128) float32. Photos without a face are left out.
+        (N, 128) float32. Photos without a face, or that cannot be read, are left out.
 
     Raises:
         FileNotFoundError: The folder holds no sub-folder with photos.
+        ValueError: `cache` is a file of another kind.
     """
-    if cache and Path(cache).exists():
-        return np.load(cache)
-    named = sorted(p for p in Path(folder).glob("*") if p.is_dir())
-    photos = [photo for p in named for photo in sorted(p.glob("*.jpg"))[:1]]
-    if not photos:
-        raise FileNotFoundError(f"{folder} holds no sub-folders with photos (*.jpg).")
-    photos = [photos[i] for i in np.linspace(0, len(photos) - 1, people).astype(int)]
-    stream = (
-        SimpleNamespace(image=images.read_image(p)) for p in dict.fromkeys(photos)
-    )
+    first = {}
+    for file in filter(images.is_image, images.list_files(folder)):
+        *named, _ = file.relative_to(folder).parts
+        if named:
+            first.setdefault(named[0], file)
+    files = [first[name] for name in sorted(first)]
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
+    files = [files[i] for i in np.linspace(0, len(files) - 1, people).astype(int)]
+    files = list(dict.fromkeys(files))
+    contents = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
+    made_of = hashlib.sha256(contents).hexdigest()
+    if cache and (kept := _kept(Path(cache), made_of)) is not None:
+        return kept
+    stream = (SimpleNamespace(image=picture) for picture in images.read_each(files))
     found = faces.detect_each(stream, True, workers)
-    bar = tqdm(found, total=len(photos), unit="photo", desc="gallery")
+    bar = tqdm(found, total=len(files), unit="photo", desc="gallery")
     out = np.float32([f[0].descriptor for _, f in bar if f]).reshape(-1, 128)
     if cache:
         Path(cache).parent.mkdir(parents=True, exist_ok=True)
-        np.save(cache, out)
+        packed = io.BytesIO()
+        np.savez(packed, descriptors=out, made_of=made_of)
+        records.write(Path(cache), packed.getvalue())
     return out
+
+
+def _kept(cache: Path, made_of: str) -> np.ndarray | None:
+    """The descriptors that a file keeps; None if they are of other photos."""
+    if not cache.exists():
+        return None
+    try:
+        kept = np.load(cache)
+        if isinstance(kept, np.ndarray) and kept.shape[1:] == (128,):
+            return None  # as it was once written: nobody knows of whom
+        with kept:
+            found, descriptors = str(kept["made_of"]), kept["descriptors"]
+    except Exception as error:  # whatever NumPy and zip make of a foreign file
+        raise ValueError(
+            f"{cache} keeps no gallery ({error}); give `cache` another name, or "
+            "delete the file."
+        ) from error
+    return descriptors if found == made_of else None
 
 
 def match(clip: Look, target: Look, by: str = "index") -> np.ndarray:
@@ -212,7 +233,7 @@ def match(clip: Look, target: Look, by: str = "index") -> np.ndarray:
             raise ValueError(
                 f"{one.source} holds pictures, which have no time; match by index."
             )
-    nearest = np.abs(clip.times - target.times[:, None]).argmin(1)
+    nearest = _nearest(clip.times, target.times)
     away = np.abs(clip.times[nearest] - target.times)
     step = np.median(np.diff(target.times)) if len(target) > 1 else 0
     worst = int(away.argmax())
@@ -222,6 +243,15 @@ def match(clip: Look, target: Look, by: str = "index") -> np.ndarray:
             f"{target.source} has frame {worst}; is it the whole clip?"
         )
     return nearest
+
+
+def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which of some times is nearest to each wanted one; of equals, the first."""
+    known, first = np.unique(times, return_index=True)
+    after = np.searchsorted(known, wanted).clip(max=len(known) - 1)
+    pair = np.sort(first[[(after - 1).clip(0), after]], axis=0)  # (2, wanted)
+    closer = np.abs(times[pair] - wanted).argmin(0)
+    return np.take_along_axis(pair, closer[None], 0)[0]
 
 
 def _sizes(clip: Look) -> str:

@@ -42,12 +42,10 @@ def soft_mask(
     scale = SIZE / mask.shape[0]
     filled = np.ones((SIZE, SIZE), np.float32)
     if region != "network":
-        filled = faces.hull_mask(landmarks * scale, SIZE, forehead)
+        points = faces.resize_points(landmarks, scale)
+        filled = faces.hull_mask(points, SIZE, forehead)
     if region != "hull":
-        matrix = np.float32([[scale, 0, 0], [0, scale, 0]])
-        own = cv2.warpAffine(
-            mask[..., 0], matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE
-        )
+        own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
         # It is soft: beside the outline it decides only where it is sure of
         # background; alone, its edge is where it is undecided.
         own = own * 2 if region == "both" else own * 4 - 1.5

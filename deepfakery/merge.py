@@ -112,7 +112,7 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
     # To paint larger is to read the frame's pixels closer together.
     shrink = 1 / look["scale"]
     transform = transform * np.float32(shrink)
-    transform[:, 2] += size / 2 * (1 - shrink)
+    transform[:, 2] += (size - 1) / 2 * (1 - shrink)  # about the crop's centre
     if own is None or shrink != 1:
         own = faces.crop(frame, transform, size)
     own = own.astype(np.float32) / 255
@@ -124,8 +124,9 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
         # The middle of the face, from brows to mouth, at the frame's own resolution.
         scale = np.clip(1 / np.hypot(transform[0, 0], transform[1, 0]), 0.5, 256 / size)
         side, quarter = round(size / 2 * scale), size // 4
-        fine = (transform - np.float32([[0, 0, quarter], [0, 0, quarter]])) * scale
         middle = np.s_[quarter:-quarter, quarter:-quarter]
+        fine = transform - np.float32([[0, 0, quarter], [0, 0, quarter]])
+        fine = faces.resize_transform(fine, target=side / (size - 2 * quarter))
         detail = sharpness.fit(
             cv2.resize(
                 colour.apply(painted, colours, look["colour"])[middle], (side, side)
@@ -312,7 +313,10 @@ def _evened(stream, reach: int = 4):
             course = [
                 (weight, item[1][track])
                 for weight, item in zip(weights, window, strict=True)
-                if item and track in item[1]
+                if item
+                and track in item[1]
+                # Across a cut from colour to black and white nothing is averaged.
+                and abs(item[1][track].colours - layer.colours)[:1].max(initial=0) < 0.5
             ]
             shares = [weight for weight, _ in course]
             averages = {
@@ -327,9 +331,9 @@ def _evened(stream, reach: int = 4):
 def _inside(frame, transform, size):
     """Which pixels of a crop lie in the frame: the others are nobody's colours."""
     height, width = frame.shape[:2]
-    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]])
+    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5
     corners = faces.transform_points(corners, cv2.invertAffineTransform(transform))
-    if corners.min() >= 0 and (corners.max(0) < (width, height)).all():
+    if corners.min() >= 0 and (corners.max(0) <= (width - 1, height - 1)).all():
         return np.float32(1)
     ones = np.ones((height, width), np.uint8)
     return cv2.warpAffine(ones, transform, (size, size)).astype(np.float32)
@@ -345,7 +349,8 @@ def _box(frame, layer):
     if not len(rows):
         return (slice(0, 0), slice(0, 0)), inverse, (0, 0)
     scale = len(layer.rgb) / len(layer.alpha)
-    x0, x1, y0, y1 = (end * scale for i in (columns, rows) for end in (i[0], i[-1]))
+    ends = np.float32([columns[0], columns[-1], rows[0], rows[-1]])
+    x0, x1, y0, y1 = faces.resize_points(ends, scale)
     corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     corners = faces.transform_points(corners, inverse)
     height, width = frame.shape[:2]
@@ -356,6 +361,5 @@ def _box(frame, layer):
 
 
 def _alpha(layer, inverse, shape):
-    finer = inverse.copy()
-    finer[:, :2] *= len(layer.rgb) / len(layer.alpha)
+    finer = faces.resize_transform(inverse, source=len(layer.alpha) / len(layer.rgb))
     return cv2.warpAffine(layer.alpha, finer, shape, flags=cv2.INTER_LINEAR)

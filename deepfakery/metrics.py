@@ -284,7 +284,7 @@ def background_ssim(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) ->
     ]
     outline = faces.hull(landmarks)
     centre = outline.mean(0)
-    outline = (centre + 1.25 * (outline - centre)) * scale
+    outline = faces.resize_points(centre + 1.25 * (outline - centre), scale)
     outside = np.ones(small[0].shape, np.uint8)
     cv2.fillConvexPoly(outside, outline.round().astype(np.int32), 0)
     _, local = structural_similarity(*small, full=True, data_range=255.0)

@@ -14,13 +14,23 @@ Reference:
 """
 
 import hashlib
+import io
+import math
 import os
+import zipfile
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+# A user's ~/.keras/keras.json speaks of other projects: there numbers may be shorter,
+# and channels come first. Here they are and come as every module expects.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+LAST = {"data_format": "channels_last"}
 
 
 def best_precision() -> str:
@@ -138,7 +148,7 @@ class SlimConv2D(layers.Conv2D):
         side, _, channels, few = kernel.shape
         columns = ops.transpose(kernel, (0, 2, 1, 3))  # (k, C, k, F)
         columns = ops.reshape(columns, (side, 1, channels, side * few))
-        out = ops.conv(inputs, columns, 1, "same")
+        out = ops.conv(inputs, columns, 1, "same", **LAST)
         width, total = inputs.shape[2], 0
         for at, part in enumerate(ops.split(out, side, axis=-1), -((side - 1) // 2)):
             part = part[:, :, max(at, 0) : width + min(at, 0)]
@@ -189,7 +199,7 @@ class SpectralConv2D(layers.Layer):
             self.direction.assign(u)
         stretch = ops.sum(ops.matmul(v, matrix) * u)
         kernel = kernel / ops.cast(stretch, kernel.dtype)
-        x = ops.conv(inputs, kernel, self.strides, self.padding)
+        x = ops.conv(inputs, kernel, self.strides, self.padding, **LAST)
         return x + ops.cast(self.bias, x.dtype)
 
     def get_config(self):
@@ -222,6 +232,49 @@ def save_arrays(path, weights) -> None:
     aside = Path(path).with_suffix(".part.npz")
     np.savez(aside, **arrays)
     os.replace(aside, path)
+
+
+def load_arrays(path, shapes: list[tuple], preset: str) -> list[np.ndarray]:
+    """Read weights that `save_arrays` wrote, and nothing else.
+
+    Args:
+        path: The file, from wherever it came.
+        shapes: Of the weights.
+        preset: Name of the network that they are for, for the message.
+
+    Returns:
+        float32 arrays.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {i.filename: i.file_size for i in archive.infolist()}
+            if sizes.keys() != {f"{i}.npy" for i in range(len(shapes))}:
+                raise ValueError(f"it holds {len(sizes)} arrays, not {len(shapes)}")
+            return [
+                _array(archive, f"{i}.npy", sizes[f"{i}.npy"], shape)
+                for i, shape in enumerate(shapes)
+            ]
+    except OSError:
+        raise
+    except Exception as error:  # whatever NumPy and zip make of a foreign file
+        raise ValueError(
+            f"{path} does not fit the preset {preset!r}; use weights made with it. "
+            f"({error})"
+        ) from error
+
+
+def _array(archive: zipfile.ZipFile, name: str, size: int, shape) -> np.ndarray:
+    # Before memory is asked for: no more than float64 and a header take.
+    if size > 8 * math.prod(shape) + 4096:
+        raise ValueError(f"{name} is larger than an array of {shape}")
+    array = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+    if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise ValueError(f"{name} is no array of {shape} finite numbers")
+    return array.astype(np.float32)
 
 
 def sha256(*models: keras.Model) -> str:
@@ -261,7 +314,7 @@ def _convolve(x, width, kernel=3, strides=1):
         kind = SlimConv2D
     elif strides == 1 and x.shape[1] <= 4 or kernel**2 * x.shape[-1] * width > 4e6:
         kind = PatchConv2D
-    return kind(width, kernel, strides, padding="same")(x)
+    return kind(width, kernel, strides, padding="same", **LAST)(x)
 
 
 def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
@@ -315,7 +368,7 @@ def build_encoder(
         LeCun et al. 1998, "Efficient BackProp" (centred inputs); Ba et al. 2016, "Layer
         Normalization".
     """
-    faces = x = keras.Input((size, size, 3), name="face")
+    faces = x = keras.Input((size, size, 3), dtype="float32", name="face")
     if normalized:
         x = layers.Rescaling(2.0, -1.0)(x)
     x = _conv(x, widths[0], max(kernel, stem), stem, activation)
@@ -326,7 +379,7 @@ def build_encoder(
     s = x.shape[1]
     # All spatial order is lost here and found again: the latent says what the face
     # does, not where its pixels were.
-    x = layers.Dense(latent, name="bottleneck")(layers.Flatten()(x))
+    x = layers.Dense(latent, name="bottleneck")(layers.Flatten(**LAST)(x))
     if normalized:
         x = layers.LayerNormalization(center=False, scale=False)(x)
     x = layers.Dense(s * s * grid)(x)
@@ -363,7 +416,7 @@ def build_decoder(
         A model (B, s, s, depth) → (B, S, S, 4) in [0, 1]: RGB and the mask, or
         (B, S, S, 3) without one; S = s · 2 ** len(widths) · shuffle.
     """
-    latent = keras.Input(latent_shape, name="latent")
+    latent = keras.Input(latent_shape, dtype="float32", name="latent")
     x = latent
     for width in widths:
         x = _upscale(x, width, activation)
@@ -404,8 +457,8 @@ def build_discriminator(
         len(widths): unbounded scores, higher for real, lower for painted. Their mean
         is the score of the face.
     """
-    convolution = SpectralConv2D if spectral else layers.Conv2D
-    faces = keras.Input((size, size, 3), name="face")
+    convolution = SpectralConv2D if spectral else partial(layers.Conv2D, **LAST)
+    faces = keras.Input((size, size, 3), dtype="float32", name="face")
     x = layers.Rescaling(2.0, -1.0)(faces)
     for i, width in enumerate(widths):
         x = convolution(width, kernel, 2, padding="same")(x)

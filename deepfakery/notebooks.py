@@ -3,6 +3,7 @@
 execute("03_prediction", {"workspace": seen_from_there("data/output/demo")}, path)
 """
 
+import ast
 import os
 import sys
 from contextlib import contextmanager
@@ -11,10 +12,13 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from deepfakery import samples
+from deepfakery import records, samples
 
-ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ROOT / "notebooks"
+HERE = Path(__file__).resolve().parent
+#: A wheel carries the notebooks in the package; what is made then goes where one is.
+INSTALLED = (HERE / "notebooks").is_dir()
+ROOT = Path.cwd() if INSTALLED else HERE.parent
+NOTEBOOKS = (HERE if INSTALLED else ROOT) / "notebooks"
 
 
 def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:
@@ -22,15 +26,39 @@ def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None
 
     Without `study`, cells tagged so are left out. Parameters that the notebook does
     not have, or that already have that value, are not passed on: a run with its
-    defaults leaves the notebook's cells as they are.
+    defaults leaves the notebook's cells as they are. If a cell fails, what was at
+    `path` before stays.
+
+    Raises:
+        BlockingIOError: Another notebook runs in the folder of `path`.
+        papermill.PapermillExecutionError: A cell failed.
     """
-    source = NOTEBOOKS / f"{name}.ipynb"
-    known = papermill.inspect_notebook(str(source))
+    source, path = NOTEBOOKS / f"{name}.ipynb", Path(path).resolve()
+    known = papermill.inspect_notebook(_plain(source))
     passed = {
         key: value
         for key, value in parameters.items()
-        if key in known and known[key]["default"].strip("\"'") != str(value)
+        if key in known and not _is_same(value, known[key]["default"])
     }
+    with records.one_writer(path.parent, f"runs {name}"):
+        _execute(source, passed, path, study)
+
+
+def _plain(path: Path) -> str:
+    """A path for papermill, which would fill in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _is_same(value, default: str) -> bool:
+    """Whether a parameter has the value that the notebook's cell gives it."""
+    try:
+        written = ast.literal_eval(default)
+    except (SyntaxError, ValueError):
+        return False
+    return type(written) is type(value) and written == value
+
+
+def _execute(source: Path, passed: dict, path: Path, study: bool) -> None:
     aside = path.with_name(f".{path.stem}.part.ipynb")
     notebook = nbformat.read(source, as_version=4)
     if not study:
@@ -40,8 +68,8 @@ def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None
     try:
         with _console() as console:
             papermill.execute_notebook(
-                str(aside),
-                str(aside),
+                _plain(aside),
+                _plain(aside),
                 parameters=passed,
                 cwd=str(NOTEBOOKS),
                 kernel_name="python3",
@@ -108,7 +136,7 @@ def _console():
     class Console:
         def write(self, text: str):
             kept = (t for t in text.splitlines(True) if not _is_chatter(t))
-            os.write(terminal, "".join(kept).encode())
+            os.write(terminal, "".join(kept).encode(errors="backslashreplace"))
 
         def flush(self):
             pass

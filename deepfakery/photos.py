@@ -6,6 +6,7 @@
 Nothing but the batches at hand is in memory, however many photos there are.
 """
 
+import hashlib
 import itertools
 import os
 import warnings
@@ -79,6 +80,20 @@ def split(
     return files[:count], files[count:]
 
 
+def fingerprint(files: list) -> str:
+    """How many photos and which, in a few letters: a run's configuration holds it.
+
+    Args:
+        files: Paths. Their names, their folders' names and their sizes count: to read
+            them all would take minutes.
+    """
+    digest = hashlib.sha256()
+    for file in map(Path, files):
+        facts = file.parent.name, file.name, file.stat().st_size
+        digest.update(repr(facts).encode())
+    return f"{len(files)} photos, {digest.hexdigest()[:12]}"
+
+
 def crop(image: np.ndarray, size: int) -> np.ndarray:
     """The one crop of every photo: the largest square in its middle, made smaller.
 
@@ -116,12 +131,7 @@ def read(files: list, size: int) -> np.ndarray:
     Raises:
         video.MediaError: None can be read.
     """
-    out = []
-    for file in files:
-        try:
-            out.append(crop(images.read_image(file, size), size))
-        except MediaError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
+    out = [crop(picture, size) for picture in images.read_each(files, size)]
     if not out:
         raise MediaError(f"None of {len(files)} photos can be read; give others.")
     return np.stack(out)
@@ -191,9 +201,11 @@ def stream(
         (number of the batch, what `make` returned for each of its photos).
 
     Raises:
-        video.MediaError: A hundred photos in a row were of no use.
+        video.MediaError: There are no photos, or a hundred in a row were of no use.
     """
     count = len(files)
+    if not count:
+        raise MediaError("There are no photos to read; give at least one.")
 
     def order(position):  # a new order each time round
         round_, place = divmod(position, count)

@@ -34,6 +34,31 @@ def tile(images, columns: int = 8, gap: int = 2) -> np.ndarray:
     return sheet
 
 
+def fit(images, size: int) -> np.ndarray:
+    """Scale images so that their longer sides are `size`, on white of one size.
+
+    Args:
+        images: (H, W, 3) uint8 or float in [0, 1], of any shapes.
+        size: In pixels.
+
+    Returns:
+        (N, h, w, 3) of the images' kind, as high and wide as they need.
+    """
+    scaled = []
+    for image in map(np.asarray, images):
+        scale = size / max(image.shape[:2])
+        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+        scaled.append(cv2.resize(image, (width, height)))
+    high, wide = np.max([image.shape[:2] for image in scaled], axis=0)
+    white = 255 if scaled[0].dtype == np.uint8 else 1
+    out = np.full((len(scaled), high, wide, 3), white, scaled[0].dtype)
+    for place, image in zip(out, scaled, strict=True):
+        height, width = image.shape[:2]
+        top, left = (high - height) // 2, (wide - width) // 2
+        place[top : top + height, left : left + width] = image
+    return out
+
+
 def picture(image: np.ndarray, title: str = "", width: float = 10) -> Figure:
     """One picture, as wide as the page."""
     height, across = image.shape[:2]
@@ -55,24 +80,33 @@ def strips(rows: dict, size: int = 128, title: str = "", width: float = 10) -> F
 
     Args:
         rows: Name → (N, H, W, 3) images, uint8 or float in [0, 1].
-        size: Side to which they are scaled.
+        size: Longer side to which they are scaled.
         title: Above the figure.
         width: Inches.
     """
     count = max(len(images) for images in rows.values())
-    figure = Figure(
-        figsize=(width, width * len(rows) / count + 0.4), layout="constrained"
-    )
-    axes = np.atleast_1d(figure.subplots(len(rows), 1))
-    for ax, (name, images) in zip(axes, rows.items(), strict=True):
-        scaled = [cv2.resize(np.asarray(im), (size, size)) for im in images]
-        ax.imshow(tile(np.stack(scaled), count))
+    # Side by side, frames of other shapes get the room of the widest.
+    fitted = {name: fit(images, size) for name, images in rows.items()}
+    cell = max(images.shape[2] for images in fitted.values())
+    sheets = {n: tile(_widened(images, cell), count) for n, images in fitted.items()}
+    heights = [sheet.shape[0] / sheet.shape[1] for sheet in sheets.values()]
+    figure = Figure(figsize=(width, width * sum(heights) + 0.4), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(rows), 1, height_ratios=heights))
+    for ax, (name, sheet) in zip(axes, sheets.items(), strict=True):
+        ax.imshow(sheet)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
         ax.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def _widened(images: np.ndarray, width: int) -> np.ndarray:
+    spare = width - images.shape[2]
+    white = 255 if images.dtype == np.uint8 else 1
+    sides = (0, 0), (0, 0), (spare // 2, spare - spare // 2), (0, 0)
+    return np.pad(images, sides, constant_values=white)
 
 
 def curves(history: list[dict], names=None, title: str = "", width: float = 10):
@@ -252,9 +286,7 @@ def rejections(
         bar.spines[:].set_visible(False)
         strip.set_axis_off()
         if pictures is not None and len(pictures):
-            small = [cv2.resize(picture, (size, size)) for picture in pictures]
-            blank = [np.full((size, size, 3), 255, np.uint8)] * (count - len(small))
-            strip.imshow(tile(np.stack(small + blank), count))
+            strip.imshow(tile(fit(pictures, size), count))
             strip.set_anchor("W")
     return figure
 

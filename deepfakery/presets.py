@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
-#: Where the project keeps weights that know faces in general.
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+#: Where the project keeps weights that know faces in general: in the package where
+#: that was installed from a wheel, beside it in a checkout.
+WEIGHTS = Path(__file__).resolve().with_name("weights")
+WEIGHTS = WEIGHTS if WEIGHTS.is_dir() else WEIGHTS.parents[1] / "weights"
 
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
 #: `networks.build_discriminator`, by name; `rate` is Adam's learning rate, 1e-3 where
@@ -108,6 +110,15 @@ def name_of(preset: dict, presets: dict = PRESETS) -> str:
 
 
 def base_weights(preset: str) -> Path | None:
-    """The project's base weights for a preset, by its name; None where it has none."""
+    """The project's base weights for a preset, by its name; None where it has none.
+
+    Raises:
+        FileNotFoundError: The folder of weights is not there at all.
+    """
+    if not WEIGHTS.is_dir():
+        raise FileNotFoundError(
+            f"{WEIGHTS} is missing, and with it what a training starts from. Install "
+            "the package anew, or copy the project's folder weights there."
+        )
     path = WEIGHTS / f"base_{preset}.npz"
     return path if path.exists() else None

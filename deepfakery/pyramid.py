@@ -17,11 +17,16 @@ Reference:
     Digital Image Processing".
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from deepfakery import networks
+from deepfakery.networks import LAST
+
+Conv2D = partial(layers.Conv2D, **LAST)
 
 
 @keras.saving.register_keras_serializable("deepfakery")
@@ -47,14 +52,14 @@ class Bicubic(layers.Layer):
         kernel = np.einsum("tk,cd->tckd", self.taps, np.eye(3)).reshape(5, 3, 3 * k)
         kernel = ops.cast(ops.convert_to_tensor(kernel.astype("float32")), x.dtype)
         x = ops.concatenate([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
-        x = ops.conv(x, ops.expand_dims(kernel, 1), 1, "valid")
+        x = ops.conv(x, ops.expand_dims(kernel, 1), 1, "valid", **LAST)
         _, h, w, _ = ops.shape(x)
         x = ops.transpose(ops.reshape(x, (-1, h, w, k, 3)), (0, 1, 3, 2, 4))
         x = ops.reshape(x, (-1, h * k, w, 3))
         x = ops.concatenate(
             [x[:, :, :1], x[:, :, :1], x, x[:, :, -1:], x[:, :, -1:]], 2
         )
-        x = ops.conv(x, ops.expand_dims(kernel, 0), 1, "valid")
+        x = ops.conv(x, ops.expand_dims(kernel, 0), 1, "valid", **LAST)
         return ops.reshape(x, (-1, h * k, w * k, 3))
 
     def compute_output_shape(self, shape):
@@ -92,8 +97,8 @@ def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
         Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3), of any
         height and width. All of them share their layers; the largest holds them all.
     """
-    small = keras.Input((None, None, 3), name="small")
-    x = layers.Conv2D(widths[0], 3, padding="same", name="x2_first")(
+    small = keras.Input((None, None, 3), dtype="float32", name="small")
+    x = Conv2D(widths[0], 3, padding="same", name="x2_first")(
         layers.Rescaling(1.0, -0.5)(small)
     )
     models, residual = {}, None
@@ -102,14 +107,14 @@ def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
         name = f"x{factor}"
         if stage:
             # Upwards from the stage before: four times as many pixels.
-            x = layers.Conv2D(4 * width, 3, padding="same", name=f"{name}_up")(x)
+            x = Conv2D(4 * width, 3, padding="same", name=f"{name}_up")(x)
             x = networks.DepthToSpace()(x)
             x = layers.LeakyReLU(0.1)(x)
         for i in range(count):
-            y = layers.Conv2D(
+            y = Conv2D(
                 width, 3, padding="same", activation="relu", name=f"{name}_{i}_a"
             )(x)
-            y = layers.Conv2D(
+            y = Conv2D(
                 width,
                 3,
                 padding="same",
@@ -118,7 +123,7 @@ def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
                 name=f"{name}_{i}_b",
             )(y)
             x = layers.Add()([x, y])
-        own = layers.Conv2D(
+        own = Conv2D(
             12,
             3,
             padding="same",

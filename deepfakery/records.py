@@ -1,28 +1,92 @@
 """Files and folders, written so that a kill or a full disk leaves them whole."""
 
+import hashlib
 import json
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 
-def read_lines(path: Path) -> list[dict]:
-    """The objects of a JSON Lines file; torn lines are warned of and left out."""
-    records = []
+def read_lines(
+    path: Path, fault: Callable[[dict], str | None] = lambda record: None
+) -> list[dict]:
+    """The objects of a JSON Lines file; bad lines are warned of and left out.
+
+    Args:
+        path: The file; where it is missing, there are none.
+        fault: Says what is wrong with an object, or None.
+    """
+    found, bad = [], []
     if not path.exists():
-        return records
-    with path.open(encoding="utf-8") as lines:
+        return found
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                warnings.warn(f"{path}, line {number}: not JSON, skipped", stacklevel=3)
-    return records
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                bad.append(f"line {number}: not JSON")
+                continue
+            wrong = fault(record) if isinstance(record, dict) else "not an object"
+            if wrong:
+                bad.append(f"line {number}: {wrong}")
+            else:
+                found.append(record)
+    if bad:
+        more = f", and {len(bad) - 3} more" if len(bad) > 3 else ""
+        text = f"{path}, {', '.join(bad[:3])}{more}; left out."
+        warnings.warn(text, stacklevel=3)
+    return found
+
+
+def is_plain(name) -> bool:
+    """Whether a name that a file gives stays in its own folder, on every system."""
+    if not isinstance(name, str) or not name.strip(". "):
+        return False
+    if any(c in "/\\:" or ord(c) < 32 for c in name):
+        return False
+    try:
+        return len(os.fsencode(name)) <= 255
+    except UnicodeEncodeError:
+        return False
+
+
+def own_file(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder; None if it is missing or lies elsewhere.
+
+    A link that leads out of the folder is warned of: a folder from somebody else must
+    not bring in files of this machine.
+    """
+    path = folder / name
+    if not is_plain(name) or not path.is_file():
+        return None
+    if path.is_symlink() and path.resolve().parent != folder.resolve():
+        warnings.warn(f"{path} is a link out of its folder; left out.", stacklevel=3)
+        return None
+    return path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's size and content; of a large one, of sixteen samples."""
+    size = path.stat().st_size
+    total = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= 16 * _SAMPLE:
+            total.update(file.read())
+        else:
+            for i in range(16):  # the first is its head, the last its tail
+                file.seek((size - _SAMPLE) * i // 15)
+                total.update(file.read(_SAMPLE))
+    return total.hexdigest()
+
+
+_SAMPLE = 2**20
 
 
 def write_lines(path: Path, records: Iterable[dict]) -> None:
@@ -86,14 +150,18 @@ def one_writer(folder: Path, work: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        holder = file.read_text(encoding="utf-8", errors="replace") or "somebody"
+        holder = ""
+        with suppress(OSError):  # released since
+            holder = file.read_text(encoding="utf-8", errors="replace")
         raise BlockingIOError(
-            f"{folder} is in use: {holder}. Wait until that is done, or choose "
-            "another folder."
+            f"{folder} is in use: {holder or 'somebody'}. Wait until that is done, or "
+            "choose another folder."
         ) from None
     try:
         said = f"process {os.getpid()} on {socket.gethostname()} {work}"
         file.write_text(said, encoding="utf-8")
         yield
     finally:
+        with suppress(OSError):  # Windows unlinks it when it is released
+            file.unlink()
         lock.release()

@@ -15,10 +15,11 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import keras
@@ -26,8 +27,9 @@ from keras import ops
 from tqdm import tqdm
 
 import deepfakery
-from deepfakery import checkpoints, networks
+from deepfakery import checkpoints, networks, records
 from deepfakery.checkpoints import fingerprint, latest, load, read
+from deepfakery.presets import name_of
 from deepfakery.watching import Preview, TensorBoard
 
 __all__ = ["Preview", "Run", "TensorBoard", "fingerprint", "latest", "load", "read"]
@@ -60,7 +62,8 @@ class Run(keras.callbacks.Callback):
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss of an entry of the history is below this.
         after: Folder of the run that this one goes on from, where a training has
-            several stages; the model must be as that run left it. From the first step
+            several stages; it lies beside this one's folder, and the model must be as
+            that run left it. From the first step
             on, that run is over: with a larger budget it trains no further, for what it
             learned would never reach this one.
         held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
@@ -82,6 +85,7 @@ class Run(keras.callbacks.Callback):
         history: One dict per `every` steps: step, seconds and the model's metrics.
 
     Raises:
+        BlockingIOError: Somebody trains in that folder now.
         FileNotFoundError: `after` holds no checkpoint.
         ValueError: There is no budget, the folder belongs to another run, or its
             checkpoints are damaged.
@@ -155,9 +159,11 @@ class Run(keras.callbacks.Callback):
             callbacks: More Keras callbacks, such as a `Preview`.
 
         Raises:
+            BlockingIOError: Somebody else trains in the folder.
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.
             OSError: The first or the last checkpoint could not be written.
-            ValueError: The loss broke again and again.
+            ValueError: The loss broke again and again, or somebody else trained in the
+                folder since this run was made.
         """
         if not callable(batches):
             raise TypeError("Give fit a function, such as lambda start: batches(...).")
@@ -166,6 +172,21 @@ class Run(keras.callbacks.Callback):
             for callback in callbacks:  # a preview shows how it ended
                 callback.on_train_end()
             return
+        with self._alone():
+            self._train(batches, callbacks)
+
+    @contextmanager
+    def _alone(self):
+        with records.one_writer(self.folder, "trains"):
+            if self._newest != (there := latest(self.folder)) and there:
+                raise ValueError(
+                    f"{self.folder} holds {there.name}, which is not of this run: it "
+                    "was trained elsewhere meanwhile. Make the Run again to go on "
+                    "from there."
+                )
+            yield
+
+    def _train(self, batches, callbacks):
         feed = iter(batches(start=self.step))
         first = next(feed)
         self._trace(first)
@@ -342,6 +363,7 @@ class Run(keras.callbacks.Callback):
         }
         try:
             self._kept = checkpoints.write(self.folder, self.trained, state, self._kept)
+            self._newest = self._kept
         except OSError as error:
             said = f"Step {self.step} could not be saved in {self.folder} ({error})"
             said += f"; {self._kept.name} is kept." if self._kept else "."
@@ -354,6 +376,8 @@ class Run(keras.callbacks.Callback):
             return
         try:
             checkpoints.follow(self._after, self.folder.resolve(), self._start)
+        except BlockingIOError:  # the other run is not over
+            raise
         except OSError as error:
             said = f"{self._after} could not note who goes on from it ({error})."
             raise OSError(f"{said} Make room, then run again.") from error
@@ -381,24 +405,39 @@ class Run(keras.callbacks.Callback):
             warnings.warn(f"{self._kept} could not note it ({error}).", stacklevel=2)
 
     def _resume(self):
-        for torn in self.folder.glob(".checkpoint-*.part"):
-            shutil.rmtree(torn)
-        if latest(self.folder) is None:
+        may_write = os.access(self.folder, os.W_OK)  # else nobody can train there
+        with records.one_writer(self.folder, "trains") if may_write else nullcontext():
+            for torn in self.folder.glob(".checkpoint-*.part"):
+                shutil.rmtree(torn)
+            self._go_on()
+
+    def _go_on(self):
+        self._newest = latest(self.folder)
+        if self._newest is None:
             return
         checkpoint, state = checkpoints.newest(self.folder)
-        for key, then, now in _differences(state["config"], self.config):
-            said = f"{self.folder} was trained with {key}={then!r}, not {now!r}"
-            advice = "choose another folder or delete it"
-            if key == "after":
-                said = f"{self.folder} did not begin where {self._after} is now"
-                advice = "delete it to train it anew from there"
-            elif key.startswith("faces."):
-                advice = "put the faces back, or train in another folder"
-            raise ValueError(f"{said}; {advice}.")
+        if differing := _differences(state["config"], self.config):
+            self._refuse(differing)
         self._take_over(checkpoint, state)
         self.seconds = state["seconds"]
-        self._scale = state.get("rate", 1.0)
-        self._rollbacks = state.get("rollbacks", [])
+        self._scale, self._rollbacks = state["rate"], state["rollbacks"]
+
+    def _refuse(self, differing):
+        """Say how the run in the folder was made, what says most of it first."""
+        if [key for key, *_ in differing] == ["after"]:
+            raise ValueError(
+                f"{self.folder} did not begin where {self._after} is now; delete it to "
+                "train it anew from there."
+            )
+        told = [f"{key}={_short(a)}, not {_short(b)}" for key, a, b in differing]
+        more = f"; {len(told) - 6} more settings differ" if len(told) > 6 else ""
+        advice = "choose another folder, or train with the same settings"
+        if all(key.startswith("faces.") for key, *_ in differing):
+            advice = "put the faces back, or train in another folder"
+        raise ValueError(
+            f"{self.folder} was trained with {'; '.join(told[:6])}{more}. To go on, "
+            f"{advice}."
+        )
 
     def _take_over(self, checkpoint, state):
         checkpoints.fill(self.trained, checkpoint)
@@ -409,14 +448,39 @@ class Run(keras.callbacks.Callback):
         )
 
 
-def _differences(then: dict, now: dict, prefix: str = ""):
-    """Yield (key, then, now) of all that differs, with inner keys spelled out."""
-    for key in sorted(then.keys() | now.keys()):
+def _differences(then: dict, now: dict):
+    """What differs between two configurations: (key, then, now), most telling first."""
+    found = dict(_pairs(then, now))
+    names = [name_of(c["preset"]) if "preset" in c else None for c in (then, now)]
+    if any(key.startswith("preset") for key in found) and names[0] != names[1]:
+        found = {k: v for k, v in found.items() if not k.startswith("preset")}
+        found["preset"] = names
+    # What was chosen by name says more than what follows from it, and hashes least.
+    first = ("preset", "identities", "faces")
+    last = ("base", "after")
+
+    def rank(key):
+        part = key.partition(".")[0]
+        at = first.index(part) if part in first else len(first) + (part in last)
+        return at, key
+
+    return [(key, *found[key]) for key in sorted(found, key=rank)]
+
+
+def _pairs(then: dict, now: dict, prefix: str = ""):
+    """Yield (key, (then, now)) of all that differs, with inner keys spelled out."""
+    for key in then.keys() | now.keys():
         a, b = then.get(key), now.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{prefix}{key}.")
+            yield from _pairs(a, b, f"{prefix}{key}.")
         elif a != b:
-            yield f"{prefix}{key}", a, b
+            yield f"{prefix}{key}", (a, b)
+
+
+def _short(value) -> str:
+    """A value as it was written, a fingerprint by its beginning."""
+    text = repr(value)
+    return f"{text[:9]}…'" if re.fullmatch("'[0-9a-f]{64}'", text) else text[:80]
 
 
 def _keep_memory():

@@ -116,7 +116,8 @@ class Portrait:
         turn = np.array([[x, y], [-y, x]])
         margin = size // 4
         shift = EYES_AT * size + margin - turn @ (left + right) / 2
-        place, shape = np.column_stack([turn / shrink, shift]), (size + 2 * margin,) * 2
+        placing, shape = np.column_stack([turn, shift]), (size + 2 * margin,) * 2
+        place = faces.resize_transform(placing, source=shrink)
         canvas = cv2.warpAffine(
             image, place, shape, None, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
         )
@@ -126,7 +127,7 @@ class Portrait:
             inside = (2 * soft - 1).clip(0, 1)  # 0 from the photo's edge outwards
             blurred = cv2.GaussianBlur(canvas, (0, 0), 0.05 * size)
             canvas = cv2.blendLinear(canvas, blurred, inside, 1 - inside)
-        placed = faces.transform_points(landmarks, np.column_stack([turn, shift]))
+        placed = faces.transform_points(landmarks, placing)
         return cls(canvas, placed - np.float32(margin), size, **facts)
 
     @classmethod
@@ -151,7 +152,7 @@ class Portrait:
         if not found:
             who = "The picture" if isinstance(photo, np.ndarray) else photo
             raise MediaError(f"{who} shows no face; give a photo of one, from ahead.")
-        landmarks = (found[0].landmarks + 0.5) / finer - 0.5
+        landmarks = faces.resize_points(found[0].landmarks, 1 / finer)
         return cls.from_image(image, landmarks, size, **facts)
 
     @property

@@ -39,7 +39,10 @@ def compare(stream: Iterable[tuple]) -> dict:
         count += 1
         alpha = merge.shown(frame.image, layers)
         edges.append([edge_strength(i, alpha) for i in (image, frame.image)])
-        transform = layers[0].transform * np.float32(SIDE / len(layers[0].rgb))
+        layer = layers[0]
+        transform = faces.resize_transform(
+            layer.transform, target=SIDE / len(layer.rgb)
+        )
         now = [faces.crop(i, transform, SIDE) for i in (image, frame.image)]
         weight = cv2.warpAffine(alpha, transform, (SIDE, SIDE))
         if before:

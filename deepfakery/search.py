@@ -6,9 +6,11 @@ A look at a whole frame takes as long as twenty looks near the last face. It is 
 its time only where a face was lost, and once in a while for those who have come in.
 """
 
+import collections
 import itertools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -34,6 +36,9 @@ EXPECTED = -0.5
 #: How alike (correlation) a face must look from frame to frame to be followed without
 #: the detector, and for how many frames at most.
 ALIKE, BLIND = 0.8, 15
+#: Grey levels of 255 by which a whole picture changes at a cut, and no more than four
+#: times the usual change is motion.
+CUT = 5
 #: Frames in which a head that hardly moves is taken to be where it was detected.
 TRUSTED = 3
 #: Score of a face that the detector does not see.
@@ -53,29 +58,74 @@ def follow(frames: Iterable) -> Iterator[tuple]:
         detector is not sure of one has a negative score, `UNSEEN` where it sees none.
         At most `EMPTY` frames are held back.
     """
-    tracks, empty, passed = [], 0, []
+    tracks, held, empty, cuts = [], [], 0, Cuts()
+    looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
     for number, frame in enumerate(frames):
+        cut = cuts(frame.image)
         following = [track.next(frame.image) for track in tracks]
         tracks, before = _distinct(following), len(tracks)
-        lost = len(tracks) < before
-        if before and (lost or number % EVERY == 0) or not before and not empty % EMPTY:
+        if cut:  # what is only taken to be there is not
+            tracks = [track for track in tracks if track.face.score > 0]
+        if cut or len(tracks) < before or any(track.changed for track in tracks):
+            looked, alert = -EVERY, number + EVERY
+        moved = False
+        if not tracks:
+            due = cut or before or not empty % EMPTY
+        else:
+            moved = cuts.moved(_found(tracks)) and number - looked >= wait
+            due = number - looked >= (EMPTY if number < alert else EVERY) or moved
+        if due:
             effort = 0 if tracks else _effort(empty // EMPTY)
             seen = faces.detect(frame.image, effort=effort)
             new = [_Track(face, frame.image) for face in seen]
             # A second look from near by, as every later one will be.
             new = [track.next(frame.image) or track for track in new]
-            tracks = _distinct([*tracks, *new])
-        if tracks:
-            yield from _back(tracks, passed)
-            yield frame, _found(tracks)
-            passed, empty = [], 0
-        else:
-            passed.append(frame)
-            empty += 1
-            if len(passed) == EMPTY:
-                yield passed.pop(0), []
-    for frame in passed:
-        yield frame, []
+            new = [track for track in _distinct([*tracks, *new]) if track not in tracks]
+            tracks, looked, cuts.looked = [*tracks, *new], number, cuts.last
+            # Who moves but does not come in makes no look worth its time.
+            wait = EMPTY if new else min(2 * wait, EVERY) if moved else wait
+            if not cut:
+                _back(new, held)
+        held.append((frame, tracks))
+        empty = 0 if tracks else empty + 1
+        if cut:
+            yield from ((frame, _found(then)) for frame, then in held[:-1])
+            del held[:-1]
+        elif len(held) == EMPTY:
+            frame, then = held.pop(0)
+            yield frame, _found(then)
+    for frame, then in held:
+        yield frame, _found(then)
+
+
+class Cuts:
+    """Tells where a shot ends: by a change that stands out from those before it."""
+
+    def __init__(self):
+        self.last = self.looked = self.size = None
+        self.changes = collections.deque(maxlen=8)
+
+    def __call__(self, image: np.ndarray) -> bool:
+        """Whether another shot begins with this frame."""
+        small = cv2.resize(image[::8, ::8], (16, 16), interpolation=cv2.INTER_AREA)
+        small, before = np.float32(small), self.last
+        self.last, self.size = small, image.shape[1::-1]
+        if before is None:
+            return False
+        change = np.abs(small - before).mean()
+        usual = np.median(self.changes) if self.changes else 0
+        self.changes.append(change)
+        return bool(change > CUT + 4 * usual)
+
+    def moved(self, found: list[Face]) -> bool:
+        """Whether more than the heads that are known has moved since `looked`."""
+        away = np.abs(self.last - self.looked).max(2) > 24
+        for face in found:
+            middle, reach = face.landmarks.mean(0), face.size
+            low, high = (16 * (middle + s * reach) / self.size for s in (-1, 1))
+            (x0, y0), (x1, y1) = np.int64(np.clip([low, high + 1], 0, 16))
+            away[y0:y1, x0:x1] = False
+        return away.mean() > 0.03
 
 
 def follow_clip(
@@ -125,6 +175,7 @@ def follow_clip(
 def _tell(clip, first, send) -> None:
     # The pipe holds the faces of a few dozen frames; then this waits for its reader.
     cv2.setNumThreads(1)
+    warnings.simplefilter("ignore")  # the reader says the same of the same clip
     try:
         for _, found in _afresh(video.read_frames(clip, first, quick=True)):
             send.send(found)
@@ -141,13 +192,13 @@ def _effort(looks: int) -> int:
     return (looks % EFFORT == 0) + (looks % EFFORT**2 == 0)
 
 
-def _back(tracks, passed) -> list[tuple]:
-    # Those found only now may have been there in the frames passed over.
-    earlier = []
-    for frame in reversed(passed):
-        tracks = _distinct([track.next(frame.image) for track in tracks])
-        earlier.append((frame, _found(tracks)))
-    return earlier[::-1]
+def _back(new, held) -> None:
+    # Those found only now may have been there in the frames held back.
+    for i in reversed(range(len(held))):
+        frame, then = held[i]
+        both = _distinct([*then, *(track.next(frame.image) for track in new)])
+        new = [track for track in both if track not in then]
+        held[i] = frame, [*then, *new]
 
 
 def _found(tracks) -> list[Face]:
@@ -180,8 +231,7 @@ class _Track:
         points = face.landmarks
         if to_picture is not None:
             points = faces.transform_points(points, to_picture)
-        crop = faces.crop(picture, faces.alignment(points, 48), 48)
-        self.looks = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+        self.looks, self.changed = looks(picture, points), False
 
     def next(self, image: np.ndarray) -> "_Track | None":
         """The same face in the next frame, looked for where it was."""
@@ -207,7 +257,9 @@ class _Track:
                 face = self._fit(image, box, to_patch, roll, score)
                 seen = faces.transform_points(box, cv2.invertAffineTransform(to_patch))
                 found = _Track(face, patch, to_patch, box=None if roll else seen)
-                if score > 0 or self._alike(found):
+                same = self._alike(found)
+                found.changed = not same  # somebody else may be there now
+                if score > 0 or same:
                     return found
         if self.blind == BLIND:
             return None
@@ -232,9 +284,20 @@ class _Track:
         return Face(faces.transform_points(points, back), float(score))
 
     def _alike(self, other: "_Track") -> bool:
-        a, b = (np.float32(t.looks) - t.looks.mean() for t in (self, other))
-        norms = np.linalg.norm(a) * np.linalg.norm(b)
-        return float((a * b).sum()) > ALIKE * max(norms, 1.0)
+        return alike(self.looks, other.looks) > ALIKE
+
+
+def looks(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """What an aligned face looks like, small and grey: (32 · 32,) of mean 0, norm 1."""
+    crop = _cut(image, faces.alignment(landmarks, 32), 32)
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).ravel()
+    grey = grey - np.float32(grey.mean())
+    return grey / max(float(np.linalg.norm(grey)), 1.0)
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two `looks`; 1 where neither shows anything."""
+    return float(a @ b) if a.any() or b.any() else 1.0
 
 
 def _to_patch(landmarks, centre, size) -> tuple[np.ndarray, float]:
@@ -257,8 +320,11 @@ def _cut(image: np.ndarray, transform: np.ndarray, side: int) -> np.ndarray:
     """The patch, without touching the rest of a large frame."""
     corners = np.float64([(0, 0), (side, 0), (side, side), (0, side)])
     corners = faces.transform_points(corners, cv2.invertAffineTransform(transform))
-    low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, None)
-    high = np.ceil(corners.max(0)).astype(int) + 2
+    # Of a face beyond the edge the edge itself is left, some pixels of it.
+    few = int(np.ceil(2 / np.hypot(*transform[:, 0]))) + 2
+    low = np.floor(corners.min(0)).astype(int) - 2
+    low = np.clip(low, 0, np.maximum(np.array(image.shape[1::-1]) - few, 0))
+    high = np.maximum(np.ceil(corners.max(0)).astype(int) + 2, low + few)
     part = image[low[1] : high[1], low[0] : high[0]]
     moved = transform.copy()
     moved[:, 2] += transform[:, :2] @ low

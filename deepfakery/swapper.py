@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import losses, networks, runs
+from deepfakery import checkpoints, losses, networks
 from deepfakery.optimizers import Adam, for_each
 from deepfakery.presets import PRESETS, look_up, name_of
 
@@ -146,10 +146,14 @@ class FaceSwapper(keras.Model):
             if not identities:
                 raise ValueError("A new swapper needs identities, such as ('a', 'b').")
             return cls(identities, str(name_or_folder))
-        config = runs.read(name_or_folder)["config"]
-        swapper = cls(config["identities"], config["preset"])
-        runs.load(name_or_folder, swapper)
-        return swapper
+
+        def build(config):
+            people = config["identities"]
+            if not people or not all(isinstance(name, str) for name in people):
+                raise ValueError("identities holds no names")
+            return cls(list(people), config["preset"])
+
+        return checkpoints.rebuild(name_or_folder, build)
 
     def start_from(self, base: str | os.PathLike, keep: float = 0.3) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
@@ -193,17 +197,12 @@ class FaceSwapper(keras.Model):
             return self
         if not Path(base).exists():
             raise FileNotFoundError(f"There are no base weights at {base}.")
-        with np.load(base) as saved:  # plain arrays: no pickles
-            weights = [saved[str(i)].astype("float32") for i in range(len(saved))]
+        first = next(iter(self.decoders.values()))
+        shapes = [tuple(w.shape) for w in (*self.encoder.weights, *first.weights)]
+        weights = networks.load_arrays(base, shapes, self.preset_name)
         count = len(self.encoder.weights)
         parts = [(self.encoder, weights[:count])]
         parts += [(decoder, weights[count:]) for decoder in self.decoders.values()]
-        for model, part in parts:
-            if [w.shape for w in part] != [tuple(w.shape) for w in model.weights]:
-                raise ValueError(
-                    f"{base} does not fit the preset {self.preset_name!r}; use base "
-                    "weights made with it."
-                )
         for model, part in parts:
             fresh = model.get_weights()
             model.set_weights(

@@ -74,13 +74,22 @@ def interval(
         draws: Bootstrap samples.
         seed: The only source of randomness.
     """
-    drawn = values[draw_blocks(len(values), block, draws, seed)]  # (draws, frames)
-    drawn = drawn[np.isfinite(drawn).any(1)]
-    low, high = np.percentile(np.nanmean(drawn, axis=1), (2.5, 97.5))
+    count, random = len(values), np.random.default_rng(seed)
+    means = []
+    # Drawn as `draw_blocks` draws, but a part at a time: all samples of a long clip do
+    # not fit in memory.
+    while draws:
+        part = min(draws, max(1, 2_000_000 // count))
+        drawn = values[draw_blocks(count, block, part, random)]  # (part, frames)
+        means.append(np.nanmean(drawn[np.isfinite(drawn).any(1)], axis=1))
+        draws -= part
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)
 
 
-def draw_blocks(count: int, block: int, draws: int = 1000, seed: int = 0) -> np.ndarray:
+def draw_blocks(
+    count: int, block: int, draws: int = 1000, seed: int | np.random.Generator = 0
+) -> np.ndarray:
     """Which frames each bootstrap sample is made of: whole blocks, round and round.
 
     Args:

@@ -103,7 +103,8 @@ def detail(pictures: np.ndarray, landmarks: np.ndarray) -> float:
 
 def _inside(landmarks, size):
     """Which pixels of an aligned face of that size lie inside its landmarks' hull."""
-    return faces.hull_mask(landmarks * size / faces.FACE_SIZE, size, 0) > 0.99
+    points = faces.resize_points(landmarks, size / faces.FACE_SIZE)
+    return faces.hull_mask(points, size, 0) > 0.99
 
 
 def _uint8(picture):

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import losses, networks, runs
+from deepfakery import checkpoints, losses, networks, runs
 from deepfakery.optimizers import Adam
 from deepfakery.presets import WEIGHTS, look_up, name_of
 from deepfakery.pyramid import Bicubic, build_pyramid
@@ -161,9 +161,7 @@ class Upscaler(keras.Model):
             return cls(str(name_or_path))
         if Path(name_or_path).suffix == ".npz":
             return cls().start_from(name_or_path)
-        upscaler = cls(runs.read(name_or_path)["config"]["preset"])
-        runs.load(name_or_path, upscaler)
-        return upscaler
+        return checkpoints.rebuild(name_or_path, lambda config: cls(config["preset"]))
 
     def start_from(self, base: str | os.PathLike) -> "Upscaler":
         """Take over weights written by `save_base`; the discriminators stay as new.
@@ -174,13 +172,8 @@ class Upscaler(keras.Model):
         """
         if not Path(base).exists():
             raise FileNotFoundError(f"There are no upscaler's weights at {base}.")
-        with np.load(base) as saved:  # plain arrays: no pickles
-            weights = [saved[str(i)].astype("float32") for i in range(len(saved))]
-        if [w.shape for w in weights] != [tuple(w.shape) for w in self.whole.weights]:
-            raise ValueError(
-                f"{base} does not fit the preset {self.preset_name!r}; use weights "
-                "made with it."
-            )
+        shapes = [tuple(w.shape) for w in self.whole.weights]
+        weights = networks.load_arrays(base, shapes, self.preset_name)
         self.whole.set_weights(weights)
         return self
 

@@ -18,21 +18,25 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from math import floor
 from pathlib import Path
 
 import av
 import numpy as np
-from av.stream import Disposition
-from av.video.reformatter import Interpolation
 
-# Sound that the MP4 container holds; any other is encoded again, as AAC.
-MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
-
-# Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
-SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-BT709, BT601 = 1, 6
-LIMITED, FULL = 1, 2
+from deepfakery.filters import (
+    BT709,
+    EXACT,
+    FOREIGN,
+    HDR,
+    LIMITED,
+    SWS_MATRIX,
+    Filters,
+    matrix,
+    value_range,
+)
+from deepfakery.remux import STILL, Remux, name_of, picture_stream
 
 # Name -> FFmpeg's encoder, its crf that looks like the source, and its options. Without
 # B-frames frames are stored as they are shown; with them the header would give a clip
@@ -45,11 +49,6 @@ CODECS = {
         {"preset": "superfast", "x265-params": "bframes=0:log-level=error"},
     ),
 }
-
-# swscale's default shortcuts shift flat colours by a level or two each way.
-EXACT = (
-    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-)
 
 
 class MediaError(ValueError):
@@ -72,7 +71,7 @@ class VideoInfo:
     """What a clip's header and its first frame say."""
 
     path: Path
-    width: int  # of the upright picture, like height
+    width: int  # of the upright picture of square pixels, like height
     height: int
     fps: Fraction  # on average: the rate may vary
     time_base: Fraction  # seconds in one unit of pts
@@ -85,7 +84,6 @@ class VideoInfo:
     color_range: int = LIMITED
     primaries: int = 2  # 2: unspecified
     transfer: int = 2
-    pixel_aspect: Fraction = Fraction(1)  # width / height of one upright pixel
 
 
 @contextmanager
@@ -107,15 +105,10 @@ def _opened(path):
             f"{path} is not a video that FFmpeg can read; convert it to MP4 first."
         ) from error
     with container:
-        cover = Disposition.attached_pic  # the picture of a song is no video
-        streams = [
-            s
-            for s in container.streams.video
-            if s.codec_context and not s.disposition & cover
-        ]
-        if not streams:
+        stream = picture_stream(container)
+        if stream is None:
             raise MediaError(f"{path} holds no video that can be decoded; give a clip.")
-        yield container, streams[0]
+        yield container, stream
 
 
 def _decoded(
@@ -145,6 +138,11 @@ def _decoded(
             frames, damage = [], count if damage is None else damage
         arrived += bool(packet and packet.size)
         for frame in frames:
+            if not count and frame.colorspace in FOREIGN:
+                raise MediaError(
+                    f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
+                    "cannot be read; convert it to BT.709 first."
+                )
             if frame.is_corrupt and damage is None:
                 damage = count
             pts = frame.pts if frame.pts is not None else frame.dts
@@ -155,6 +153,8 @@ def _decoded(
             count += 1
     if not count:
         raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
+    if container.format.name == "avi":  # its header counts empty places, too
+        arrived = max(arrived, (last or 0) + 1)
     if damage is None and entry is None and arrived < stream.frames:
         damage = count
     if damage is not None:
@@ -166,48 +166,32 @@ def _decoded(
         )
 
 
+def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
+    """The same from the keyframe before `pts` on; from one before that, where the frame
+    before it must be known."""
+    back, begin = 0, stream.start_time or 0
+    while True:
+        entry = max(pts - back, begin)
+        frames = _decoded(path, container, stream, entry)
+        first = next(frames)
+        if first[0] < pts or entry == begin or not filters.looks_back(first[1]):
+            return chain([first], frames)
+        back = 2 * back or round(1 / stream.time_base)
+
+
+def _name_others(path, container, stream):
+    others = [
+        name_of(other)
+        for other in container.streams.video
+        if other != stream and not other.disposition & STILL
+    ]
+    if others:
+        text = f"{path}: {name_of(stream)} is read, not {', '.join(others)}."
+        warnings.warn(text, stacklevel=3)
+
+
 def _rate(stream) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _matrix(frame) -> int:
-    """The frame's colour matrix; where it is not given, what players assume."""
-    if frame.colorspace in SWS_MATRIX:
-        return int(frame.colorspace)
-    return BT709 if min(frame.width, frame.height) > 576 else BT601
-
-
-def _range(frame) -> int:
-    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
-    return FULL if full else LIMITED
-
-
-def _display_matrix(frame) -> tuple[int, int, int, int]:
-    """a, b, c, d: the stored pixel (x, y) is shown at (a x + c y, b x + d y)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-    return a, b, c, d
-
-
-def _upright(image, display_matrix) -> np.ndarray:
-    """Turn and mirror by quarter turns, as the display matrix says."""
-    a, b, c, d = display_matrix
-    if abs(b) > abs(a):
-        image, a, d = image.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def _to_rgb(frame, width, height, quick=False) -> np.ndarray:
-    return frame.reformat(
-        width=width,  # the first frame's size, should the size change on the way
-        height=height,
-        format="rgb24",
-        src_colorspace=SWS_MATRIX[_matrix(frame)],
-        src_color_range=_range(frame),
-        interpolation=Interpolation.FAST_BILINEAR if quick else EXACT,
-    ).to_ndarray()
 
 
 def probe(path) -> VideoInfo:
@@ -225,31 +209,27 @@ def probe(path) -> VideoInfo:
     with _opened(path) as (container, stream):
         with closing(_decoded(path, container, stream)) as frames:
             start_pts, frame = next(frames)
-        a, b, _, _ = _display_matrix(frame)
-        audio = container.streams.audio
-        turned = abs(b) > abs(a)
-        width, height = frame.width, frame.height
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        width, height = Filters(path, stream, frame).size
+        becomes_sdr = frame.color_trc in HDR
         if stream.duration:
             duration = float(stream.duration * stream.time_base)
         else:
             duration = container.duration / av.time_base if container.duration else None
         return VideoInfo(
             path=Path(path),
-            width=height if turned else width,
-            height=width if turned else height,
+            width=width,
+            height=height,
             fps=_rate(stream),
             time_base=stream.time_base,
             start_pts=start_pts,
             frames=stream.frames or None,
             duration=duration,
             rotation=frame.rotation,
-            has_audio=bool(audio and audio[0].codec_context),
-            matrix=_matrix(frame),
-            color_range=LIMITED if frame.format.is_rgb else _range(frame),
-            primaries=int(frame.color_primaries),
-            transfer=int(frame.color_trc),
-            pixel_aspect=1 / aspect if turned else aspect,
+            has_audio=any(s.codec_context for s in container.streams.audio),
+            matrix=BT709 if becomes_sdr else matrix(frame),
+            color_range=LIMITED if frame.format.is_rgb else value_range(frame),
+            primaries=BT709 if becomes_sdr else int(frame.color_primaries),
+            transfer=BT709 if becomes_sdr else int(frame.color_trc),
         )
 
 
@@ -305,10 +285,16 @@ def read_frames(
     """
     path = Path(path)
     with _opened(path) as (container, stream):
-        width = height = None
-        entry = part[0] if part and start else None
-        for index, (pts, frame) in enumerate(_decoded(path, container, stream, entry)):
-            width, height = width or frame.width, height or frame.height
+        frames = _decoded(path, container, stream)
+        first = next(frames)
+        enters = bool(part and start)
+        filters = Filters(path, stream, first[1], quick, said=enters)
+        if not enters:
+            _name_others(path, container, stream)
+        frames = chain([first], frames)
+        if enters:
+            frames = _entered(path, container, stream, part[0], filters)
+        for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
             if part:
                 if pts > part[-1]:
                     return
@@ -317,8 +303,7 @@ def read_frames(
             else:
                 wanted = index >= start
             if wanted:
-                image = _to_rgb(frame, width, height, quick)
-                image = _upright(image, _display_matrix(frame))
+                image = filters.picture(index, *shown)
                 time = float(pts * stream.time_base)
                 yield Frame(index, time, pts, image, path)
 
@@ -329,9 +314,9 @@ class VideoWriter:
     The clip is written beside its final place and renamed when complete, so that a
     file under the final name is always whole; after an exception nothing is left.
 
-    Made with `like`, it keeps that clip's timestamps, colour tags and sound. Sound is
-    copied as it is where MP4 can hold it, otherwise encoded as AAC. When only a part
-    of the clip is written, the sound of that part goes with it.
+    Made with `like`, it keeps that clip's timestamps and colour tags, how long its last
+    frame is held, all its sound and subtitles, chapters and titles. What MP4 cannot
+    hold is encoded again, or named in a warning. Pixels are square.
 
     Args:
         path: the file to write, ending in `.mp4`.
@@ -341,7 +326,8 @@ class VideoWriter:
         codec: a name in `CODECS`.
         crf: the encoder's quality, 0 (lossless) to 51; the default looks like the
             source.
-        sound: also write the sound of `like`.
+        sound: also write sound and subtitles of `like`.
+        part: only a part of `like` is written: they stop where the frames do.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -357,6 +343,7 @@ class VideoWriter:
         codec="h264",
         crf=None,
         sound=True,
+        part=False,
     ):
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4":
@@ -366,13 +353,14 @@ class VideoWriter:
         if codec not in CODECS:
             raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
         self.like, self.size, self.codec, self.crf = like, size, codec, crf
-        self.sound = bool(sound and like and like.has_audio)
+        self.sound, self.part = sound, part
         self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
         self.time_base = like.time_base if like else 1 / self.fps
         self.temporary = self.path.with_name(f".{self.path.stem}.part.mp4")
         self._step = max(1, round(1 / (self.fps * self.time_base)))
         self._pts = None  # of the frame last written
-        self._container = self._sound = None
+        self._held = None  # the packet last encoded
+        self._container = self._rest = None
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -408,8 +396,8 @@ class VideoWriter:
         )
         frame.pts, frame.time_base = pts - self._origin, self.time_base
         self._mux(self._video.encode(frame))
-        if self._sound:
-            self._sound.copy_until(pts * self.time_base)
+        if self._rest:
+            self._rest.copy_until(pts * self.time_base)
 
     def append(self, path, pts: int):
         """Add the frames of a clip as they are, without encoding them again.
@@ -430,8 +418,8 @@ class VideoWriter:
                 packet.stream, packet.time_base = self._video, self.time_base
                 packet.pts = packet.dts = now - self._origin
                 self._mux([packet])
-                if self._sound:
-                    self._sound.copy_until(now * self.time_base)
+                if self._rest:
+                    self._rest.copy_until(now * self.time_base)
 
     def _advance(self, pts, template=None):
         if self._pts is not None:
@@ -460,14 +448,19 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        if self.sound:
-            self._sound = _Sound(like, self._container, self.path)
-            start = self._sound.start
-            if pts == like.start_pts and start is not None:
+        first = like and pts == like.start_pts
+        is_there = like and (like.has_audio or like.path.is_file())
+        if is_there and (self.sound or not self.part):
+            self._rest = Remux(like.path, self._container, self.sound)
+            start = self._rest.start
+            if first and start is not None:
                 # The clip begins with its first stream, be it the sound.
                 self._origin = min(pts, floor(start / self.time_base))
-            self._sound.origin = self._origin * self.time_base
-        elif like and pts == like.start_pts:
+            elif first:
+                self._origin = min(pts, 0)
+            whole = bool(first and not self.part)
+            self._rest.begin(self._origin * self.time_base, whole)
+        elif first:
             self._origin = min(pts, 0)
 
     def _encoder(self):
@@ -486,8 +479,6 @@ class VideoWriter:
         context.color_range = like.color_range if like else LIMITED
         context.color_primaries = like.primaries if like else BT709
         context.color_trc = like.transfer if like else BT709
-        if like and like.pixel_aspect != 1:
-            context.sample_aspect_ratio = like.pixel_aspect
         if self.codec == "hevc":
             context.codec_tag = "hvc1"  # the one of two names that every player knows
         return video
@@ -496,22 +487,21 @@ class VideoWriter:
         for packet in packets:
             # Only the last one counts: MP4 stores where each of the others ends.
             packet.duration = self._step
-            self._container.mux(packet)
+            if self._held:
+                self._container.mux(self._held)
+            self._held = packet
 
     def _finish(self):
         if self._container is None:
             raise MediaError(f"{self.path} was given no frame; check the source.")
         if self._encodes:
             self._mux(self._video.encode(None))
-        if self._sound:
-            end, limit = (self._pts + self._step) * self.time_base, None
-            if self.like.duration is not None:
-                start = self.like.start_pts * self.time_base
-                missing = start + Fraction(self.like.duration) - end
-                if missing > 2 * self._step * self.time_base:  # a part of the clip
-                    limit = end
-            self._sound.copy_until(limit)
-            self._sound.finish()
+        if self._rest:
+            end = (self._pts + self._step) * self.time_base
+            self._rest.finish(end if self.part else None)
+            if not self.part:  # the last frame may be held
+                self._held.duration = self._rest.ends.get(self._pts) or self._step
+        self._container.mux(self._held)
         self._container.close()
         os.replace(self.temporary, self.path)
 
@@ -520,81 +510,9 @@ class VideoWriter:
             if exception_type is None:
                 self._finish()
         finally:
-            if self._sound:
-                self._sound.source.close()
+            if self._rest:
+                self._rest.source.close()
             if self._container:
                 with suppress(av.FFmpegError):  # the first error is the one to show
                     self._container.close()
             self.temporary.unlink(missing_ok=True)
-
-
-class _Sound:
-    """The first sound stream of a clip, on its way into another file."""
-
-    def __init__(self, like, output, target):
-        self.like, self.output, self.origin = like, output, Fraction(0)
-        self.source = av.open(like.path)
-        self.stream = stream = self.source.streams.audio[0]
-        self.start = None
-        if stream.start_time is not None:
-            self.start = stream.start_time * stream.time_base  # seconds
-        self.copies = stream.codec_context.codec.canonical_name in MP4_SOUND
-        if self.copies:
-            self.track = output.add_stream_from_template(stream)
-        else:
-            rates = av.Codec("aac", "w").audio_rates
-            rate = stream.rate if stream.rate in rates else 48_000
-            layout = "mono" if stream.channels == 1 else "stereo"
-            self.track = output.add_stream("aac", rate=rate, layout=layout)
-        self._packets = self._demuxed()
-        self._next = next(self._packets, None)
-        self._clock = None  # in samples, when encoding
-
-    def _demuxed(self):
-        last = None
-        try:
-            for packet in self.source.demux(self.stream):
-                # MP4 refuses a packet without time or one that steps back.
-                if packet.dts is None or (last is not None and packet.dts <= last):
-                    continue
-                last = packet.dts
-                yield packet
-        except av.FFmpegError as error:
-            warnings.warn(
-                f"{self.like.path} is damaged: its sound stops early "
-                f"({error.strerror}).",
-                stacklevel=2,
-            )
-
-    def copy_until(self, end: Fraction | None):
-        """Hand on what begins before `end`, in seconds of the source's clock."""
-        base = self.stream.time_base
-        while self._next and (end is None or self._next.dts * base < end):
-            packet, self._next = self._next, next(self._packets, None)
-            if (packet.dts + (packet.duration or 0)) * base < self.origin:
-                continue
-            if self.copies:
-                shift = round(self.origin / base)
-                packet.dts -= shift
-                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-                packet.stream = self.track
-                self.output.mux(packet)
-            else:
-                self._encode(packet)
-
-    def _encode(self, packet):
-        with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
-            for frame in self.stream.decode(packet):
-                rate = frame.sample_rate
-                pts = round((frame.pts * frame.time_base - self.origin) * rate)
-                # Many containers round times to milliseconds; count samples, and
-                # follow the file's clock only over a true gap.
-                if self._clock is None or abs(pts - self._clock) > rate // 20:
-                    self._clock = pts
-                frame.pts, frame.time_base = self._clock, Fraction(1, rate)
-                self._clock += frame.samples
-                self.output.mux(self.track.encode(frame))
-
-    def finish(self):
-        if not self.copies:
-            self.output.mux(self.track.encode(None))

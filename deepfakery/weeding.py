@@ -4,6 +4,7 @@
 at once. What it turns away is counted by reason, with a few examples to look at.
 """
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import cv2
 import dlib
 import numpy as np
 
-from deepfakery import faces, images, search, video
+from deepfakery import faces, images, records, search, video
 
 #: What a face must be to be kept. `None` switches a limit off.
 LIMITS = {
@@ -35,6 +36,21 @@ PLENTY = 500
 FRAMES, PHOTOS = 64, 16
 #: Pictures of rejected faces that are kept for each reason.
 EXAMPLES = 12
+
+#: What a face's record holds in numbers → their shape.
+NUMBERS = {
+    "frame": (),
+    "time": (),
+    "landmarks": (68, 2),
+    "transform": (2, 3),
+    "score": (),
+    "size": (),
+    "sharpness": (),
+    "light": (),
+    "pose": (3,),
+    "descriptor": (128,),
+    "number": (),
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,46 @@ class Novelty:
         self.seen[self.count] = looks
         self.count += 1
         return True
+
+
+def read_faces(folder: Path) -> list[dict]:
+    """The records in a face folder's index, one an image, of those that are sound."""
+    found = records.read_lines(folder / "faces.jsonl", _unfit)
+    # Of two that name one image, the later one wrote it.
+    return list({record["image"]: record for record in found}.values())
+
+
+def _unfit(record: dict) -> str | None:
+    """What is wrong with a record that was read from a file."""
+    name = record.get("image")
+    if not records.is_plain(name) or not images.is_image(name) or name[0] == ".":
+        return f"{str(name)[:80]!r} is no plain name of an image"
+    if not isinstance(record.get("source"), str):
+        return "no source"
+    for field_, shape in NUMBERS.items():
+        if field_ == "descriptor" and record.get(field_, 0) is None:
+            continue
+        try:
+            value = np.array(record.get(field_))
+        except (ValueError, RecursionError):  # rows of several lengths
+            return f"bad {field_}"
+        whole = field_ in ("frame", "number")
+        if value.shape != shape or value.dtype.kind not in ("i" if whole else "if"):
+            return f"bad {field_}"
+        if not (np.abs(np.float64(value)) < 1e9).all() or whole and value < 0:
+            return f"bad {field_}"
+    return None
+
+
+def piles(folder: Path) -> list[Path]:
+    """A face folder and those that lie beside it, see `people`."""
+    beside = folder / "others"
+    named = re.compile(r"person_\d+|unsure|removed").fullmatch
+    found = [] if beside.is_symlink() else sorted(beside.glob("*"))
+    return [
+        folder,
+        *(p for p in found if named(p.name) and p.is_dir() and not p.is_symlink()),
+    ]
 
 
 def pieces(source: Path | tuple[Path, ...], place: int = 0) -> list[Piece] | None:
@@ -195,12 +251,11 @@ def _add(total: Sifted, frame, found, limits: dict, novelty: Novelty) -> None:
 
 
 def _record(frame: video.Frame, face: faces.Face, number, transform, image) -> dict:
-    stem = f"{frame.file.stem[:60]}_{frame.index:06d}"
     height, width = frame.image.shape[:2]
     inner = cv2.cvtColor(_inner(image), cv2.COLOR_RGB2GRAY)
     return {
-        "image": f"{stem}_{number}.jpg" if number else f"{stem}.jpg",
-        "source": frame.file.name,
+        "image": f"_{number}.jpg" if number else ".jpg",  # `extraction` names the rest
+        "source": str(frame.file),
         "frame": frame.index,
         "time": round(frame.time, 6),
         "landmarks": [_rounded(point) for point in face.landmarks],
@@ -211,6 +266,7 @@ def _record(frame: video.Frame, face: faces.Face, number, transform, image) -> d
         "light": round(float(inner.mean()), 1),
         "pose": _rounded(faces.pose(face.landmarks, (width, height))),
         "descriptor": None,
+        "version": faces.GEOMETRY,
     }
 
 

@@ -70,6 +70,12 @@ def test_a_face_that_is_no_footage_is_named_at_once(name, bad, tmp_path):
     assert "01_data_generation" not in done.stdout  # nothing was begun
 
 
+def test_a_workspace_within_the_footage_is_refused(bad):
+    done = swap(bad / "album", "collins", bad / "album" / "out")
+    assert_refused(done, "album/out lies in", "choose a folder outside")
+    assert not (bad / "album" / "out").exists()
+
+
 def test_one_file_twice_is_refused(clips, tmp_path):
     done = swap(clips["hopper"], clips["hopper"], tmp_path / "out")
     assert_refused(done, "hopper.mp4", "two people")

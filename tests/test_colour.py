@@ -117,3 +117,57 @@ def test_transfers_can_be_averaged(own, weight, method):
 def test_an_unknown_method_is_named(own, weight):
     with pytest.raises(ValueError, match="sepia"):
         colour.fit(own, own, weight, "sepia")
+
+
+def grey(image):
+    return np.repeat((image @ colour.LUMA)[..., None], 3, 2)
+
+
+TINTS = {
+    "grey": lambda image: grey(image),
+    "sepia": lambda image: grey(image) * np.float32([1, 0.85, 0.65]),
+    "night": lambda image: grey(image) * np.float32([0.1, 1, 0.15]),
+    "duotone": lambda image: np.stack(
+        [
+            np.interp(grey(image)[..., 0], [0, 0.5, 1], course)
+            for course in ([0.1, 0.6, 1], [0.05, 0.4, 0.9], [0.3, 0.5, 0.6])
+        ],
+        -1,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def painted(posed, landmarks):
+    """Another person's face, a vivid one."""
+    frame = posed("hopper")
+    crop = faces.crop(frame, faces.alignment(landmarks(frame), SIZE), SIZE)
+    return (crop.astype(np.float32) / 255 * (1, 0.8, 0.6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("tint", TINTS)
+@pytest.mark.parametrize("method", [m for m in colour.METHODS if m != "none"])
+def test_a_frame_of_one_colour_gives_it_to_the_face(own, painted, weight, method, tint):
+    tinted = np.float32((TINTS[tint](own) * 255).round() / 255)
+    matched = match(painted, tinted, weight, method)
+    levels = TINTS[tint](np.repeat(np.linspace(0, 1, 1001)[:, None, None], 3, 2))[:, 0]
+    place = np.searchsorted(levels @ colour.LUMA, matched @ colour.LUMA)
+    off = np.abs(matched - levels[place.clip(0, 1000)])[weight > 0] * 255
+    # Where a frame shows no such brightness its colour there is a guess.
+    assert off.mean() < 2.5
+    assert tint != "grey" or np.ptp(matched, -1).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", [m for m in colour.METHODS if m != "none"])
+def test_a_pale_frame_pales_the_face_and_a_colourful_one_does_not(
+    own, painted, weight, method
+):
+    def colours(image):
+        return np.abs(image - grey(image))[weight > 0].mean()
+
+    pale = np.float32(0.25 * own + 0.75 * grey(own))
+    assert colours(match(painted, pale, weight, method)) < 1.2 * colours(pale)
+    assert (colour.fit(own, own, weight, method)[0] > 0.999).all()
+    noise = np.random.default_rng(0).normal(0, 0.01, own.shape)
+    noisy = np.float32(grey(own) + noise)
+    assert colours(match(painted, noisy, weight, method)) < colours(noisy)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from deepfakery import (
     evaluate,
     faces,
     images,
+    looks,
     merge,
     metrics,
     samples,
@@ -240,6 +242,35 @@ def test_of_a_gallery_the_painted_person_is_found_first(pair, facesets):
     assert same[same["clip"] == "swap"]["retrieved"].mean() < 1
 
 
+def test_a_gallery_is_kept_for_the_photos_it_was_made_of(posed, tmp_path):
+    cache = tmp_path / "kept" / "gallery.npy"
+    for folder, names in (("one", samples.PEOPLE), ("two", samples.PEOPLE[:1])):
+        for i, name in enumerate(names):
+            images.write_image(tmp_path / folder / f"p{i}" / "a.jpg", posed(name))
+    (tmp_path / "one" / "p9").mkdir()
+    (tmp_path / "one" / "p9" / "a.jpg").write_bytes(b"no picture")
+    options = {"cache": cache, "workers": 0}
+    with pytest.warns(UserWarning, match="p9"):
+        both = looks.gallery(tmp_path / "one", **options)
+    assert both.shape == (2, 128) and both.dtype == np.float32
+    made = cache.stat().st_mtime_ns
+    np.testing.assert_array_equal(looks.gallery(tmp_path / "one", **options), both)
+    assert cache.stat().st_mtime_ns == made  # not detected again
+    # Neither another folder, another number nor other photos of the same names.
+    assert len(looks.gallery(tmp_path / "two", **options)) == 1
+    assert len(looks.gallery(tmp_path / "one", 1, **options)) == 1
+    other = posed(samples.PEOPLE[1])
+    images.write_image(tmp_path / "two" / "p0" / "a.jpg", other)
+    apart = looks.gallery(tmp_path / "two", **options)[0] - both[1]
+    assert np.linalg.norm(apart) < 0.1
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        looks.gallery(tmp_path / "nowhere", **options)
+    cache.write_text("somebody's notes")
+    with pytest.raises(ValueError, match="gallery.npy keeps no gallery"):
+        looks.gallery(tmp_path / "two", **options)
+    assert cache.read_text() == "somebody's notes"
+
+
 # --- frames and their partners -------------------------------------------------------
 
 
@@ -440,3 +471,37 @@ def test_the_command_says_what_does_not_fit(made, short_clips, facesets, capsys)
     assert cli.main(["evaluate", *map(str, given)]) == 1
     said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("Error:")]
     assert len(said) == 1 and "good.mp4" in said[0] and "14" in said[0]
+
+
+# --- long clips ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("times", "wanted"),
+    [
+        ([0.0, 0.1, 0.1, 0.2], [-1, 0.04, 0.05, 0.1, 0.15, 9]),  # ends, ties, twins
+        ([0.2, 0.0, 0.1, 0.0], [0.0, 0.05, 0.1, 0.16]),  # out of order
+        ([0.5], [0.0, 1.0]),
+    ],
+)
+def test_the_nearest_frame_in_time_is_the_first_of_equals(times, wanted):
+    times, wanted = np.array(times), np.array(wanted)
+    expected = np.abs(times - wanted[:, None]).argmin(1)
+    np.testing.assert_array_equal(looks._nearest(times, wanted), expected)
+
+
+def test_memory_does_not_grow_with_the_square_of_a_clip(facesets):
+    """Twenty minutes: 36,000 frames, which a matrix of all pairs would not bear."""
+    times = np.arange(36_000) / 30
+    everybody = np.resize(facesets["hopper"].descriptors(), (300, 128))
+    frames = np.resize(everybody, (3_600, 128))
+    for work in (
+        lambda: looks._nearest(times, times),
+        lambda: tables.interval(times, 30),
+        lambda: evaluate._distances(frames, everybody),
+    ):
+        tracemalloc.start()
+        work()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 100e6

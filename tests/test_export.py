@@ -5,8 +5,9 @@ import warnings
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from deepfakery import export, faces, images, provenance, samples, video
+from deepfakery import export, faces, images, merge, provenance, samples, video
 from deepfakery.export import swap_clip, swap_photos
 
 # --- a whole clip -----------------------------------------------------------------
@@ -329,6 +330,38 @@ def test_photos_in_photos_out(photos, untrained, tmp_path):
         assert said["state"] == "Valid" and not said["tampered"]
     assert (out / "fog.png").read_bytes() == (photos / "fog.png").read_bytes()
     assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == 3
+
+
+def test_photos_of_every_kind_keep_names_of_their_own(short_clips, untrained, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    picture = Image.fromarray(next(video.read_frames(short_clips["collins"])).image)
+    kinds = {"a": "JPEG", "a.png": "PNG", "a.jpg": "PNG", "a.heic": "HEIF", "b": "GIF"}
+    for name, kind in (kinds | {"c.gif": "GIF", "d.mp4": "JPEG"}).items():
+        picture.save(folder / name, kind)
+    painted = swap_photos(folder, untrained, "hopper", out, workers=0)
+    names = "a.png.png a.heic.png a.jpg a.png b.png c.gif.png d.mp4.png".split()
+    assert {file.relative_to(out).as_posix() for file in painted} == {*names}
+    assert all(provenance.inspect(file)["state"] == "Valid" for file in painted)
+
+
+def test_a_black_and_white_clip_stays_so_from_its_first_frame(
+    short_clips, untrained, tmp_path
+):
+    frames = [frame.image for frame in video.read_frames(short_clips["collins"])]
+    with video.VideoWriter(tmp_path / "half.mp4", fps=25) as writer:
+        for i, frame in enumerate(frames):
+            grey = np.repeat(frame[..., 1:2], 3, 2)
+            writer.write(grey if i >= 6 else frame)
+    stream = merge.paint_frames(tmp_path / "half.mp4", untrained, "hopper", workers=0)
+    off = [
+        [np.ptp(picture.astype(int), -1).max() for picture in (image, frame.image)]
+        for frame, image, layers in stream
+        if layers
+    ]
+    assert len(off) == 12 and min(off[5]) > 50
+    # Of the encoder's own colours after the cut some stay in the clip.
+    assert all(painted <= own + 3 for painted, own in off[6:])
 
 
 def test_a_single_photo_is_painted_too(photos, untrained, tmp_path):

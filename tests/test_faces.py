@@ -21,7 +21,7 @@ def with_jaw(inner):
 
 
 def mean_face(size):
-    return ((faces.MEAN_FACE - 0.5) * faces.COVERAGE + 0.5) * size
+    return faces.mean_landmarks(size)
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +119,42 @@ def test_the_astronaut_is_found(astronaut):
     assert face.size == pytest.approx(np.ptp(face.landmarks, axis=0).max())
 
 
-@pytest.mark.parametrize("turns", [1, -1])
-def test_a_face_on_its_side_is_found_where_it_is(astronaut, turns):
+@pytest.mark.parametrize("turns", [1, -1, 2])
+def test_a_face_is_found_whichever_way_up_it_is(astronaut, turns):
     image, upright = astronaut
     turned = np.ascontiguousarray(np.rot90(image, turns))
     (face,) = faces.detect(turned, describe=True)
     x, y = upright[0].landmarks.T
     last = len(image) - 1
-    expected = np.stack([y, last - x] if turns == 1 else [last - y, x], -1)
+    places = {1: (y, last - x), -1: (last - y, x), 2: (last - x, last - y)}
+    expected = np.stack(places[turns], -1)
     np.testing.assert_allclose(face.landmarks, expected, atol=1)
     # Described upright, it is the same person.
     described = faces.descriptor(image, upright[0].landmarks)
     assert np.linalg.norm(face.descriptor - described) < 0.05
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_of_all_ways_up_the_surest_decides(effort, monkeypatch, astronaut):
+    """A head upside down has something like a face, small and unsure, on its brow."""
+    image, upright = astronaut
+    image, points = image[::-1, ::-1].copy(), 511 - upright[0].landmarks
+    brow = points + (points[27] - points[8]) * np.float32(0.4)
+    look = faces._detect_upright
+
+    def unsure(picture, longest):
+        found = look(picture, longest)
+        return [*found, (brow, 0.7)] if (picture == image).all() else found
+
+    monkeypatch.setattr(faces, "_detect_upright", unsure)
+    (face,) = faces.detect(image, effort=effort)
+    np.testing.assert_allclose(face.landmarks, points, atol=1)
+
+
+def test_what_is_hardly_a_face_is_none(monkeypatch, astronaut):
+    points = astronaut[1][0].landmarks
+    monkeypatch.setattr(faces, "_detect_upright", lambda *_: [(points, 0.2)])
+    assert faces.detect(np.zeros((512, 512, 3), np.uint8)) == []
 
 
 def test_the_largest_face_comes_first(posed):
@@ -292,3 +316,17 @@ def test_blur_lowers_sharpness(astronaut):
     values = [faces.sharpness(im) for im in (image, *blurred)]
     assert np.all(np.diff(values) < 0)
     assert faces.sharpness(np.full((64, 64, 3), 90, np.uint8)) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "places"),
+    [((600, 6000), [(0, 20), (2600, 20), (5400, 80)]), ((3000, 600), [(40, 2400)])],
+)
+def test_faces_of_a_panorama_are_found_once_each(astronaut, shape, places):
+    image, [face] = astronaut
+    panorama = np.full((*shape, 3), 120, np.uint8)
+    for x, y in places:
+        panorama[y : y + 290, x : x + 512] = image[:290]  # without the suit
+    middles = sorted(f.landmarks.mean(0).tolist() for f in faces.detect(panorama))
+    wanted = sorted((face.landmarks.mean(0) + places).tolist())
+    np.testing.assert_allclose(middles, wanted, atol=6)

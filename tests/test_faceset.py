@@ -8,7 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfakery import faces, faceset, images, records, samples, video, weeding
+from deepfakery import (
+    faces,
+    faceset,
+    images,
+    people,
+    records,
+    samples,
+    video,
+    weeding,
+)
 from deepfakery.faceset import FaceSet, extract
 
 KEYS = {
@@ -25,6 +34,7 @@ KEYS = {
     "pose",
     "descriptor",
     "number",
+    "version",
 }
 
 
@@ -237,7 +247,8 @@ def test_footage_that_cannot_be_read_leaves_nothing(tmp_path):
 
 def test_a_nested_folder_of_photos_is_footage(album, tmp_path):
     found = extract(album, tmp_path / "faces", describe=False, workers=0)
-    assert [r["source"] for r in found.records] == ["p2.png", "p10.jpg", "p2.png"]
+    names = ["p2.png", "p10.jpg", "summer/p2.png"]
+    assert [r["source"] for r in found.records] == names
     assert [r["frame"] for r in found.records] == [0, 2, 3]
     assert len({r["image"] for r in found.records}) == 3
     assert all(r["descriptor"] is None for r in found.records)
@@ -299,15 +310,16 @@ def test_a_folder_of_clips_and_photos_is_footage(album, short_clips, tmp_path):
     with pytest.warns(UserWarning, match=r"broken\.mp4"):
         found = extract(album, tmp_path / "faces", describe=False, workers=0)
     assert len(found) == 3 + 12
-    assert {r["source"] for r in found.records} == {"p2.png", "p10.jpg", "clip.mp4"}
+    names = {"p2.png", "p10.jpg", "summer/clip.mp4"}
+    assert {r["source"] for r in found.records} == names
 
 
 def test_several_sources_are_one_set(short_clips, album, tmp_path):
     sources = [short_clips["collins"], album]
     found = extract(sources, tmp_path / "faces", describe=False, workers=0)
     assert len(found) == 12 + 3
-    with pytest.raises(ValueError, match="choose another folder"):
-        extract(sources[:1], tmp_path / "faces", workers=0)
+    with pytest.raises(ValueError, match="without descriptors.* choose another folder"):
+        extract(sources, tmp_path / "faces", workers=0)
 
 
 def test_limits_are_kept_and_counted(clips, tmp_path):
@@ -373,3 +385,316 @@ def test_a_cluster_does_the_same(short_clips, tmp_path):
             )
     assert [len(found) for found in done.values()] == [12, 12]
     assert list(failed) == ["bad"] and "not a video" in failed["bad"]
+
+
+def grown(album, posed, count=2):
+    """More photos, sorted before those that are there."""
+    for i in range(count):
+        picture = posed("collins", yaw=12 * i - 20, light=1)
+        images.write_image(album / f"a{i}.png", picture)
+
+
+def photos(folder, person, posed, count=3):
+    for i in range(count):
+        images.write_image(folder / f"IMG_{i}.png", posed(person, yaw=9 * i - 9))
+    return folder
+
+
+def quick(source, folder, **options):
+    return extract(source, folder, **{"describe": False, "workers": 0, **options})
+
+
+def assert_own_pictures(found):
+    """Every record has a picture of its own, and it is of the frame that it names."""
+    names = [r["image"] for r in found.records]
+    assert len({name.casefold() for name in names}) == len(names)
+    points = found.landmarks(256)
+    for image, own in zip(found.images(256), points, strict=True):
+        seen = faces.detect(image)
+        assert seen and np.abs(seen[0].landmarks - own)[17:].mean() < 6
+
+
+CLASHES = {
+    "folders": ("day1/clip.mp4", "day2/clip.mp4"),
+    "suffixes": ("clip.mp4", "clip.mov"),
+    "long": ("a" * 60 + "1.mp4", "a" * 60 + "2.mp4"),
+    "case": ("Clip.mp4", "clip.mp4"),
+    "joined": ("a_b/c.mp4", "a/b_c.mp4"),
+    "marks": ("a?.mp4", "a:.mp4"),
+}
+
+
+@pytest.mark.parametrize("kind", CLASHES)
+def test_clips_of_one_name_do_not_overwrite_each_other(kind, short_clips, tmp_path):
+    sources = [tmp_path / "in" / name for name in CLASHES[kind]]
+    for clip, source in zip(short_clips.values(), sources, strict=True):
+        source.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, source)
+    found = quick(sources if kind == "folders" else tmp_path / "in", tmp_path / "faces")
+    assert len(found) == 24 == len(list((tmp_path / "faces").glob("*.jpg")))
+    assert {r["source"] for r in found.records} == {*CLASHES[kind]}
+    assert_own_pictures(found)
+
+
+def test_names_stay_when_a_clip_of_the_same_name_comes_later(short_clips, tmp_path):
+    sources = [tmp_path / day / "clip.mp4" for day in ("day1", "day2")]
+    for clip, source in zip(short_clips.values(), sources, strict=True):
+        source.parent.mkdir()
+        shutil.copy(clip, source)
+    first = quick(sources[0], tmp_path / "faces").records
+    both = quick([*sources[::-1]], tmp_path / "faces").records
+    assert both[:12] == first and len(both) == 24
+    assert {r["source"] for r in both} == {"clip.mp4", "day2/clip.mp4"}
+
+
+def test_a_picture_that_lay_there_before_is_not_overwritten(short_clips, tmp_path):
+    mine = tmp_path / "faces" / "Collins_Short_000003.jpg"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    found = quick(short_clips["collins"], mine.parent)
+    assert mine.read_bytes() == b"mine" and len(found) == 12
+    assert len(list(mine.parent.glob("*.jpg"))) == 13
+
+
+def test_photos_added_are_looked_through_and_removed_ones_laid_aside(
+    album, posed, tmp_path, monkeypatch
+):
+    folder = tmp_path / "faces"
+    first = quick(album, folder)
+    (folder / first.records[0]["image"]).unlink()
+    grown(album, posed)
+    looked, look = [], weeding.sift_piece
+    monkeypatch.setattr(
+        weeding,
+        "sift_piece",
+        lambda p, limits: looked.extend(p.files) or look(p, limits),
+    )
+    more = quick(album, folder)
+    assert [file.name for file in looked] == ["a0.png", "a1.png"]
+    names = ["p10.jpg", "summer/p2.png", "a0.png", "a1.png"]
+    assert [r["source"] for r in more.records] == names  # the deleted one stays so
+    assert_own_pictures(more)
+    (album / "p10.jpg").rename(tmp_path / "p10.jpg")
+    assert [r["source"] for r in quick(album, folder).records] == names[1:]
+    assert len(list((folder / "others" / "removed").glob("*.jpg"))) == 1
+    (tmp_path / "p10.jpg").rename(album / "back.jpg")
+    assert [r["source"] for r in quick(album, folder).records] == names
+    assert len(looked) == 2 and not (folder / "others").exists()
+
+
+def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeypatch):
+    monkeypatch.setattr(weeding, "PHOTOS", 1)
+    album, folder = photos(tmp_path / "album", "collins", posed, 5), tmp_path / "faces"
+    look, looked = weeding.sift_piece, []
+
+    def interrupted(piece, limits):
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        looked.append(piece)
+        return look(piece, limits)
+
+    monkeypatch.setattr(weeding, "sift_piece", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quick(album, folder)
+    monkeypatch.setattr(weeding, "sift_piece", look)
+    grown(album, posed)
+    for gone in ("IMG_0.png", "IMG_4.png"):
+        (album / gone).unlink()
+    found = quick(album, folder)
+    assert sorted(r["source"] for r in found.records) == [
+        *("IMG_1.png", "IMG_2.png", "IMG_3.png", "a0.png", "a1.png")
+    ]
+    assert_own_pictures(found)
+
+
+def test_moved_footage_is_the_same_and_other_footage_is_refused(
+    posed, short_clips, tmp_path
+):
+    alice, carol = tmp_path / "alice/photos", tmp_path / "carol/photos"
+    found = quick(photos(alice, "collins", posed), tmp_path / "faces")
+    photos(carol, "hopper", posed)
+    with pytest.raises(ValueError, match="another photos than .*carol.*none of the 3"):
+        quick(carol, tmp_path / "faces")
+    shutil.copytree(alice, tmp_path / "copy", copy_function=shutil.copyfile)
+    shutil.rmtree(alice)
+    assert quick(tmp_path / "copy", tmp_path / "faces").records == found.records
+    # The names are those of the other folder, the faces are not.
+    other = quick(carol, tmp_path / "others")
+    names = [[r["image"] for r in f.records] for f in (found, other)]
+    assert names[0] == names[1] and found.fingerprint() != other.fingerprint()
+    day = shutil.copyfile(short_clips["collins"], tmp_path / "day.mp4")
+    quick(day, tmp_path / "day")
+    shutil.copyfile(short_clips["hopper"], day)
+    for sources in (day, [day, tmp_path / "copy"]):
+        with pytest.raises(ValueError, match=r"another day\.mp4 .*content has changed"):
+            quick(sources, tmp_path / "day")
+    assert len(FaceSet.load(tmp_path / "day")) == 12
+
+
+def test_a_face_folder_is_no_footage(album, tmp_path):
+    for inside in (album, album / "out" / "faces"):
+        with pytest.raises(ValueError, match="choose a folder outside"):
+            quick(album, inside)
+    assert not (album / "out").exists()
+    quick(album, tmp_path / "faces")
+    shutil.copytree(tmp_path / "faces", album / "out")
+    shutil.copytree(tmp_path / "faces", album / "out/others/person_2")
+    assert len(quick(album, tmp_path / "again")) == 3
+    assert len(quick(album, tmp_path / "faces")) == 3
+
+
+def test_one_writer_a_folder(copied, clips, tmp_path):
+    with records.one_writer(copied, "extracts faces"):
+        for work in (
+            lambda: extract(clips["hopper"], copied, who=1, workers=0),
+            lambda: people.choose(copied, 1),
+        ):
+            with pytest.raises(BlockingIOError, match="hopper is in use: process"):
+                work()
+        assert len(extract(clips["hopper"], copied)) == 72  # reading is free
+    with records.one_writer(tmp_path / "new", "extracts faces"):
+        with pytest.raises(BlockingIOError):
+            quick(clips["hopper"], tmp_path / "new")
+    assert len(extract(clips["hopper"], copied, who=1, workers=0)) == 72
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_what_somebody_put_into_a_new_folder_stays(tmp_path, monkeypatch):
+    folder, look = tmp_path / "faces", weeding.sift_piece
+
+    def meanwhile(piece, limits):
+        (folder / "mine.jpg").write_text("mine")
+        return look(piece, limits)
+
+    monkeypatch.setattr(weeding, "sift_piece", meanwhile)
+    with pytest.raises(ValueError, match="no face"):
+        extract(grey_clip(tmp_path / "fog.mp4"), folder, workers=0)
+    assert [file.name for file in folder.iterdir()] == ["mine.jpg"]
+
+
+def test_an_index_of_unknown_footage_is_not_emptied(copied, clips):
+    (copied / "extraction.json").unlink()
+    before = (copied / "faces.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="holds faces, and no extraction.json"):
+        extract(clips["hopper"], copied, workers=0)
+    assert (copied / "faces.jsonl").read_bytes() == before
+
+
+BAD = {
+    "outside": {"image": "../secret.jpg"},
+    "absolute": {"image": "/etc/secret.jpg"},
+    "drive": {"image": "C:secret.jpg"},
+    "backslash": {"image": "..\\secret.jpg"},
+    "zero": {"image": "a\0.jpg"},
+    "empty": {"image": ""},
+    "dots": {"image": ".."},
+    "index": {"image": "faces.jsonl"},
+    "number": {"image": 7},
+    "list": {"image": ["a.jpg"]},
+    "long": {"image": "a" * 300 + ".jpg"},
+    "surrogate": {"image": "\ud800.jpg"},
+    "source": {"source": None},
+    "landmarks": {"landmarks": [[1, 2]] * 67},
+    "ragged": {"landmarks": [[1, 2]] * 67 + [[1]]},
+    "text": {"landmarks": [["1", "2"]] * 68},
+    "descriptor": {"descriptor": [0.1] * 127},
+    "nan": {"pose": [0, float("nan"), 0]},
+    "infinity": {"sharpness": float("inf")},
+    "huge": {"frame": 10**400},
+    "large": {"light": 1e300},
+    "negative": {"number": -1},
+    "half": {"number": 0.5},
+    "string": {"time": "0"},
+    "null": {"transform": None},
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, "missing", "not an object", "deep"])
+def test_a_bad_record_is_named_and_the_others_stay(kind, copied, tmp_path):
+    (tmp_path / "secret.jpg").write_text("mine")
+    lines = (copied / "faces.jsonl").read_text().splitlines()
+    record = json.loads(lines[4])
+    if kind == "missing":
+        del record["score"]
+    lines[4] = json.dumps(record | BAD.get(kind, {}))
+    if kind == "not an object":
+        lines[4] = "[1, 2]"
+    if kind == "deep":
+        lines[4] = "[" * 100_000
+    (copied / "faces.jsonl").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"faces\.jsonl, line 5: .*left out"):
+        found = FaceSet.load(copied)
+    assert len(found) == 71
+    assert found.landmarks().shape == (71, 68, 2)
+    assert found.descriptors().shape == (71, 128)
+    with pytest.warns(UserWarning, match="line 5"):
+        people.choose(copied, 1)
+    assert (tmp_path / "secret.jpg").read_text() == "mine"
+    assert len(FaceSet.load(copied)) == 71
+
+
+def test_a_picture_that_is_a_link_out_of_the_folder_is_left_out(copied, tmp_path):
+    name = FaceSet.load(copied).records[3]["image"]
+    (copied / name).rename(tmp_path / "elsewhere.jpg")
+    (copied / name).symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.warns(UserWarning, match=f"{name} is a link out"):
+        assert len(FaceSet.load(copied)) == 71
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "words",
+        "[]",
+        {"files": {}},
+        {"files": [[]]},
+        {"lines": "72"},
+        {"lines": float("nan")},
+        {"limits": []},
+        {"rejected": {"../..": 3}},
+        {"rejected": {"blurred": "3"}},
+        {"seen": -1},
+        {"who": 7},
+        {"files": [{"stem": "../x"}]},
+    ],
+)
+def test_a_damaged_state_is_named(change, copied, clips):
+    file = copied / "extraction.json"
+    state = json.loads(file.read_text())
+    if isinstance(change, dict):
+        if change.get("files") == [{"stem": "../x"}]:
+            change = {"files": [state["files"][0] | {"stem": "../x"}]}
+        change = json.dumps(state | change)
+    file.write_text(change)
+    for work in (
+        lambda: extract(clips["hopper"], copied, workers=0),
+        FaceSet.load(copied).rejected,
+        lambda: people.choose(copied, 1),
+    ):
+        with pytest.raises(ValueError, match=r"extraction\.json is damaged or of an"):
+            work()
+    assert len(FaceSet.load(copied)) == 72
+
+
+def test_clips_of_one_name_get_folders_that_stay(short_clips, tmp_path):
+    sources = [tmp_path / day / "clip.mp4" for day in ("day1", "day2")]
+    for clip, source in zip(short_clips.values(), sources, strict=True):
+        source.parent.mkdir()
+        shutil.copy(clip, source)
+    options = {"describe": False, "workers": 0}
+
+    def many(*chosen):
+        return faceset.extract_many(list(chosen), tmp_path / "faces", **options)
+
+    both, failed = many(*sources)
+    assert list(both) == ["day1_clip", "day2_clip"] and not failed
+    for chosen in (sources[::-1], sources[1:]):
+        again, failed = many(*chosen)
+        assert not failed
+        for name, found in again.items():
+            assert found.records == both[name].records
+    single = shutil.copy(short_clips["collins"], tmp_path / "one.mp4")
+    assert list(many(single)[0]) == ["one"]
+    shutil.copy(short_clips["hopper"], single)
+    done, failed = many(single)
+    assert not done and "content has changed" in failed["one"]

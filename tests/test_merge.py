@@ -4,7 +4,16 @@ import pytest
 
 from deepfakery import faces, samples, video
 from deepfakery.baselines import IdentityCopy
-from deepfakery.merge import LOOK, blend, lay, merge, paint_frames, paint_stream, shown
+from deepfakery.merge import (
+    LOOK,
+    blend,
+    lay,
+    merge,
+    paint_frames,
+    paint_image,
+    paint_stream,
+    shown,
+)
 
 SIZE = 256
 
@@ -113,6 +122,25 @@ def test_a_face_on_its_side_is_painted_on_its_side(scene):
     upright = merge(frame, points, 1 - own, mask, colour="none")
     difference = np.abs(np.rot90(merged, -1).astype(int) - upright)
     assert difference.mean() < 0.5
+
+
+def test_a_head_upside_down_is_painted_upside_down(scene):
+    frame, *_ = scene
+
+    class Marked(IdentityCopy):
+        """Paints foreheads green."""
+
+        def swap(self, pictures, identity):
+            painted, mask = super().swap(pictures.copy(), identity)
+            painted[:, : painted.shape[1] // 2] = 0, 1, 0
+            return painted, mask
+
+    upright, turned = (
+        paint_image(np.ascontiguousarray(image), Marked(64), "anybody", colour="none")
+        for image in (frame, frame[::-1, ::-1])
+    )
+    assert (upright != frame).any()
+    assert np.abs(turned[::-1, ::-1].astype(int) - upright).mean() < 1.5
 
 
 def test_scale_sets_the_size_of_the_painted_face(scene):

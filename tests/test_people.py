@@ -120,3 +120,63 @@ def test_a_person_may_be_chosen_by_a_click(crowd, pair):
     assert side(chooser.faceset) == {"right"}
     strip = chooser.children[1].children[1]
     assert weeding.decode(strip.value).shape[:2] == (72, 10 * 74 - 2)
+
+
+def test_who_was_clicked_is_kept_until_another_is_asked_for(crowd, pair, capsys):
+    Chooser(pair, crowd.folder, who="most", workers=0).choose(2)
+    capsys.readouterr()
+    for who in ("most", None):  # the cells are run again
+        assert side(extract(pair, crowd.folder, who=who, workers=0)) == {"left"}
+        assert "keeps person 2, as chosen there" in capsys.readouterr().out
+    chooser = Chooser(pair, crowd.folder, who="most", workers=0)
+    assert side(chooser.faceset) == {"left"}
+    assert side(extract(pair, crowd.folder, who=1, workers=0)) == {"right"}
+    assert side(extract(pair, crowd.folder, workers=0)) == {"right"}
+    assert side(extract(pair, crowd.folder, who=2, workers=0)) == {"left"}
+    capsys.readouterr()
+    assert side(extract(pair, crowd.folder, who="most", workers=0)) == {"right"}
+    assert not capsys.readouterr().out
+
+
+def test_the_person_stays_when_footage_of_others_is_added(crowd, pair, posed, tmp_path):
+    def names(found):
+        return {r["source"] for r in found.records}
+
+    for i in range(8):  # now the other one is seen more often
+        picture = posed("collins", yaw=5 * i - 20)
+        images.write_image(tmp_path / f"album/{i}.png", picture)
+    both = [pair, tmp_path / "album"]
+    found = extract(both, crowd.folder, who="most", workers=0)
+    assert side(found) == {"right"} and names(found) == {"pair.mp4"}
+    assert list(found.others()) == ["person_1"]
+    found = extract(both, crowd.folder, who=1, workers=0)
+    assert len(found) == 9 + 8 and names(found) == {"pair.mp4", *album(8)}
+    found = extract(both[1:], crowd.folder, who=1, workers=0)
+    assert len(found) == 8 and not found.others()
+
+
+def album(count):
+    return [f"{i}.png" for i in range(count)]
+
+
+def test_choosing_removes_nothing_that_is_not_its_own(crowd):
+    (other,) = crowd.others().values()
+    (other.folder / "notes.txt").write_text("mine")
+    (crowd.folder / "others/person_bob").mkdir()
+    people.choose(crowd.folder, "everyone")
+    assert len(FaceSet.load(crowd.folder)) == 19
+    left = [file.name for file in (crowd.folder / "others").rglob("*")]
+    assert sorted(left) == ["notes.txt", other.folder.name, "person_bob"]
+    assert FaceSet.load(crowd.folder).others() == {}
+    people.choose(crowd.folder, 1)
+    assert len(FaceSet.load(crowd.folder)) == 10
+
+
+def test_faces_do_not_leave_their_folder_by_a_link(crowd, tmp_path):
+    others = crowd.folder / "others"
+    others.rename(tmp_path / "elsewhere")
+    others.symlink_to(tmp_path / "elsewhere")
+    before = sorted(file.name for file in tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="others is a link"):
+        people.choose(crowd.folder, 1)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == before

@@ -91,3 +91,19 @@ def test_half_are_mirrored(tmp_path):
     assert 16 < (pictures[:, 0, 0, 0] > 0.5).sum() < 48
     [(_, pictures)] = take(1, [tmp_path / "half.png"], 8, 16, flip=False)
     assert not pictures[:, 0, 0, 0].any()
+
+
+def test_no_photos_at_all_is_said(tmp_path):
+    with pytest.raises(MediaError, match="no photos"):
+        take(1, [], 8)
+
+
+def test_other_photos_of_the_same_names_are_told_apart(tmp_path):
+    for name in ("one", "two"):
+        for i in range(3):
+            image = np.full((8, 8 + (name == "two"), 3), 90, np.uint8)
+            images.write_image(tmp_path / name / f"{i}.png", image)
+    one, two = (photos.split(tmp_path / name, 0.1)[0] for name in ("one", "two"))
+    assert photos.fingerprint(one).startswith("2 photos, ")
+    assert photos.fingerprint(one) == photos.fingerprint(one)
+    assert len({photos.fingerprint(f) for f in (one, one[:1], one[::-1], two)}) == 4

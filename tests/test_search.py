@@ -116,3 +116,25 @@ def test_a_search_that_was_ended_says_so(clips):
         process.kill()
     with pytest.raises(OSError, match="collins.mp4 was ended at frame"):
         list(stream)
+
+
+def test_after_a_cut_everyone_is_found_at_once(posed, moving):
+    alone = [
+        cv2.copyMakeBorder(im, 0, 0, 0, 384, cv2.BORDER_CONSTANT) for im in moving[:6]
+    ]
+    pair = [np.hstack([im, posed("hopper")]) for im in moving[:6]]
+    found = [len(f) for _, f in search.follow(frames([*alone, *pair, *alone]))]
+    assert found == [1] * 6 + [2] * 6 + [1] * 6
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_head_is_followed_whichever_way_up_it_is(moving, turns):
+    turned = [np.ascontiguousarray(np.rot90(image, turns)) for image in moving[:12]]
+    for (_, (face,)), (_, (upright,)) in zip(
+        search.follow(frames(turned)), search.follow(frames(moving)), strict=False
+    ):
+        points = face.landmarks + 0.5 - 192
+        for _ in range(turns):
+            points = np.stack([-points[:, 1], points[:, 0]], 1)
+        apart = np.abs(points + 192 - 0.5 - upright.landmarks).mean()
+        assert apart < 0.06 * eye_distance(upright.landmarks)

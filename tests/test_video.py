@@ -85,10 +85,10 @@ def make(
     return path
 
 
-def copy(source, target, limit=None, start=0):
+def copy(source, target, limit=None, start=0, part=False):
     """Write a clip again; returns the frames that were read from the source."""
     frames = []
-    with VideoWriter(target, like=probe(source)) as writer:
+    with VideoWriter(target, like=probe(source), part=part) as writer:
         for frame in islice(read_frames(source, start), limit):
             writer.write(frame.image, frame.pts)
             frames.append(frame)
@@ -240,7 +240,7 @@ def test_late_sound_stays_late(tmp_path):
 
 def test_a_part_of_a_clip_takes_its_sound_along(tmp_path):
     source = make(tmp_path / "a.mp4", list(range(0, 4000, 40)), sound="aac")
-    frames = copy(source, tmp_path / "b.mp4", start=40, limit=25)
+    frames = copy(source, tmp_path / "b.mp4", start=40, limit=25, part=True)
     assert frames[0].index == 40
     again = list(read_frames(tmp_path / "b.mp4"))
     assert len(again) == 25 and again[0].time == 0

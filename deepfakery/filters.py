@@ -1,0 +1,262 @@
+"""Decoded frames as a player shows them: progressive, square pixels, SDR, RGB.
+
+Ordinary frames are only converted to RGB. Of others
+  - interlaced ones are deinterlaced by FFmpeg's bwdif, one out for each;
+  - pixels are made square by enlarging the shorter side;
+  - a frame of another shape than the clip's first is fitted in with black bars;
+  - PQ and HLG become SDR, see `_sdr`.
+What a frame becomes depends on it, its two neighbours and the clip's first frame alone,
+so that a clip may be entered anywhere.
+"""
+
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+# Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
+SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+BT709, BT601 = 1, 6
+# Those that it lacks, of which nothing else can be made.
+FOREIGN = {8: "YCgCo", 14: "ICtCp", 15: "IPT (Dolby Vision, profile 5)"}
+LIMITED, FULL = 1, 2
+# Transfer functions of high dynamic range, by their number in H.273.
+HDR = {16: "PQ", 18: "HLG"}
+
+# swscale's default shortcuts shift flat colours by a level or two each way.
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+EXACT, SCALED = Interpolation.BILINEAR | _EXACT, Interpolation.BICUBIC | _EXACT
+QUICK = Interpolation.FAST_BILINEAR
+
+# FFmpeg's field orders -> the field of which a frame shows the earlier moment.
+FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+# Pixels longer than this, or this near to squares, are taken for squares.
+ODDEST, NEARLY = Fraction(4), Fraction(1, 100)
+
+
+def matrix(frame) -> int:
+    """The frame's colour matrix; where it is not given, what players assume."""
+    if frame.colorspace in SWS_MATRIX:
+        return int(frame.colorspace)
+    return BT709 if min(frame.width, frame.height) > 576 else BT601
+
+
+def value_range(frame) -> int:
+    """Whether black and white are 16 and 235, or 0 and 255."""
+    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    return FULL if full else LIMITED
+
+
+class Filters:
+    """How the frames of one clip become RGB pictures (H, W, 3) uint8 of one size.
+
+    Args:
+        path: The clip, for warnings.
+        stream: Its picture stream.
+        first: Its first frame, which decides the size.
+        quick: Convert colours in a tenth of the time, a level or two off.
+        said: Do not warn of what the first frame already shows.
+    """
+
+    def __init__(self, path, stream, first, quick=False, said=False):
+        self.path, self.stream, self.quick = path, stream, quick
+        self._reformatter = VideoReformatter()
+        # The container's shape of a pixel rules; without one, it may change on the way.
+        self._aspect = stream.sample_aspect_ratio or 0
+        self._follows = self._aspect == (stream.codec_context.sample_aspect_ratio or 0)
+        # Some files say that they are interlaced, and not their frames.
+        order = FIRST_FIELD.get(stream.codec_context.field_order)
+        self._parity = None if first.interlaced_frame else order
+        self._said = set()
+        width, height = self._square(first)
+        self.size = _upright_size(width, height, _display_matrix(first))
+        if said:
+            seen = {
+                "interlaced": self._is_interlaced(first),
+                "square": (width, height) != (first.width, first.height),
+                "range": first.color_trc in HDR,
+            }
+            self._said |= {kind for kind, is_seen in seen.items() if is_seen}
+
+    def deinterlaced(self, frames) -> Iterator[tuple]:
+        """(pts, frame, its size in square pixels, whether that is new) of each
+        (pts, frame)."""
+        frames = ((pts, frame, self._square(frame)) for pts, frame in frames)
+        before, now = None, next(frames, None)
+        while now is not None:
+            after = next(frames, None)
+            pts, frame, size = now
+            parity = "auto" if frame.interlaced_frame else self._parity
+            if parity:
+                self._say("interlaced", "is interlaced; its frames are deinterlaced.")
+                around = [other and other[1] for other in (before, after)]
+                frame = _bwdif(*around, frame, parity)
+            yield pts, frame, size, size != (before or now)[2]
+            before, now = now, after
+
+    def looks_back(self, frame) -> bool:
+        """Whether the frame before it must be known."""
+        size = _upright_size(*self._square(frame), _display_matrix(frame))
+        return size != self.size or self._is_interlaced(frame)
+
+    def _is_interlaced(self, frame) -> bool:
+        return bool(frame.interlaced_frame or self._parity)
+
+    def picture(self, index: int, frame, size, is_new) -> np.ndarray:
+        """The RGB picture of a frame from `deinterlaced`."""
+        display_matrix, (width, height) = _display_matrix(frame), size
+        whole = f"{self.size[0]}x{self.size[1]}"
+        if size != (frame.width, frame.height):
+            self._say("square", f"has pixels that are not square; read as {whole}.")
+        size = _upright_size(width, height, display_matrix)
+        if size != self.size:
+            if is_new:
+                text = f"changes from {whole} to {size[0]}x{size[1]} at frame {index};"
+                self._say("size", f"{text} it is fitted in, with black around.")
+            scale = min(Fraction(a, b) for a, b in zip(self.size, size, strict=True))
+            width, height = (max(1, round(side * scale)) for side in (width, height))
+        image = _upright(self._rgb(frame, width, height), display_matrix)
+        if size == self.size:
+            return image
+        (wide, high), (inner_high, inner_wide) = self.size, image.shape[:2]
+        top, left = (high - inner_high) // 2, (wide - inner_wide) // 2
+        whole = np.zeros((high, wide, 3), np.uint8)
+        whole[top : top + inner_high, left : left + inner_wide] = image
+        return whole
+
+    def _square(self, frame) -> tuple[int, int]:
+        """Width and height of the stored picture once its pixels are square."""
+        # The decoder is a few frames ahead, and the shape changes at keyframes only.
+        if frame.key_frame and self._follows:
+            self._aspect = self.stream.codec_context.sample_aspect_ratio
+        aspect, width, height = Fraction(self._aspect or 1), frame.width, frame.height
+        if 1 + NEARLY <= aspect <= ODDEST:
+            width = 2 * round(width * aspect / 2)
+        elif 1 / ODDEST <= aspect <= 1 - NEARLY:
+            height = 2 * round(height / aspect / 2)
+        return width, height
+
+    def _rgb(self, frame, width, height) -> np.ndarray:
+        scaled = (width, height) != (frame.width, frame.height)
+        is_hdr = frame.color_trc in HDR
+        image = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="gbrp16le" if is_hdr else "rgb24",
+            src_colorspace=SWS_MATRIX[matrix(frame)],
+            src_color_range=value_range(frame),
+            interpolation=QUICK if self.quick else SCALED if scaled else EXACT,
+        ).to_ndarray()
+        if is_hdr:
+            name = HDR[frame.color_trc]
+            self._say("range", f"has high dynamic range ({name}); tone-mapped to SDR.")
+            image = _sdr(image, name, frame.color_primaries != BT709)
+        return image
+
+    def _say(self, kind, text):
+        if kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(f"{self.path} {text}", stacklevel=4)
+
+
+def _display_matrix(frame) -> tuple[int, int, int, int]:
+    """a, b, c, d: the stored pixel (x, y) is shown at (a x + c y, b x + d y)."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _upright_size(width, height, display_matrix) -> tuple[int, int]:
+    a, b, _, _ = display_matrix
+    return (height, width) if abs(b) > abs(a) else (width, height)
+
+
+def _upright(image, display_matrix) -> np.ndarray:
+    """Turn and mirror by quarter turns, as the display matrix says."""
+    a, b, c, d = display_matrix
+    if abs(b) > abs(a):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _bwdif(before, after, frame, parity):
+    """One whole frame of the fields of one frame and its neighbours."""
+    kind = (frame.width, frame.height, frame.format.name)
+    before, after = (
+        other if other and (other.width, other.height, other.format.name) == kind else 0
+        for other in (before, after)
+    )
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1, 25),
+    )
+    weave = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint=all")
+    graph.link_nodes(source, weave, graph.add("buffersink")).configure()
+    for neighbour in filter(None, (before, frame, after)):
+        graph.push(neighbour)
+    if not after:
+        graph.push(None)
+    if before:
+        graph.pull()
+    return graph.pull()
+
+
+def _nits_of_pq() -> np.ndarray:
+    # SMPTE ST 2084, equation 4.1.
+    signal = np.linspace(0, 1, 65536) ** (32 / 2523)
+    above = np.maximum(signal - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * signal)
+    return np.float32(10_000 * above ** (8192 / 1305))
+
+
+def _nits_of_hlg() -> np.ndarray:
+    # ITU-R BT.2100, table 5: the inverse OETF, then the OOTF of a display of 1000 nits,
+    # here for each channel by itself.
+    signal = np.linspace(0, 1, 65536)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    return np.float32(1_000 * light**1.2)
+
+
+# ITU-R BT.2087: linear light of BT.2020 -> of BT.709.
+TO_BT709 = np.float32(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+)
+# SDR white is 100 nits by tradition and 203 in footage of high dynamic range (ITU-R
+# BT.2408). White between them, and highlights from three quarters of the signal on
+# rolled off in place of being cut, is fair to both.
+WHITE, KNEE = 150, 0.75
+
+
+def _sdr(image: np.ndarray, transfer: str, is_wide: bool) -> np.ndarray:
+    """RGB uint16 in PQ or HLG, of BT.2020 if wide -> RGB uint8 of BT.709, gamma 2.4."""
+    light = _light_of(transfer)[image]
+    light = cv2.transform(light, TO_BT709) if is_wide else light
+    # As square roots, so that 16 bits keep the shadows apart.
+    roots = np.sqrt(np.clip(light, 0, 1, out=light), out=light) * 65535
+    return _signal_of_roots()[roots.astype(np.uint16)]
+
+
+@cache
+def _light_of(transfer) -> np.ndarray:
+    nits = _nits_of_pq() if transfer == "PQ" else _nits_of_hlg()
+    return nits / 10_000
+
+
+@cache
+def _signal_of_roots() -> np.ndarray:
+    nits = np.linspace(0, 1, 65536) ** 2 * 10_000
+    signal = (nits / WHITE) ** (1 / 2.4)
+    rolled = 1 - (1 - KNEE) * np.exp(-(signal - KNEE) / (1 - KNEE))
+    signal = np.where(signal > KNEE, rolled, signal)
+    return (signal * 255).round().astype(np.uint8)

@@ -1,0 +1,259 @@
+"""Sound, subtitles, chapters and titles of a clip on their way into another MP4."""
+
+import warnings
+from contextlib import suppress
+from fractions import Fraction
+
+import av
+from av.stream import Disposition
+
+# Sound and subtitles that MP4 holds. Other sound is encoded again as AAC, other text
+# as mov_text; pictures of text it cannot hold.
+COPIED = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"}
+# Channels -> their usual layout, of those that AAC has.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+MS = Fraction(1, 1000)
+# What MP4 has a place for, of a clip and of one of its streams.
+TITLES = {"title", "artist", "album", "comment", "date", "copyright", "genre"}
+LABELS = {"language", "title", "handler_name"}
+# The picture of a song, or of a film, is no video.
+STILL = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def picture_stream(container):
+    """The stream that FFmpeg would show; None where none can be decoded."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and not stream.disposition & STILL
+    ]
+    best = container.streams.best("video")
+    return best if best in streams else next(iter(streams), None)
+
+
+def name_of(stream) -> str:
+    """A stream as warnings call it, such as "subtitle stream 3 (dvd_subtitle, fra)"."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "?"
+    words = ", ".join(filter(None, (codec, stream.language)))
+    return f"{stream.type} stream {stream.index} ({words})"
+
+
+class Remux:
+    """All of a clip but its picture, handed on as time goes by.
+
+    Args:
+        path: The clip.
+        output: The container to write to, before its first packet.
+        sound: Carry sound and subtitles; without, only see how the picture ends.
+    """
+
+    def __init__(self, path, output, sound=True):
+        self.path, self.output, self.origin = path, output, Fraction(0)
+        self.source = av.open(path)
+        self.picture = picture_stream(self.source)
+        self.ends = {}  # pts -> duration, of the picture shown last
+        streams = [
+            s for s in self.source.streams if s.type in ("audio", "subtitle", "video")
+        ]
+        self.tracks, lost = {}, []
+        for stream in streams if sound else []:
+            track = None
+            if stream.codec_context and stream.type != "video":
+                track = _track(stream, output)
+            if track:
+                self.tracks[stream.index] = track
+            elif stream.type != "video" or stream.disposition & STILL:
+                lost.append(name_of(stream))
+        if lost:
+            warnings.warn(
+                f"{path}: {', '.join(lost)} cannot be carried over to MP4 and "
+                f"{'is' if len(lost) == 1 else 'are'} left out.",
+                stacklevel=5,
+            )
+        starts = [
+            s.start_time * s.time_base
+            for s in streams
+            if s.type == "audio" and s.index in self.tracks and s.start_time is not None
+        ]
+        self.start = min(starts, default=None)  # of the sound, in seconds
+        self._packets = self._demuxed()
+        self._next = next(self._packets, None)
+
+    def begin(self, origin: Fraction, whole: bool):
+        """Let the file begin at `origin`, in seconds of the source's clock."""
+        self.origin = origin
+        if not self.tracks and not whole:
+            return
+        titles = {k: v for k, v in self.source.metadata.items() if k in TITLES}
+        self.output.metadata.update(titles)
+        if whole:
+            chapters = self.source.chapters()
+            for chapter in chapters:
+                for side in ("start", "end"):
+                    shift = round(origin / chapter["time_base"])
+                    chapter[side] = max(0, chapter[side] - shift)
+            self.output.set_chapters(chapters)
+
+    def _demuxed(self):
+        """(time in seconds, packet) of what is carried over."""
+        last, picture = {}, self.picture
+        wanted = [self.source.streams[i] for i in self.tracks] + [picture]
+        try:
+            for packet in self.source.demux([s for s in wanted if s]):
+                if packet.stream == picture:
+                    if packet.pts is not None and packet.pts >= max(
+                        self.ends, default=packet.pts
+                    ):
+                        self.ends = {packet.pts: packet.duration}
+                    continue
+                # MP4 refuses a packet without time or one that steps back.
+                index, time = packet.stream.index, packet.dts
+                if time is None or time <= last.get(index, time - 1):
+                    if packet.stream.type != "subtitle" or packet.pts is None:
+                        continue
+                    time = max(packet.pts, last.get(index, packet.pts) + 1)
+                    packet.pts = packet.dts = time
+                last[index] = time
+                yield time * packet.time_base, packet
+        except av.FFmpegError as error:
+            text = f"{self.path} is damaged: its sound stops early ({error.strerror})."
+            if self.tracks:
+                warnings.warn(text, stacklevel=2)
+
+    def copy_until(self, end: Fraction | None):
+        """Hand on what begins before `end`, in seconds of the source's clock."""
+        while self._next and (end is None or self._next[0] < end):
+            (time, packet), self._next = self._next, next(self._packets, None)
+            over = time + (packet.duration or 0) * packet.time_base
+            if over >= self.origin and packet.size:
+                self.output.mux(
+                    self.tracks[packet.stream.index].take(packet, self.origin)
+                )
+
+    def finish(self, end: Fraction | None):
+        """The same, to the end; nothing can follow."""
+        self.copy_until(end)
+        for track in self.tracks.values():
+            self.output.mux(track.rest(self.origin))
+
+
+def _track(stream, output):
+    """How a stream is carried over; None if it cannot be."""
+    codec = stream.codec_context.codec
+    try:
+        if codec.canonical_name in COPIED:
+            track = _Copied(stream, output)
+        elif stream.type == "audio":
+            track = _Sound(stream, output)
+        elif codec.text_sub:
+            track = _Text(stream, output)
+        else:
+            return None
+    except (av.FFmpegError, ValueError):  # its header is broken
+        return None
+    labels = {k: v for k, v in stream.metadata.items() if k in LABELS}
+    track.stream.metadata.update(labels)
+    track.stream.disposition = stream.disposition
+    return track
+
+
+class _Copied:
+    def __init__(self, source, output):
+        self.stream = output.add_stream_from_template(source)
+
+    def take(self, packet, origin):
+        shift = round(origin / packet.time_base)
+        packet.dts -= shift
+        packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+        if self.stream.type == "subtitle":  # one that is shown already
+            packet.duration += min(0, packet.pts)
+            packet.pts = packet.dts = max(0, packet.pts)
+        packet.stream = self.stream
+        return [packet]
+
+    def rest(self, origin):
+        return []
+
+
+class _Sound:
+    """Sound encoded again, as AAC with the same channels."""
+
+    def __init__(self, source, output):
+        self.source = source
+        rates = av.Codec("aac", "w").audio_rates
+        rate = source.rate if source.rate in rates else 48_000
+        layout = source.layout.name.replace("(side)", "")
+        if layout not in LAYOUTS.values():
+            layout = LAYOUTS.get(source.channels, "stereo")
+        self.stream = output.add_stream("aac", rate=rate, layout=layout)
+        self._clock = self._first = None  # in samples; the kind of the first
+
+    def take(self, packet, origin):
+        encoded = []
+        with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
+            for frame in self.source.decode(packet):
+                if frame.pts is not None:
+                    self._set_clock(frame.pts * frame.time_base - origin, frame)
+                if self._clock is None:
+                    continue
+                rate = Fraction(1, frame.sample_rate)
+                frame.pts, frame.time_base = self._clock, rate
+                self._clock += frame.samples
+                encoded += [p for f in self._even(frame) for p in self.stream.encode(f)]
+        return encoded
+
+    def _set_clock(self, time, frame):
+        if self._first and frame.sample_rate != self._first[2]:
+            self._clock = None
+        # Many containers round times to milliseconds; count samples, and follow the
+        # file's clock only over a true gap.
+        pts = round(time * frame.sample_rate)
+        if self._clock is None or abs(pts - self._clock) > frame.sample_rate // 20:
+            self._clock = pts
+
+    def _even(self, frame):
+        """The frame, or frames of the first one's kind where that changes."""
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        self._first = self._first or kind
+        if kind == self._first:
+            return [frame]
+        return av.AudioResampler(*self._first).resample(frame)
+
+    def rest(self, origin):
+        return self.take(None, origin) + self.stream.encode(None)
+
+
+class _Text:
+    """Subtitles encoded again, as MP4's own."""
+
+    def __init__(self, source, output):
+        self.source = source
+        source.codec_context.open(strict=False)
+        header = source.codec_context.subtitle_header
+        # A stream that cannot be opened would spoil the file: try with none.
+        _prepare(av.CodecContext.create("mov_text", "w"), header).open()
+        self.stream = output.add_stream("mov_text")
+        self.stream.time_base = MS
+        _prepare(self.stream.codec_context, header)
+        self._last = -1
+
+    def take(self, packet, origin):
+        with suppress(av.error.InvalidDataError):
+            text = self.source.decode2(packet)
+            if text:
+                encoded = self.stream.codec_context.encode_subtitle(text)
+                start = round((packet.pts * packet.time_base - origin) * 1000)
+                end = start + round((packet.duration or 0) * packet.time_base * 1000)
+                self._last = encoded.pts = encoded.dts = max(self._last + 1, start)
+                encoded.duration = max(0, end - encoded.pts)
+                encoded.stream, encoded.time_base = self.stream, MS
+                return [encoded]
+        return []
+
+    def rest(self, origin):
+        return []
+
+
+def _prepare(context, header):
+    context.time_base, context.subtitle_header = MS, header
+    return context
