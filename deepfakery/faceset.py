@@ -386,9 +386,9 @@ def _enough(faceset: FaceSet, job: extraction.Job, minimum: int) -> FaceSet:
     if not len(faceset):
         if found:
             raise ValueError(
-                f"{faceset.folder} has lost the {found} faces that were found: none has "
-                "both its picture and its line in faces.jsonl. Put them back, or delete "
-                "the folder to extract them anew."
+                f"{faceset.folder} has lost all {found} faces: none has both a picture "
+                "and a line in faces.jsonl. Put them back, or delete the folder to "
+                "extract them anew."
             )
         rejected = faceset.rejected()
         if rejected:
