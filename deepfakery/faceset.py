@@ -260,7 +260,7 @@ def extract(
                     if job.is_due:
                         job.run(workers)
                     _choose(job, who if describe else "everyone", asked)
-                    return _enough(FaceSet.load(folder), job.name, minimum)
+                    return _enough(FaceSet.load(folder), job, minimum)
                 except ValueError:
                     if is_new:
                         extraction.discard(folder, job.state)
@@ -272,7 +272,7 @@ def extract(
             raise
     if job.state["chosen"] != job.state["who"]:
         _tell_kept(job)
-    return _enough(found or FaceSet.load(folder), job.name, minimum)
+    return _enough(found or FaceSet.load(folder), job, minimum)
 
 
 def _asked(who) -> str | None:
@@ -379,10 +379,17 @@ def _extract_one(source: Path, folder: Path, options: dict) -> None:
     extract(source, folder, workers=0, **options)
 
 
-def _enough(faceset: FaceSet, source: str, minimum: int) -> FaceSet:
+def _enough(faceset: FaceSet, job: extraction.Job, minimum: int) -> FaceSet:
+    source, found = job.name, job.state["lines"]
     if len(faceset) >= minimum:
         return faceset
     if not len(faceset):
+        if found:
+            raise ValueError(
+                f"{faceset.folder} has lost all {found} faces: none has both a picture "
+                "and a line in faces.jsonl. Put them back, or delete the folder to "
+                "extract them anew."
+            )
         rejected = faceset.rejected()
         if rejected:
             reasons = ", ".join(f"{n} {why}" for why, (n, _) in rejected.items())
