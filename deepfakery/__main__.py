@@ -22,11 +22,12 @@ import shutil
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import papermill
 
-from deepfakery import extraction, images, provenance, samples, video
+from deepfakery import extraction, images, provenance, records, samples, video
 from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
 from deepfakery.results import RESULTS, note, tell
@@ -133,13 +134,17 @@ def main(arguments=None) -> int:
         elif given.command == "notebooks":
             keep()
         elif given.command == "evaluate":
-            score_swap(given)
+            with workspace(given.out):
+                score_swap(given)
         elif given.command == "compare":
-            compare(given)
+            with workspace(given.out):
+                compare(given)
         elif given.command == "imagine":
-            study("05_dcgan", given, "imagine.json", steps=given.steps)
+            with workspace(given.out):
+                study("05_dcgan", given, "imagine.json", steps=given.steps)
         elif given.command == "enlarge":
-            study("06_upscaling", given, "upscaling.json", times=given.times)
+            with workspace(given.out):
+                study("06_upscaling", given, "upscaling.json", times=given.times)
         elif given.command == "upscale":
             upscale(given)
         elif given.command == "detect":
@@ -164,7 +169,7 @@ def main(arguments=None) -> int:
             run(parameters, given.out, "swap.json", given.study)
     except papermill.PapermillExecutionError as error:
         built_in = getattr(builtins, error.ename, Exception)
-        known = error.ename == "MediaError" or issubclass(
+        known = error.ename in ("MediaError", "SigningError") or issubclass(
             built_in, (ValueError, OSError)
         )
         kind = "" if known else f"{error.ename} in cell {error.cell_index}: "
@@ -184,6 +189,26 @@ def main(arguments=None) -> int:
     return 0
 
 
+@contextmanager
+def workspace(out: Path):
+    """Hold the folder of a command's results: a new one, or one of an earlier command.
+
+    Raises:
+        ValueError: It holds somebody's files.
+        OSError: Another command writes into it at this moment.
+    """
+    known = (".deepfakery", "faces", "run")  # a notebook leaves those alone
+    if out.exists() and not any((out / name).exists() for name in known):
+        for file in out.iterdir():
+            raise ValueError(
+                f"{out} holds files that are not of this project, such as {file.name}; "
+                "choose a new or an empty folder."
+            )
+    with records.one_writer(out, "leaves its results there"):
+        (out / ".deepfakery").touch()
+        yield
+
+
 def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
     """Execute the three notebooks of a swap.
 
@@ -201,10 +226,15 @@ def run(parameters: dict, out: Path, report: str, study: bool = False) -> dict:
         papermill.PapermillExecutionError: A cell failed. If it was while finding
             faces, a workspace that this call made is removed again, as far as nothing
             but this call's work is in it. What earlier calls left stays.
+        ValueError, OSError: As for `workspace`.
     """
     out = out.resolve()
     is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    with workspace(out):
+        return _run(parameters, out, report, study, is_new)
+
+
+def _run(parameters, out, report, study, is_new) -> dict:
     parameters = {**parameters, "workspace": seen_from_there(out), "report": report}
     seconds = {}
     for name in SWAP:

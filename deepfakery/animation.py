@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from deepfakery import provenance, video
+from deepfakery import images, provenance, video
 
 
 def animate(
@@ -31,7 +31,8 @@ def animate(
         seconds: How much of it; all that is left by default.
 
     Raises:
-        ValueError: The name ends otherwise, or nothing is left of the clip.
+        ValueError: The name ends otherwise, nothing is left of the clip, or as for
+            `provenance.signing`.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -57,7 +58,8 @@ def animate(
     if not pictures:
         raise ValueError(f"{source} is over before {start} seconds.")
     options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
-    with provenance.signing(path, _facts(source)) as aside:
+    options |= images.noted(kind, provenance.NAME)
+    with provenance.signing(path, _facts(source), source) as aside:
         pictures[0].save(
             aside,
             save_all=True,

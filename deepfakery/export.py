@@ -2,9 +2,11 @@
 
 A file under its final name is always whole. What is under way lies beside it in a
 folder whose name begins with a dot; interrupted, the same call goes on from there.
-Everything painted is labelled and signed by `provenance`.
+Everything painted is labelled and signed by `provenance`. What is there already is
+written over only where an export made it.
 """
 
+import filecmp
 import hashlib
 import io
 import itertools
@@ -26,6 +28,7 @@ from deepfakery import (
     images,
     merge,
     provenance,
+    records,
     samples,
     tiles,
     video,
@@ -84,21 +87,24 @@ def swap_clip(
     Raises:
         video.MediaError: The clip cannot be read.
         ValueError: It shows no face to paint, an argument asks for what there is not,
-            or `frames_folder` holds something else.
+            or `path` or `frames_folder` is or holds what no export made.
+        provenance.SigningError: All is written, but not all could be signed.
+        OSError: Somebody else writes that clip at this moment.
     """
     if panels not in PANELS:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
     info, path = video.probe(source), Path(path)
     folder = None if frames_folder is None else Path(frames_folder)
-    if folder and folder.exists() and any(f.suffix != ".png" for f in folder.iterdir()):
-        raise ValueError(f"{folder} holds other files; choose an empty folder.")
     facts = facts_of(_painters(swapper, look), source) | _label(label)
+    provenance.prepare(path, facts if credentials else None, source)
+    if folder:
+        _refuse_folder(folder, path)
     settings = _settings(
         source, facts, identity, look, panels, codec, crf, label, credentials, steady
     )
     settings["frames"] = bool(folder)
     writing = {"codec": codec, "crf": crf}
-    with _unfinished(path, settings) as (aside, parts, keep):
+    with _unfinished(path, settings) as (aside, parts, keep), _saving() as save:
         done = sum(part["frames"] for part in parts)
         stream = merge.paint_frames(
             source,
@@ -131,24 +137,26 @@ def swap_clip(
                         if folder:
                             name = aside / "frames" / f"{frame.index:06d}.png"
                             signs = facts if credentials and layers else None
-                            pictures.submit(save_picture, image, name, signs, False)
+                            pictures.submit(save, image, name, signs, False)
                         bar.update()
-                parts.append(part)
-                keep()
+                keep(part)
         painted = [index for part in parts for index in part["painted"]]
         if not painted:
+            parts.clear()
             raise ValueError(f"{source} shows no face to paint; use footage that does.")
         whole = aside / "whole.mp4"
         with video.VideoWriter(whole, like=info, **writing) as writer:
             for part in parts:
                 writer.append(aside / part["file"], part["pts"])
-        if credentials:  # last: any later change would break the signature
-            provenance.sign(whole, **facts)
-        os.replace(whole, path)
+        provenance.refuse_foreign(path, source)
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(aside / "frames", folder)
+            _refuse_folder(folder, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.iterdir():
+                old.unlink()
+            for new in (aside / "frames").iterdir():
+                shutil.move(new, folder / new.name)
+        provenance.publish(whole, path, facts if credentials else None)
     return painted
 
 
@@ -179,21 +187,32 @@ def swap_photos(
     Raises:
         video.MediaError: There is no photo that can be read.
         ValueError: None shows a face to paint, an argument asks for what there is not,
-            or the source is or holds a clip.
+            the source is or holds a clip, or a photo would be written over a file that
+            no export made.
+        provenance.SigningError: All is written, but not all could be signed.
+        OSError: Somebody else writes into the folder at this moment.
     """
     source, folder = Path(source), Path(folder)
     if panels not in PANELS:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
     _refuse_clips(source, "swap_clip paints clips")
-    if source.resolve() in (folder.resolve(), folder.resolve().parent):
+    if source.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise ValueError(f"{folder} lies among the photos themselves; choose another.")
     facts = facts_of(_painters(swapper, look), source) | _label(label)
+    root = source if source.is_dir() else source.parent
+    if credentials:
+        provenance.rehearse(folder, facts)
+    taken = _names(source)
+    for file in images.list_files(source) if source.is_dir() else [source]:
+        copy = file.relative_to(root)
+        for name in (folder / copy, folder / _photo_name(copy, taken)):
+            is_file = name.is_file() and not name.samefile(file)
+            if not (is_file and filecmp.cmp(name, file, shallow=False)):
+                provenance.refuse_foreign(name, file)
     settings = _settings(
         source, facts, identity, look, panels, label, credentials, str(folder)
     )
-    root = source if source.is_dir() else source.parent
-    taken = _names(source)
-    with _unfinished(folder, settings) as (aside, done, keep):
+    with _unfinished(folder, settings) as (aside, done, keep), _saving() as save:
         start = done[-1]["index"] + 1 if done else 0
         stream = merge.paint_frames(
             source,
@@ -207,23 +226,22 @@ def swap_photos(
         total = images.count_frames(source)
         for frame, image, layers in tqdm(stream, total=total, initial=start):
             name = frame.file.relative_to(root)
-            if layers:
-                name = _photo_name(name, taken)
-            unsigned = aside / f"photo{name.suffix}"
+            name = _photo_name(name, taken) if layers else name
             if layers:
                 image = provenance.label(image) if label else image
                 image = panel(frame.image, image, layers, panels)
                 signs = facts | {"target": frame.file} if credentials else None
-                save_picture(image, unsigned, signs, label=False)
+                save(image, folder / name, signs, False)
             else:
-                shutil.copy(frame.file, unsigned)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(unsigned, folder / name)
+                copy = aside / f"photo{name.suffix}"
+                shutil.copy(frame.file, copy)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(copy, folder / name)
             file = str(name) if layers else None
-            done.append({"index": frame.index, "painted": file})
-            keep()
+            keep({"index": frame.index, "painted": file})
         painted = [folder / d["painted"] for d in done if d["painted"]]
         if not painted:
+            done.clear()
             raise ValueError(f"{source} shows no face to paint; use photos that do.")
     return painted
 
@@ -252,15 +270,29 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
         path: The file to write; its suffix chooses the format.
         facts: What `provenance.sign` writes down; None leaves it unsigned.
         label: Write a small visible label into it.
+
+    Raises:
+        ValueError: There is a file of that name that no export made.
+        provenance.SigningError: It is written, but could not be signed.
     """
+    path = Path(path)
+    provenance.refuse_foreign(path, (facts or {}).get("target"))
     if label:
         image = provenance.label(image)
         facts = facts and facts | _label(label)
-    embeds = facts is not None and Path(path).suffix.lower() in provenance.SIGNABLE
+    embeds = facts is not None and path.suffix.lower() in provenance.SIGNABLE
     finish = partial(provenance.signed, name=path, **facts) if embeds else None
-    images.write_image(path, image, finish)
-    if facts is not None and not embeds:
-        provenance.sign(path, **facts)
+    try:
+        images.write_image(path, image, finish, provenance.NAME)
+        if facts is not None and not embeds:
+            provenance.sign(path, **facts)
+    except Exception as error:
+        if facts is None:
+            raise
+        kept = provenance.unsigned_name(path)
+        provenance.refuse_foreign(kept)
+        images.write_image(kept, image, software=provenance.NAME)
+        raise provenance.not_signed(kept, error) from error
 
 
 def save_figure(
@@ -357,7 +389,8 @@ def upscale_clip(
 
     Raises:
         video.MediaError: The clip cannot be read.
-        ValueError: `fit` or `size` ask for what there is not.
+        ValueError: `fit` or `size` ask for what there is not, or as for
+            `provenance.signing`.
     """
     info, count = video.probe(source), 0
     said, shown = _said_of(source, fit) if label else ("", "")
@@ -367,7 +400,7 @@ def upscale_clip(
     total = info.frames or (info.duration and round(info.duration * info.fps))
     signs = facts_of(upscaler, source) | {"label": shown} if credentials else None
     with (
-        provenance.signing(path, signs) as aside,
+        provenance.signing(path, signs, source) as aside,
         video.VideoWriter(
             aside, like=info, size=tuple(size), codec=codec, crf=crf
         ) as writer,
@@ -403,25 +436,34 @@ def upscale_photos(
 
     Raises:
         video.MediaError: There is no photo that can be read.
-        ValueError: There is a clip among the photos, or the folder to write, or as
-            for `upscale_clip`.
+        ValueError: There is a clip among the photos, or the folder to write, a photo
+            would be written over a file that no export made, or as for `upscale_clip`.
+        provenance.SigningError: All is written, but not all could be signed.
     """
     source, path = Path(source), Path(path)
     _refuse_clips(source, "upscale_clip enlarges clips")
-    if source.is_dir() and source.resolve() in (path.resolve(), path.resolve().parent):
+    places = path.resolve(), *path.resolve().parents
+    if source.is_dir() and source.resolve() in places:
         raise ValueError(f"{path} lies among the photos themselves; choose another.")
     out, facts, taken = [], facts_of(upscaler), _names(source)
-    for frame in images.read_source(source):
+
+    def place(file):
         if source.is_dir():
-            file = path / _photo_name(frame.file.relative_to(source), taken)
-        else:
-            file = _photo_name(path)
-        large = tiles.resize(frame.image, upscaler, size, fit)
-        said, shown = _said_of(frame.file, fit) if label else ("", "")
-        large = provenance.label(large, said) if said else large
-        signs = facts | {"target": frame.file, "label": shown} if credentials else None
-        save_picture(large, file, signs, label=False)
-        out.append(file)
+            return path / _photo_name(file.relative_to(source), taken)
+        return _photo_name(path)
+
+    if credentials:
+        provenance.rehearse(path, facts)
+    for file in images.list_files(source) if source.is_dir() else [source]:
+        provenance.refuse_foreign(place(file), file)
+    with _saving() as save:
+        for frame in images.read_source(source):
+            large = tiles.resize(frame.image, upscaler, size, fit)
+            said, shown = _said_of(frame.file, fit) if label else ("", "")
+            large = provenance.label(large, said) if said else large
+            signs = facts | {"target": frame.file, "label": shown}
+            save(large, place(frame.file), signs if credentials else None, False)
+            out.append(place(frame.file))
     return out
 
 
@@ -438,6 +480,36 @@ def _photo_name(name, taken=()) -> Path:
     while (name := name.with_name(f"{name.name}.png")) in taken:
         pass
     return name
+
+
+@contextmanager
+def _saving():
+    """`save_picture`, for many: the rest is written where one cannot be signed."""
+    errors = []
+
+    def save(*arguments):
+        try:
+            save_picture(*arguments)
+        except provenance.SigningError as error:
+            errors.append(error)
+
+    yield save
+    if errors:
+        raise provenance.SigningError(
+            f"{len(errors)} pictures could not be signed. {errors[0]}"
+        ) from errors[0]
+
+
+def _refuse_folder(folder: Path, path: Path) -> None:
+    """Refuse to replace a folder that holds anything but exported frames."""
+    if folder.resolve() in (path.resolve(), *path.resolve().parents):
+        raise ValueError(f"{folder} is to hold the frames alone, and not {path}.")
+    for file in folder.iterdir() if folder.exists() else ():
+        if file.suffix != ".png" or not file.is_file() or not provenance.is_ours(file):
+            raise ValueError(
+                f"{folder} holds other files, such as {file.name}; choose a new or an "
+                "empty folder for the frames."
+            )
 
 
 def _refuse_clips(source, instead):
@@ -538,33 +610,34 @@ def _settings(source, facts, identity, look, *rest):
 
 @contextmanager
 def _unfinished(path, settings):
-    """The folder of what is under way, a list of what is done, how to keep the list.
+    """The folder of what is under way, a list of what is done, how to add to the list.
 
     The folder stays if the work is interrupted, and goes when it is finished or when
-    there was a mistake in what was asked for.
+    nothing was done.
     """
-    aside = path.with_name(f".{path.stem}.part")
-    state = aside / "state.json"
-    done = []
-    if state.exists():
-        kept = json.loads(state.read_text())
-        done = kept["done"] if kept["settings"] == settings else []
-    if not done:
+    aside = path.with_name(f".{path.name}.part")
+    state = aside / "state.jsonl"
+    with records.one_writer(aside, f"writes {path}"):
+        kept = records.read_lines(state)
+        done = kept[1:] if kept[:1] == [settings] else []
+        for file in () if done else aside.iterdir():
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.name != ".lock":
+                file.unlink()
+        records.write_lines(state, [settings, *done])
+
+        def keep(entry):
+            records.append(state, json.dumps(entry) + "\n")
+            done.append(entry)
+
+        try:
+            yield aside, done, keep
+        except BaseException as error:
+            if not done or isinstance(error, provenance.SigningError):
+                shutil.rmtree(aside, ignore_errors=True)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True, exist_ok=True)
-
-    def keep():
-        new = aside / "state.new.json"
-        new.write_text(json.dumps({"settings": settings, "done": done}))
-        os.replace(new, state)
-
-    try:
-        yield aside, done, keep
-    except BaseException as error:
-        if isinstance(error, ValueError) or not done:
-            shutil.rmtree(aside, ignore_errors=True)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def panel(target: np.ndarray, swap: np.ndarray, layers, panels: str) -> np.ndarray:

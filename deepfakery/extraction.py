@@ -9,7 +9,6 @@ renamed footage is the same, other footage under the same name is not.
 """
 
 import json
-import multiprocessing
 import os
 import re
 import time
@@ -17,15 +16,14 @@ import unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-import cv2
 from tqdm import tqdm
 
 from deepfakery import faces, images, records, video, weeding
+from deepfakery.workers import how_many, pool
 
 #: What `extraction.json` holds → its type.
 STATE = {
@@ -242,7 +240,7 @@ class Job:
             OSError: The folder cannot be written, or a process died.
         """
         self._back_to_last_save()
-        workers = (os.cpu_count() or 1) if workers is None else workers
+        workers = how_many(workers)
         seen, total = self.state["seen"], self._count()
         total = None if total is None else total + seen
         bar = tqdm(total=total, initial=seen, unit="frame")
@@ -492,45 +490,3 @@ def _remove_empty(folder: Path) -> None:
 
 def _result(part, future) -> tuple:
     return part, future.result()
-
-
-class _Here:
-    """An executor that does its work at once."""
-
-    def submit(self, work, *arguments) -> Future:
-        future = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-@contextmanager
-def pool(workers: int, executor: Executor | None = None):
-    """An executor: the one given, or processes of this machine.
-
-    Args:
-        workers: Processes. 0: the work is done by who submits it.
-        executor: Used as it is, and left open.
-
-    Raises:
-        OSError: A process died.
-    """
-    if executor or not workers:
-        yield executor or _Here()
-        return
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    crew = ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
-        yield crew
-    except BrokenProcessPool as error:
-        raise OSError(
-            "A process that looked for faces was ended, for want of memory perhaps; "
-            "run the same again, with fewer workers."
-        ) from error
-    finally:
-        crew.shutdown(wait=True, cancel_futures=True)

@@ -20,11 +20,7 @@ Reference:
 
 import importlib.util
 import itertools
-import multiprocessing
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -34,6 +30,7 @@ import dlib
 import numpy as np
 
 from deepfakery.heads import MEAN_FACE, POSE_INDEX, POSE_POINTS
+from deepfakery.workers import FED, how_many, in_order, pool
 
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
@@ -263,11 +260,6 @@ def shape_of(image: np.ndarray, landmarks: np.ndarray) -> tuple:
     return np.ascontiguousarray(image), dlib.full_object_detection(box, points)
 
 
-def _look(image: np.ndarray, describe: bool) -> list[Face]:
-    cv2.setNumThreads(1)
-    return detect(image, describe)
-
-
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
@@ -279,25 +271,13 @@ def detect_each(
         workers: Processes; one a core by default. 0 works in this process.
 
     Yields:
-        (frame, list of `Face`). At most a few frames a worker are held in memory.
+        (frame, list of `Face`). At most `workers.WAITING` bytes of frames, two a
+        worker, are held in memory.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if not workers:
-        for frame in frames:
-            yield frame, detect(frame.image, describe)
-        return
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    frames = iter(frames)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting = deque()
-        for frame in itertools.islice(frames, 4 * workers):
-            waiting.append((frame, pool.submit(_look, frame.image, describe)))
-        while waiting:
-            frame, look = waiting.popleft()
-            for later in itertools.islice(frames, 1):
-                waiting.append((later, pool.submit(_look, later.image, describe)))
-            yield frame, look.result()
+    workers = min(how_many(None), FED) if workers is None else workers
+    jobs = ((frame, detect, frame.image, describe) for frame in frames)
+    with pool(workers) as crew:
+        yield from in_order(crew, workers, jobs)
 
 
 def resize_points(points: np.ndarray, factor: float) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepfakery import extraction, faces, images, people, records, weeding
+from deepfakery.workers import how_many, pool
 
 #: Fewer faces than this teach a decoder nothing that holds up.
 MINIMUM = 64
@@ -259,7 +260,7 @@ def extract(
                     if job.is_due:
                         job.run(workers)
                     _choose(job, who if describe else "everyone", asked)
-                    return _enough(FaceSet.load(folder), job.name, minimum)
+                    return _enough(FaceSet.load(folder), job, minimum)
                 except ValueError:
                     if is_new:
                         extraction.discard(folder, job.state)
@@ -271,7 +272,7 @@ def extract(
             raise
     if job.state["chosen"] != job.state["who"]:
         _tell_kept(job)
-    return _enough(found or FaceSet.load(folder), job.name, minimum)
+    return _enough(found or FaceSet.load(folder), job, minimum)
 
 
 def _asked(who) -> str | None:
@@ -336,8 +337,7 @@ def extract_many(
     folder = Path(folder).absolute()
     jobs = dict(_named([Path(source).absolute() for source in sources], folder))
     done, failed = {}, {}
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    with extraction.pool(workers, executor) as crew:
+    with pool(min(how_many(workers), len(jobs)), executor) as crew:
         running = {
             crew.submit(_extract_one, source, folder / name, options): name
             for name, source in jobs.items()
@@ -379,10 +379,17 @@ def _extract_one(source: Path, folder: Path, options: dict) -> None:
     extract(source, folder, workers=0, **options)
 
 
-def _enough(faceset: FaceSet, source: str, minimum: int) -> FaceSet:
+def _enough(faceset: FaceSet, job: extraction.Job, minimum: int) -> FaceSet:
+    source, found = job.name, job.state["lines"]
     if len(faceset) >= minimum:
         return faceset
     if not len(faceset):
+        if found:
+            raise ValueError(
+                f"{faceset.folder} has lost all {found} faces: none has both a picture "
+                "and a line in faces.jsonl. Put them back, or delete the folder to "
+                "extract them anew."
+            )
         rejected = faceset.rejected()
         if rejected:
             reasons = ", ".join(f"{n} {why}" for why, (n, _) in rejected.items())

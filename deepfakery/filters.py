@@ -17,6 +17,7 @@ from functools import cache
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation, VideoReformatter
 
 # Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
@@ -37,6 +38,17 @@ QUICK = Interpolation.FAST_BILINEAR
 FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 # Pixels longer than this, or this near to squares, are taken for squares.
 ODDEST, NEARLY = Fraction(4), Fraction(1, 100)
+
+
+def _unnamed(kind, number):
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNNAMED_{number}", number
+    return member
+
+
+# PyAV fails at frames with side data that it has no name for: the EXIF of a camera, the
+# eyes of spatial video.
+Type._missing_ = classmethod(_unnamed)
 
 
 def matrix(frame) -> int:

@@ -17,7 +17,14 @@ import cv2
 import numpy as np
 import pillow_heif
 from av.stream import Disposition
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageOps,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
 
 from deepfakery import video
 
@@ -311,13 +318,14 @@ def _in_srgb(image, profile, path) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def write_image(path, image: np.ndarray, finish=None):
-    """Write a picture under a temporary name, then rename it.
+def write_image(path, image: np.ndarray, finish=None, software: str = ""):
+    """Write a picture under a temporary name, then rename it, over whatever is there.
 
     Args:
         path: the file; its suffix chooses the format.
         image: RGB uint8 (H, W, 3).
         finish: a function of what would be written, bytes, that returns what is.
+        software: what made it, for the file's metadata; see `software_of`.
 
     Raises:
         ValueError: the array is no RGB uint8 image, or the suffix is not known.
@@ -337,6 +345,7 @@ def write_image(path, image: np.ndarray, finish=None):
     options = {"compress_level": 1} if suffix == ".png" else {}
     if suffix in {".jpeg", ".jpg", ".webp"}:
         options = {"quality": 95}
+    options |= noted(suffix, software)
     drawn = io.BytesIO()
     Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
     try:
@@ -344,6 +353,28 @@ def write_image(path, image: np.ndarray, finish=None):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def noted(suffix: str, software: str) -> dict:
+    """Pillow's options that write into a picture what software made it."""
+    if not software or suffix == ".bmp":
+        return {}
+    if suffix in {".gif", ".jpeg", ".jpg"}:  # a JPEG with EXIF is slower to read
+        return {"comment": software.encode()}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = software
+    return {"exif": exif}
+
+
+def software_of(path) -> str:
+    """What software made a picture, as it says itself; "" where nothing is said."""
+    try:
+        with Image.open(path) as image:
+            said = image.info.get("comment", b"")
+            said = said.decode(errors="replace") if isinstance(said, bytes) else said
+            return str(image.getexif().get(ExifTags.Base.Software, said))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
 
 
 def _natural(path):

@@ -7,22 +7,18 @@ import hashlib
 import io
 import itertools
 import math
-import multiprocessing
 import os
 import re
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from deepfakery import faces, images, records, tracks
+from deepfakery.workers import FED, how_many, in_order, pool
 
 
 @dataclass(frozen=True)
@@ -68,38 +64,23 @@ def look(
     Returns:
         {source: `Look`}.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    processes = (
-        ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
-        if workers
-        else nullcontext()
-    )
+    workers = min(how_many(None), FED) if workers is None else workers
     total = sum(images.count_frames(source) or 0 for source in sources)
-    with processes as pool, tqdm(total=total, unit="frame", desc="looking") as bar:
-        return {s: _look(s, described, workers, pool, bar) for s in sources}
+    bar = tqdm(total=total, unit="frame", desc="looking")
+    with bar, pool(workers) as crew:
+        return {s: _look(s, described, workers, crew, bar) for s in sources}
 
 
-def _look(source, described, workers, pool, bar) -> Look:
+def _look(source, described, workers, crew, bar) -> Look:
     count = images.count_frames(source) or 0
     step = math.ceil(count / described) if described and count else 1
     times, files, sizes, course, descriptors = [], [], set(), [], []
-
-    def seen():
-        waiting = deque()
-        for number, frame in enumerate(images.read_source(source)):
-            job = frame.image, number % step == 0
-            found = pool.submit(faces.detect, *job) if pool else faces.detect(*job)
-            waiting.append((frame, found))
-            if len(waiting) > 4 * workers:
-                frame, found = waiting.popleft()
-                yield frame, found.result() if pool else found
-        for frame, found in waiting:
-            yield frame, found.result() if pool else found
-
+    jobs = (
+        (frame, faces.detect, frame.image, number % step == 0)
+        for number, frame in enumerate(images.read_source(source))
+    )
     # The face that the merge paints, smoothed as there, so that both align it alike.
-    for (frame, chosen), found in _largest(seen()):
+    for (frame, chosen), found in _largest(in_order(crew, workers, jobs)):
         course.append((len(course), chosen))
         face = found[next(iter(chosen))] if chosen else None
         known = face is not None and face.descriptor is not None

@@ -32,7 +32,14 @@ def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None
     Raises:
         BlockingIOError: Another notebook runs in the folder of `path`.
         papermill.PapermillExecutionError: A cell failed.
+        ValueError: A name is no text.
     """
+    for key, value in parameters.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            said = f"{key}={value!a} is not written in UTF-8; rename the file."
+            raise ValueError(said) from None
     source, path = NOTEBOOKS / f"{name}.ipynb", Path(path).resolve()
     known = papermill.inspect_notebook(_plain(source))
     passed = {

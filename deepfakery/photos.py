@@ -58,9 +58,8 @@ def split(
         for kind in ("txt", "csv")
     ]
     for file in filter(Path.exists, lists):
-        lines = (
-            line.replace(",", " ").split() for line in file.read_text().split("\n")
-        )
+        text = file.read_text(encoding="utf-8", errors="replace").replace(",", " ")
+        lines = [line.split() for line in text.split("\n")]
         parts = {line[0]: line[1] for line in lines if len(line) == 2}
         train = [f for f in files if parts.get(f.name) == "0"]
         rest = [f for f in files if parts.get(f.name) in ("1", "2")]
@@ -133,7 +132,9 @@ def read(files: list, size: int) -> np.ndarray:
     """
     out = [crop(picture, size) for picture in images.read_each(files, size)]
     if not out:
-        raise MediaError(f"None of {len(files)} photos can be read; give others.")
+        raise MediaError(
+            f"No photo can be read, of {len(files)} such as {files[0]}; give others."
+        )
     return np.stack(out)
 
 

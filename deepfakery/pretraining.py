@@ -56,20 +56,22 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     upscaler = Upscaler()
     feed = partial(degrade.pairs, files, degraded=0.3)
     plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
-    train(upscaler, out, feed, plain)
+    known = {"photos": photos.fingerprint(files)}
+    train(upscaler, out, feed, plain, config=known)
     upscaler.save_base(WEIGHTS / "upscaler_light_l1.npz")
     print("weights/upscaler_light_l1.npz is written.", flush=True)
 
     gan = DCGAN()
     gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
-    run_ = runs.Run(out / "dcgan", gan, gan.config, steps=300, decay=0)
+    run_ = runs.Run(out / "dcgan", gan, gan.config | known, steps=300, decay=0)
     run_.fit(partial(photos.batches, files, gan.size))
     painter = FaceSwapper(("base",), "light")
     painter.start_from(base_weights("light"), keep=1.0)
     made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
     made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
     last = {"adversarial": STAGES["adversarial"]}
-    train(upscaler, out, partial(feed, made=made), last, after=out / "x8")
+    feed = partial(feed, made=made)
+    train(upscaler, out, feed, last, after=out / "x8", config=known)
     soften(upscaler, WEIGHTS / "upscaler_light_l1.npz")
     upscaler.save_base(WEIGHTS / "upscaler_light.npz")
     print("weights/upscaler_light.npz is written.", flush=True)

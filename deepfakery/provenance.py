@@ -25,9 +25,10 @@ import mimetypes
 import os
 import shutil
 import tempfile
+import warnings
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import c2pa
@@ -36,9 +37,13 @@ import numpy as np
 from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from PIL import Image
 
-from deepfakery import __version__
+from deepfakery import __version__, images, records
 
+NAME = "DeepFakery"
+#: At the end of a clip of ours, a box that players pass over.
+MARK = f"\0\0\0\x12free{NAME}"
 LABEL = "AI-made face"
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SOURCE_TYPES = {
@@ -77,6 +82,10 @@ SIGNING = SETTINGS | {
 }
 # What a key signs with, by its bits; Ed25519 has but one size, RSA any other.
 ALGORITHMS = {256: "es256", 384: "es384", 521: "es512", None: "ed25519"}
+
+
+class SigningError(ValueError):
+    """What is finished could not be signed; it lies there, unsigned, and says so."""
 
 
 def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
@@ -136,7 +145,8 @@ def sign(
             credentials = _sign(unsigned, signed, path, kind, target, **facts)
         if not embeds:
             Path(aside).write_bytes(credentials)
-        shutil.copymode(path, aside)
+        with suppress(OSError):  # not every file system knows modes
+            shutil.copymode(path, aside)
         os.replace(aside, path if embeds else sidecar(path))
     finally:
         Path(aside).unlink(missing_ok=True)
@@ -166,26 +176,140 @@ def signed(data: bytes, name, **facts) -> bytes:
 
 
 @contextmanager
-def signing(path, facts: dict | None):
+def signing(path, facts: dict | None, *sources):
     """Where to write a file that gets its name once it is whole and signed.
 
     Args:
         path: The file's name; its folder is made where it is missing.
         facts: As for `sign`; None leaves it unsigned.
+        *sources: What it is made from.
 
     Yields:
-        Another name in the same folder, of the same suffix.
+        Where to write it, under the same name in a folder beside.
+
+    Raises:
+        ValueError: Before any work, as for `prepare`.
+        SigningError: As for `publish`.
+        OSError: Somebody else writes it at this moment.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".unsigned-{path.name}")
+    prepare(path, facts, *sources)
+    aside = path.with_name(f".{path.name}.part")
+    with records.one_writer(aside, f"writes {path}"):
+        try:
+            yield aside / path.name
+            publish(aside / path.name, path, facts)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def prepare(path, facts: dict | None, *sources) -> None:
+    """Find out before any work whether a file may be written, and can be signed.
+
+    Args:
+        path: The file's name.
+        facts: As for `sign`; None where it is not to be signed.
+        *sources: What it is made from.
+
+    Raises:
+        ValueError: There is a file of that name that no export made, or a source; or
+            identity or target are such that nothing can be signed.
+    """
+    for name in (path, unsigned_name(path)):
+        refuse_foreign(name, *sources, (facts or {}).get("target"))
+    if facts is not None:
+        rehearse(path, facts)
+
+
+def rehearse(path, facts: dict) -> None:
+    """Sign a tiny picture as what is to be made, which costs nothing yet.
+
+    Args:
+        path: What is to be made, for messages.
+        facts: As for `sign`.
+
+    Raises:
+        ValueError: As for `sign`.
+    """
+    tiny = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(tiny, "PNG")
+    signed(tiny.getvalue(), Path(path).with_suffix(".png"), **facts)
+
+
+def refuse_foreign(path, *sources) -> None:
+    """Leave a file alone that no export made; an empty one is nobody's.
+
+    Args:
+        path: The file about to be written.
+        *sources: Files that are read for it; None is none.
+
+    Raises:
+        ValueError: There is such a file, or it is one of the sources.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    for source in filter(None, sources):
+        if os.path.exists(source) and os.path.samefile(path, source):
+            raise ValueError(f"{path} is what is read; write to another name.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file to write.")
+    if path.stat().st_size and not is_ours(path):
+        raise ValueError(
+            f"{path} is there already, and no export made it; choose another name, or "
+            "move it away."
+        )
+
+
+def is_ours(path) -> bool:
+    """Whether an export of this package made a file, by its metadata or credentials."""
+    path, mark = Path(path), MARK.encode()
+    with open(path, "rb") as file:
+        file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
+        if file.read() == mark:
+            return True
+    if images.is_image(path) or path.suffix.lower() == ".gif":
+        if images.software_of(path) == NAME:
+            return True
+    said = inspect(path)
+    return said.get("generator", "").startswith(NAME) and not said["tampered"]
+
+
+def publish(unsigned, path, facts: dict | None) -> None:
+    """Sign a finished file and give it its name.
+
+    Args:
+        unsigned: The file, on the same disk.
+        path: Its name.
+        facts: As for `sign`; None leaves it unsigned.
+
+    Raises:
+        SigningError: It could not be signed, and is kept as `unsigned_name` says.
+    """
     try:
-        yield aside
+        if Path(path).suffix.lower() == ".mp4":
+            records.append(Path(unsigned), MARK)
         if facts is not None:  # last: any later change would break the signature
-            sign(aside, **facts)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+            sign(unsigned, **facts)
+    except Exception as error:
+        kept = unsigned_name(path)
+        os.replace(unsigned, kept)
+        raise not_signed(kept, error) from error
+    os.replace(unsigned, path)
+
+
+def unsigned_name(path) -> Path:
+    """The name of a file that was to be signed and could not be."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.unsigned{path.suffix}")
+
+
+def not_signed(kept, error: Exception) -> SigningError:
+    """The error of a file that is kept without its signature."""
+    return SigningError(
+        f"{kept} is finished, but without a signature ({error}). Mend that, then "
+        "`provenance.sign` it, or run the same again."
+    )
 
 
 def sidecar(path) -> Path:
@@ -343,7 +467,7 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> bytes:
         raise ValueError(f"kind must be one of {list(SOURCE_TYPES)}, not {kind!r}.")
     model = {"preset": "", "weights_sha256": "", "label": ""} | model
     manifest = {  # without a title: files are renamed, credentials are not
-        "claim_generator_info": [{"name": "DeepFakery", "version": __version__}],
+        "claim_generator_info": [{"name": NAME, "version": __version__}],
         "assertions": [  # created: the signer answers for it
             {
                 "label": "c2pa.actions.v2",
@@ -427,12 +551,19 @@ def _media_type(path):
 
 def _identity():
     """The identity's folder and what to sign with, made on first use."""
-    folder = os.environ.get("DEEPFAKERY_IDENTITY") or "~/.config/deepfakery/identity"
-    folder = Path(folder).expanduser()
+    given = os.environ.get("DEEPFAKERY_IDENTITY")
+    try:
+        folder = Path(given or "~/.config/deepfakery/identity").expanduser()
+    except RuntimeError as error:  # no HOME, and no entry in the list of users
+        if given:
+            raise ValueError(f"DEEPFAKERY_IDENTITY is {given}: {error}") from error
+        return _passing(str(error))
     key_file, chain = folder / "key.pem", folder / "certificate.pem"
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     text = (pem, pkcs8, serialization.NoEncryption())
     try:
+        if not given and not _can_hold(folder):
+            return _passing(f"{folder} cannot be written.")
         # A new identity's key comes first: nobody sees its certificate without it.
         if chain.exists() and not key_file.exists():
             raise ValueError("key.pem is missing")
@@ -453,13 +584,46 @@ def _identity():
         ) from error
 
 
+def _can_hold(folder):
+    """Whether there is an identity in a folder, or one may be made there."""
+    if os.path.exists(folder / "key.pem") or os.path.exists(folder / "certificate.pem"):
+        return True
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def _passing(why):
+    """An identity that is never written, for who has no place for one."""
+    warnings.warn(
+        f"{why} What this process signs cannot be told to come from the same place as "
+        "what others sign; let DEEPFAKERY_IDENTITY name a folder of yours.",
+        stacklevel=2,
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(pem, pkcs8, serialization.NoEncryption())
+    return "the passing identity", ("es256", _certify(key.public_key()), secret)
+
+
 def _publish(path, data):
     """Put a private file under its name, whole, unless somebody was faster."""
-    with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # of mode 0600
-        file.write(data)
-        file.flush()
-        with suppress(FileExistsError):
-            os.link(file.name, path)
+    handle, aside = tempfile.mkstemp(dir=path.parent)  # of mode 0600
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
 
 
 def _certify(key) -> bytes:

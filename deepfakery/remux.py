@@ -49,7 +49,7 @@ class Remux:
 
     def __init__(self, path, output, sound=True):
         self.path, self.output, self.origin = path, output, Fraction(0)
-        self.source = av.open(path)
+        self.source = av.open(path, metadata_errors="replace")
         self.picture = picture_stream(self.source)
         self.ends = {}  # pts -> duration, of the picture shown last
         streams = [

@@ -8,16 +8,18 @@ its time only where a face was lost, and once in a while for those who have come
 
 import collections
 import itertools
-import multiprocessing
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
 import cv2
 import numpy as np
 
 from deepfakery import faces, video
 from deepfakery.faces import Face
+from deepfakery.workers import cause, pool
 
 #: A whole frame is looked at every so many frames though nobody is missing.
 EVERY = 24
@@ -28,6 +30,8 @@ EFFORT = 4
 #: `follow_clip` begins afresh every so many frames: whichever frame it is asked for
 #: first, it finds what it would have found from the beginning.
 PART = 2 * EVERY
+#: The process beside looks through so many frames at a time, and so many times ahead.
+STRETCH, AHEAD = PART // 4, 4
 #: A face is looked for at about this size (the detector needs 80), in a square patch
 #: of this side; pixels.
 SIZE, PATCH = 96, 176
@@ -150,37 +154,45 @@ def follow_clip(
         stream = _afresh(video.read_frames(clip, first))
         yield from (item for item in stream if item[0].index >= start)
         return
-    # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    looking = context.Process(target=_tell, args=(clip, first, send), daemon=True)
-    looking.start()
-    send.close()
-    try:
+    with pool(1) as crew:
+        places = itertools.count(first, STRETCH)
+        ahead = collections.deque(
+            crew.submit(_look_on, clip, next(places)) for _ in range(AHEAD)
+        )
         for frame in video.read_frames(clip, first):
-            try:
-                found = receive.recv()
-            except EOFError:
-                raise OSError(
-                    f"The process that looked for faces in {clip} was ended at frame "
-                    f"{frame.index}, for want of memory perhaps; run the same again."
-                ) from None
+            if (frame.index - first) % STRETCH == 0:
+                try:
+                    found = iter(ahead.popleft().result())
+                    ahead.append(crew.submit(_look_on, clip, next(places)))
+                except BrokenProcessPool as error:
+                    raise OSError(
+                        f"The process that looked for faces in {clip} was ended at "
+                        f"frame {frame.index}: {cause(error)}. Run the same again."
+                    ) from error
+            faces_ = next(found, [])  # beyond damage nobody was looked for
             if frame.index >= start:
-                yield frame, found
-    finally:
-        looking.kill()
-        looking.join()
+                yield frame, faces_
 
 
-def _tell(clip, first, send) -> None:
-    # The pipe holds the faces of a few dozen frames; then this waits for its reader.
-    cv2.setNumThreads(1)
-    warnings.simplefilter("ignore")  # the reader says the same of the same clip
-    try:
-        for _, found in _afresh(video.read_frames(clip, first, quick=True)):
-            send.send(found)
-    except video.MediaError:
-        pass  # the reader comes upon it by itself
+#: In the process beside: the clip → the frame it has come to, and what follows.
+_going = {}
+
+
+def _look_on(clip, index) -> list[list[Face]]:
+    """The faces of the next few frames, from one that begins a stretch."""
+    at, stream = _going.pop(clip, (None, None))
+    if at != index:  # this process is new
+        warnings.simplefilter("ignore")  # the reader says the same of the same clip
+        first = index // PART * PART
+        stream = _afresh(video.read_frames(clip, first, quick=True))
+    found = []
+    with suppress(video.MediaError):  # the reader comes upon it by itself
+        for _ in range(0 if at == index else index - first):
+            next(stream, None)
+        for _, seen in itertools.islice(stream, STRETCH):
+            found.append(seen)
+    _going[clip] = index + STRETCH, stream
+    return found
 
 
 def _afresh(frames) -> Iterator[tuple]:

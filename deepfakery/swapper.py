@@ -149,9 +149,11 @@ class FaceSwapper(keras.Model):
 
         def build(config):
             people = config["identities"]
-            if not people or not all(isinstance(name, str) for name in people):
-                raise ValueError("identities holds no names")
-            return cls(list(people), config["preset"])
+            if not isinstance(people, list) or not people:
+                raise ValueError("identities is no list of names")
+            if not all(isinstance(name, str) for name in people):
+                raise ValueError("identities holds what is no name")
+            return cls(people, config["preset"])
 
         return checkpoints.rebuild(name_or_folder, build)
 

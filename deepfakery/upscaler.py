@@ -275,6 +275,7 @@ def train(
     times: float = 1.0,
     seed: int = 0,
     after: str | os.PathLike | None = None,
+    config: dict | None = None,
     callbacks=(),
 ) -> dict[str, list]:
     """Go through a curriculum; interrupted, the same call goes on from there.
@@ -288,17 +289,19 @@ def train(
         times: As many times the steps.
         seed: The only source of randomness.
         after: Folder of the run that the first stage goes on from, if any.
+        config: What else the runs are made with, such as `photos.fingerprint`; a run
+            made with something else is refused.
         callbacks: More Keras callbacks.
 
     Returns:
         Name → history of that stage, as `runs.Run.history`.
     """
-    histories = {}
+    histories, known = {}, config or {}
     for name, stage in stages.items():
         stage = {"batch": 16, "patch": 96} | stage
         fed = {key: stage.pop(key) for key in ("batch", "patch")}
         steps = max(1, round(times * stage.pop("steps")))
-        config = {**upscaler.config, **stage, **fed, "seed": seed}
+        config = {**known, **upscaler.config, **stage, **fed, "seed": seed}
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)

@@ -97,7 +97,8 @@ def _opened(path):
     if not path.stat().st_size:
         raise MediaError(f"{path} is empty; copy or download it again.")
     try:
-        container = av.open(path)
+        # Old titles are in other letters than UTF-8.
+        container = av.open(path, metadata_errors="replace")
     except PermissionError as error:
         raise MediaError(f"{path} may not be read; change its permissions.") from error
     except (av.FFmpegError, OSError) as error:

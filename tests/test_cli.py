@@ -1,10 +1,13 @@
 """The command line, run as anybody runs it."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import nbformat
 import numpy as np
+import papermill
 import pytest
 
 from deepfakery import __main__ as cli
@@ -76,6 +79,20 @@ def test_a_workspace_within_the_footage_is_refused(bad):
     assert not (bad / "album" / "out").exists()
 
 
+def test_somebodys_folder_is_no_workspace(tmp_path):
+    (tmp_path / "holiday.png").touch()
+    for command in ("demo", "imagine", "enlarge", "compare"):
+        assert cli.main([command, "--out", str(tmp_path)]) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["holiday.png"]
+    (tmp_path / "holiday.png").unlink()
+    for _ in range(2):
+        with cli.workspace(tmp_path):
+            (tmp_path / "figures.json").touch()
+            with pytest.raises(BlockingIOError, match="leaves its results there"):
+                with cli.workspace(tmp_path):
+                    pass
+
+
 def test_one_file_twice_is_refused(clips, tmp_path):
     done = swap(clips["hopper"], clips["hopper"], tmp_path / "out")
     assert_refused(done, "hopper.mp4", "two people")
@@ -112,6 +129,88 @@ def test_other_arguments_are_refused_with_their_usage():
     )
     assert done.returncode == 2
     assert "usage:" in done.stderr and "--target" in done.stderr
+
+
+# --- a notebook is given parameters, and keeps what was there -----------------------
+
+
+@pytest.fixture
+def lesson(tmp_path, monkeypatch):
+    """A notebook of two cells that says what it was given, and may fail."""
+    parameters = nbformat.v4.new_code_cell(
+        "text = 'default'  # a word\nnumber = 5\nnothing = None\nfail = False"
+    )
+    parameters.metadata["tags"] = ["parameters"]
+    work = nbformat.v4.new_code_cell(
+        "import json\nprint(json.dumps([text, number, nothing]))\nassert not fail, text"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[parameters, work])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = kernel
+    folder = tmp_path / "lessons {text}"
+    folder.mkdir()
+    nbformat.write(notebook, folder / "01_data_generation.ipynb")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    return "01_data_generation"
+
+
+def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
+    odd = "a \"b\" 'c' \\n \\ $HOME `d` {e} %s Zo\xeb \u96ea\n'''\"\"\""
+    given = {"text": odd, "number": "5", "nothing": "None", "unknown": 1}
+    path = tmp_path / "out {text}.ipynb"
+    notebooks.execute(lesson, given, path)
+    *_, cell = nbformat.read(path, as_version=4).cells
+    assert json.loads(cell.outputs[0].text) == [odd, "5", "None"]
+    plain = {"text": "default", "number": 5, "nothing": None}
+    notebooks.execute(lesson, plain, path)
+    assert len(nbformat.read(path, as_version=4).cells) == 2  # nothing was passed on
+    with pytest.raises(ValueError, match=r"text='a.udcff' is not written .* rename"):
+        notebooks.execute(lesson, {"text": "a\udcff"}, path)
+
+
+def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
+    out = tmp_path / "out"
+    (out / "frames").mkdir(parents=True)
+    (out / f"{lesson}.ipynb").write_text("an earlier run's")
+    with pytest.raises(papermill.PapermillExecutionError):
+        cli.run({"fail": True}, out, "swap.json")
+    assert (out / f"{lesson}.ipynb").read_text() == "an earlier run's"
+    assert (out / "frames").is_dir() and not list(out.glob("*.part*"))
+
+
+def test_of_a_new_workspace_only_what_a_call_made_is_removed(tmp_path):
+    out = tmp_path / "out"
+    for folder in ("clips", "faces/hopper"):
+        (out / folder).mkdir(parents=True)
+        (out / folder / ".lock").touch()
+    (out / "clips/hopper_train.mp4").touch()
+    (out / "faces/notes.txt").write_text("somebody else's")
+    cli._take_back(out)
+    assert [f for f in out.rglob("*") if f.is_file()] == [out / "faces/notes.txt"]
+    (out / "faces/notes.txt").unlink()
+    cli._take_back(out)
+    assert not out.exists()
+
+
+def test_the_demo_is_moved_aside_before_it_is_run_afresh(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    (tmp_path / "data/output/demo").mkdir(parents=True)
+    (tmp_path / "data/output/demo/swap.mp4").write_text("hours of work")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", stop)
+    assert cli.main(["notebooks"]) == 130
+    [kept] = tmp_path.rglob("swap.mp4")
+    assert kept.read_text() == "hours of work" and kept.parent.name != "demo"
+
+
+def test_several_files_may_be_given_in_one_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it's one.mp4").touch()
+    assert cli._names("it's one.mp4") == ["it's one.mp4"]
+    assert cli._names("'a b.mp4' c.mp4") == ["a b.mp4", "c.mp4"]
 
 
 # --- notebooks as they are kept ---------------------------------------------------
@@ -191,3 +290,12 @@ def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
     assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
     with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
         results.tell("size", "new")
+
+
+def test_one_person_as_face_and_target_is_warned_of(facesets, tmp_path, capsys):
+    for name in ("collins", "hopper"):
+        shutil.copytree(facesets["collins"].folder, tmp_path / name)
+    cli._compare(tmp_path, {})
+    assert "seem to show the same person" in capsys.readouterr().err
+    cli._compare(facesets["collins"].folder.parent, {"face": "hopper"})
+    assert not capsys.readouterr().err

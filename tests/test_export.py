@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 import warnings
 
 import av
@@ -7,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfakery import export, faces, images, merge, provenance, samples, video
+from deepfakery import (
+    export,
+    faces,
+    images,
+    merge,
+    provenance,
+    records,
+    samples,
+    video,
+)
 from deepfakery.export import swap_clip, swap_photos
 
 # --- a whole clip -----------------------------------------------------------------
@@ -155,10 +165,12 @@ def test_a_clip_without_a_face_is_named_and_leaves_nothing(untrained, tmp_path):
 
 
 def test_an_older_result_is_replaced_only_by_a_whole_one(footage, untrained, tmp_path):
-    out = tmp_path / "swap.mp4"
-    out.write_bytes(b"older")
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "frames" / "000099.png").write_bytes(b"older")
+    out, older = tmp_path / "swap.mp4", tmp_path / "frames" / "000099.png"
+    export.imagined_clip(
+        [np.zeros((64, 64, 3), np.uint8)], untrained, out, credentials=False
+    )
+    export.save_picture(np.zeros((64, 64, 3), np.uint8), older, None)
+    before = out.read_bytes(), older.read_bytes()
     with pytest.raises(ValueError, match="lovelace"):
         swap_clip(
             footage[0],
@@ -168,7 +180,7 @@ def test_an_older_result_is_replaced_only_by_a_whole_one(footage, untrained, tmp
             frames_folder=tmp_path / "frames",
             workers=0,
         )
-    assert out.read_bytes() == b"older"
+    assert (out.read_bytes(), older.read_bytes()) == before
     assert {f.name for f in tmp_path.iterdir()} == {"swap.mp4", "frames"}
     assert [f.name for f in (tmp_path / "frames").iterdir()] == ["000099.png"]
 
@@ -298,11 +310,204 @@ def test_what_was_begun_with_other_settings_is_not_gone_on_with(
     path = tmp_path / "swap.mp4"
     with pytest.raises(KeyboardInterrupt):
         swap_clip(long_clip, Tired(untrained, 3), "hopper", path, workers=0)
-    state = json.loads((tmp_path / ".swap.part" / "state.json").read_text())
-    assert len(state["done"]) >= 1
+    state = (tmp_path / ".swap.mp4.part" / "state.jsonl").read_text().splitlines()
+    assert len(state) >= 2 and json.loads(state[1])["frames"] == 20
     tireless = Tired(untrained, -1)
     swap_clip(long_clip, tireless, "hopper", path, workers=0, colour="none")
     assert tireless.painted == 72
+
+
+def test_a_second_writer_is_told_who_is_at_work(footage, untrained, tmp_path):
+    class Meanwhile(Tired):
+        def swap(self, pictures, identity):
+            with pytest.raises(BlockingIOError, match=r"process \d+ .*swap.mp4"):
+                swap_clip(
+                    footage[0], untrained, identity, tmp_path / "swap.mp4", workers=0
+                )
+            return super().swap(pictures, identity)
+
+    one = Meanwhile(untrained, -1)
+    swap_clip(footage[0], one, "hopper", tmp_path / "swap.mp4", workers=0)
+    assert one.painted and video.probe(tmp_path / "swap.mp4").frames == 18
+
+
+def test_what_is_done_is_kept_at_the_same_price_however_much_it_is(
+    tmp_path, monkeypatch
+):
+    written = []
+    write, append = records.write, records.append
+    monkeypatch.setattr(
+        records, "write", lambda f, text: (written.append(len(text)), write(f, text))
+    )
+    monkeypatch.setattr(
+        records, "append", lambda f, text: (written.append(len(text)), append(f, text))
+    )
+    totals = []
+    for count in (30, 300):
+        written.clear()
+        with export._unfinished(tmp_path / "out", {"of": "it"}) as (_, done, keep):
+            for index in range(count):
+                keep({"index": index, "painted": f"{index:06d}.png"})
+        assert len(done) == count
+        totals.append(sum(written))
+    assert 8 < totals[1] / totals[0] < 11
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*not JSON")
+def test_a_line_that_was_torn_costs_only_itself(tmp_path):
+    for torn, kept in (("", 2), ('{"index": 2, "pai', 2), ('{"index": 2}\n', 3)):
+        with pytest.raises(KeyboardInterrupt):
+            with export._unfinished(tmp_path / "out", {"of": "it"}) as (_, _, keep):
+                keep({"index": 0})
+                keep({"index": 1})
+                raise KeyboardInterrupt
+        with (tmp_path / ".out.part" / "state.jsonl").open("a") as file:
+            file.write(torn)
+        with export._unfinished(tmp_path / "out", {"of": "it"}) as (_, done, keep):
+            keep({"index": kept})
+            assert done == [{"index": i} for i in range(kept + 1)]
+            lines = (tmp_path / ".out.part" / "state.jsonl").read_text().splitlines()
+            assert [json.loads(line) for line in lines[1:]] == done
+
+
+# --- what was there before ----------------------------------------------------------
+
+
+class Unasked:
+    """A painter that nobody may ask."""
+
+    size, preset_name, sha256 = 32, "none", staticmethod(lambda: "0")
+
+
+@pytest.mark.parametrize(
+    "taken",
+    ["swap.mp4", "frames/holiday.png", "frames/000001.png", "frames/x/a.png", "frames"],
+)
+def test_what_no_export_made_is_left_alone(taken, footage, noise, tmp_path):
+    file = tmp_path / taken
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if taken.endswith(".png"):
+        images.write_image(file, noise)
+    else:
+        shutil.copy(footage[0], file)
+    before = file.read_bytes()
+    with pytest.raises(
+        (ValueError, OSError), match=str(file.parts[len(tmp_path.parts)])
+    ):
+        swap_clip(
+            footage[0],
+            Unasked(),
+            "hopper",
+            tmp_path / "swap.mp4",
+            frames_folder=tmp_path / "frames",
+            workers=0,
+        )
+    assert file.read_bytes() == before
+    assert [f for f in tmp_path.rglob("*") if f.is_file()] == [file]
+
+
+def test_the_footage_itself_is_never_written_over(swapped, untrained, tmp_path):
+    path = tmp_path / "mine.mp4"  # one of ours, and the source all the same
+    shutil.copy(swapped[True][0] / "swap.mp4", path)
+    before = path.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(path)
+    for out in (path, tmp_path / "link.mp4"):
+        with pytest.raises(ValueError, match="is what is read"):
+            swap_clip(path, Unasked(), "hopper", out, credentials=False, workers=0)
+        with pytest.raises(ValueError, match="is what is read"):
+            export.upscale_clip(path, Unasked(), out, (64, 64), credentials=False)
+    with pytest.raises(ValueError, match="frames alone"):
+        swap_clip(
+            path,
+            Unasked(),
+            "hopper",
+            tmp_path / "new" / "swap.mp4",
+            frames_folder=tmp_path / "new",
+            workers=0,
+        )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("credentials", [True, False])
+def test_the_same_swap_again_takes_the_place_of_the_first(
+    credentials, footage, untrained, tmp_path
+):
+    path, frames = tmp_path / "a.mp4", tmp_path / "a"  # one stem: they share nothing
+    for colour in ("none", "reinhard"):
+        swap_clip(
+            footage[0],
+            untrained,
+            "hopper",
+            path,
+            frames_folder=frames,
+            credentials=credentials,
+            workers=0,
+            colour=colour,
+        )
+    assert len(list(frames.iterdir())) == 18
+    assert {f.name for f in tmp_path.iterdir()} == {"a.mp4", "a"}
+
+
+@pytest.fixture
+def spoiled(untrained, tmp_path, monkeypatch):
+    """A painter while whose work the identity is damaged."""
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "identity"))
+
+    class Spoiler(Tired):
+        def swap(self, pictures, identity):
+            (tmp_path / "identity" / "key.pem").write_text("a key")
+            return super().swap(pictures, identity)
+
+    return Spoiler(untrained, -1)
+
+
+def test_what_cannot_be_signed_in_the_end_stays_unsigned(footage, spoiled, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(provenance.SigningError, match=r"swap\.unsigned\.mp4.*key\.pem"):
+        swap_clip(
+            footage[0],
+            spoiled,
+            "hopper",
+            out / "swap.mp4",
+            frames_folder=out / "frames",
+            workers=0,
+        )
+    assert {f.name for f in out.iterdir()} == {"swap.unsigned.mp4", "frames"}
+    assert video.probe(out / "swap.unsigned.mp4").frames == 18
+    names = {f.name for f in (out / "frames").iterdir()}
+    assert {"000011.unsigned.png", "000012.png"} < names and len(names) == 18
+
+
+def test_photos_that_cannot_be_signed_are_all_the_same_written(
+    photos, spoiled, tmp_path
+):
+    with pytest.raises(
+        provenance.SigningError, match=r"2 pictures.*two.bmp.unsigned\.png"
+    ):
+        swap_photos(photos, spoiled, "hopper", tmp_path / "out", workers=0)
+    names = {f.name for f in (tmp_path / "out").rglob("*") if f.is_file()}
+    assert names == {"one.unsigned.jpg", "two.bmp.unsigned.png", "fog.png"}
+
+
+def test_an_identity_that_cannot_sign_stops_the_work_before_it_begins(
+    footage, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "identity"))
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "certificate.pem").write_text("a certificate")
+    out = tmp_path / "out"
+    for work in (
+        lambda: swap_clip(footage[0], Unasked(), "hopper", out / "a.mp4", workers=0),
+        lambda: swap_photos(photos, Unasked(), "hopper", out, workers=0),
+        lambda: export.upscale_clip(footage[0], Unasked(), out / "a.mp4", (64, 64)),
+        lambda: export.upscale_photos(photos, Unasked(), out, (64, 64)),
+        lambda: export.imagined_clip(None, Unasked(), out / "a.mp4"),
+        lambda: export.moving_photo("hopper", None, out / "a.mp4"),
+    ):
+        with pytest.raises(ValueError, match="key.pem is missing"):
+            work()
+    assert not out.exists()
 
 
 # --- photos -----------------------------------------------------------------------
@@ -362,6 +567,29 @@ def test_a_black_and_white_clip_stays_so_from_its_first_frame(
     assert len(off) == 12 and min(off[5]) > 50
     # Of the encoder's own colours after the cut some stay in the clip.
     assert all(painted <= own + 3 for painted, own in off[6:])
+
+
+@pytest.mark.parametrize("taken", ["one.jpg", "fog.png", "holiday/two.bmp.png"])
+def test_photos_are_written_over_nobodys(taken, photos, untrained, noise, tmp_path):
+    out = tmp_path / "out"
+    images.write_image(out / taken, noise[::-1])
+    before = (out / taken).read_bytes()
+    for work in (
+        lambda: swap_photos(photos, Unasked(), "hopper", out, workers=0),
+        lambda: export.upscale_photos(photos, Unasked(), out, (64, 64)),
+    ):
+        with pytest.raises(ValueError, match=f"{taken} is there already"):
+            work()
+    assert (out / taken).read_bytes() == before
+    assert [f for f in tmp_path.rglob("*") if f.is_file()] == [out / taken]
+    (out / taken).unlink()
+    for _ in range(2):  # what is ours, and what is the same, may be written again
+        assert len(swap_photos(photos, untrained, "hopper", out, workers=0)) == 2
+
+
+def test_a_photo_is_not_painted_over_itself(photos, tmp_path):
+    with pytest.raises(ValueError, match="one.jpg is what is read"):
+        swap_photos(photos / "one.jpg", Unasked(), "hopper", photos, workers=0)
 
 
 def test_a_single_photo_is_painted_too(photos, untrained, tmp_path):

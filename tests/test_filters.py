@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from deepfakery import weeding
 from deepfakery.video import EXACT, MediaError, VideoWriter, index, probe, read_frames
@@ -305,3 +306,16 @@ def test_colours_that_cannot_be_read_are_refused(tmp_path):
     for read in (probe, lambda path: next(read_frames(path))):
         with pytest.raises(MediaError, match=r"b\.mkv stores its colours as YCgCo"):
             read(tmp_path / "b.mkv")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_with_exif_are_turned_as_it_says(orientation, tmp_path):
+    """A camera's own clips of JPEG frames hold it; PyAV has no name for it."""
+    photo, note = Image.fromarray(disc(96, 64, shift=16)), Image.Exif()
+    note[0x0112] = orientation
+    photo.save(tmp_path / "a.jpg", exif=note)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
+    (tmp_path / "a.jpg").rename(tmp_path / "a.mjpeg")
+    [frame] = read_frames(tmp_path / "a.mjpeg")
+    assert frame.image.shape == shown.shape
+    assert np.abs(frame.image.astype(int) - shown).mean() < 3

@@ -3,9 +3,11 @@
 import http.server
 import json
 import os
+import pwd
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -446,6 +448,64 @@ def test_processes_that_start_together_share_one_identity(tmp_path, identity):
     assert sorted(os.listdir(identity)) == ["certificate.pem", "key.pem"]
     for export in exports:
         assert inspect(export, trust=identity / "certificate.pem")["signer_known"]
+
+
+def test_who_has_no_place_for_an_identity_can_sign_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.delenv("DEEPFAKERY_IDENTITY")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))  # nothing fits in there
+    with pytest.warns(UserWarning, match="DEEPFAKERY_IDENTITY"):
+        sign(make(tmp_path / "a.png"))
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.warns(UserWarning, match="DEEPFAKERY_IDENTITY"):
+        sign(make(tmp_path / "b.png"))
+    assert [inspect(tmp_path / f"{n}.png")["state"] for n in "ab"] == ["Valid"] * 2
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", "~/identity")
+    with pytest.raises(ValueError, match="DEEPFAKERY_IDENTITY is ~/identity"):
+        sign(tmp_path / "a.png")
+
+
+def test_an_identity_needs_no_hard_links(export, identity, monkeypatch):
+    def link(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    sign(export)
+    assert inspect(export)["state"] == "Valid"
+    assert sorted(os.listdir(identity)) == ["certificate.pem", "key.pem"]
+
+
+def test_a_certificate_that_expired_is_found_before_the_work(
+    tmp_path, identity, monkeypatch
+):
+    class Then(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return datetime(2001, 1, 1, tzinfo=zone)
+
+    sign(make(tmp_path / "now.png"))
+    (identity / "certificate.pem").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "datetime", Then)
+        key = serialization.load_pem_private_key(
+            (identity / "key.pem").read_bytes(), None
+        )
+        chain = provenance._certify(key.public_key())
+    (identity / "certificate.pem").write_bytes(chain)
+    with pytest.raises(ValueError, match="could not be signed.*identity"):
+        exporting.imagined_clip(None, Unasked(), tmp_path / "a.mp4")
+    assert [f.name for f in tmp_path.iterdir()] == ["now.png"]
+
+
+class Unasked:
+    """A network that nobody may ask."""
+
+    preset_name, sha256 = "none", staticmethod(lambda: "0")
 
 
 def test_what_cannot_be_signed_stays_as_it_was(tmp_path):

@@ -272,3 +272,18 @@ def test_titles_and_chapters_stay(tmp_path):
             for c in out.chapters()
         ]
         assert found == [("Part 0", 0), ("Part 1", 0.4)]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_title_in_other_letters_than_utf_8(name, tmp_path):
+    def title(out, videos):
+        out.metadata["title"] = "Caf# d'Or"
+
+    source = make(tmp_path / name, 0.2, prepare=title)
+    data = source.read_bytes()
+    source.write_bytes(data.replace(b"Caf#", b"Caf\xe9"))
+    with VideoWriter(tmp_path / "out.mp4", like=probe(source)) as writer:
+        for frame in read_frames(source):
+            writer.write(frame.image, frame.pts)
+    with av.open(tmp_path / "out.mp4") as out:
+        assert out.metadata["title"] == "Caf\ufffd d'Or"

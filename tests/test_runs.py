@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery import runs
+from deepfakery import presets, runs
 from deepfakery.batches import batches
 
 STEPS, EVERY = 40, 4
@@ -57,6 +57,11 @@ def assert_equal(one, other):
         assert len(a) == len(b) > 1
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def listed(folder):
+    """What lies in a run folder, but for the file that is locked while it is used."""
+    return sorted(f.name for f in folder.iterdir() if f.name != ".lock")
 
 
 def timeless(history):
@@ -124,7 +129,7 @@ def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, 
 KILLED = """
 import os, signal, sys
 import keras
-from deepfakery import runs
+from deepfakery import presets, runs
 from deepfakery.batches import batches
 from deepfakery.faceset import FaceSet
 from deepfakery.swapper import FaceSwapper
@@ -169,7 +174,7 @@ def test_a_run_killed_while_it_saves_goes_on_exactly(
 
 
 def test_two_checkpoints_are_kept(whole):
-    kept = sorted(f.name for f in whole.folder.iterdir())
+    kept = listed(whole.folder)
     assert kept == ["checkpoint-00000036", "checkpoint-00000040"]
     assert runs.latest(whole.folder).name == kept[-1]
 
@@ -680,7 +685,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
     finally:
         full.disk.__exit__(None, None, None)
     assert "checkpoint-00000036 is kept" in str(caught.value)
-    left = sorted(f.name for f in (tmp_path / "run").iterdir())
+    left = listed(tmp_path / "run")
     assert left == ["checkpoint-00000032", "checkpoint-00000036"]
     again = run_of(tmp_path / "run")
     assert again.step == 36
@@ -704,7 +709,134 @@ def test_a_disk_that_is_full_at_the_start_is_an_error_at_once(tmp_path):
     run = run_of(tmp_path / "run")
     with full_disk(), pytest.raises(OSError, match="Step 0 could not be saved"):
         run.fit(sums)
-    assert run.step == 0 and list((tmp_path / "run").iterdir()) == []
+    assert run.step == 0 and listed(tmp_path / "run") == []
+
+
+# --- one writer a folder ------------------------------------------------------------
+
+
+class Meanwhile(keras.callbacks.Callback):
+    """Does something after a step."""
+
+    def __init__(self, run, step, work):
+        super().__init__()
+        self.run, self.at, self.work = run, step, work
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.step == self.at:
+            self.work()
+
+
+def test_nobody_else_trains_in_a_folder_meanwhile(tmp_path):
+    first, early = run_of(tmp_path / "run"), run_of(tmp_path / "run")
+
+    def second():
+        torn = tmp_path / "run" / ".checkpoint-00000099.part"
+        torn.mkdir()
+        for work in (lambda: run_of(tmp_path / "run"), lambda: early.fit(sums)):
+            with pytest.raises(BlockingIOError, match="run is in use: .*trains"):
+                work()
+        assert torn.exists()  # it may be half of what the first one saves
+
+    first.fit(sums, [Meanwhile(first, 10, second)])
+    kept = runs.read(tmp_path / "run")
+    assert kept["step"] == STEPS
+    # What was made before knows nothing of it, and must not lay itself over it.
+    with pytest.raises(ValueError, match="holds checkpoint-00000040, .*Make the"):
+        early.fit(sums)
+    assert runs.read(tmp_path / "run") == kept
+    assert run_of(tmp_path / "run").step == STEPS  # and nothing is left locked
+
+
+def test_nobody_goes_on_from_a_run_that_is_not_over(tmp_path):
+    first = run_of(tmp_path / "first")
+
+    def second():
+        after = run_of(tmp_path / "second", after=tmp_path / "first")
+        with pytest.raises(BlockingIOError, match="first is in use"):
+            after.fit(sums)
+
+    first.fit(sums, [Meanwhile(first, 10, second)])
+    assert not (tmp_path / "first" / "followed_by.json").exists()
+
+
+def test_a_copy_of_a_checkpoint_stays(tmp_path):
+    run = run_of(tmp_path / "run", steps=8)
+    run.fit(sums)
+    copy = tmp_path / "run" / "checkpoint-best"
+    shutil.copytree(runs.latest(tmp_path / "run"), copy)
+    run_of(tmp_path / "run").fit(sums)
+    assert (copy / "run.json").exists() and runs.read(tmp_path / "run")["step"] == STEPS
+
+
+# --- what comes from elsewhere ------------------------------------------------------
+
+
+def test_what_says_most_of_a_difference_comes_first(tmp_path):
+    def config(preset, **more):
+        return {"base": "4672" * 16, "preset": presets.PRESETS[preset], **more}
+
+    runs.Run(tmp_path / "run", adder(), config("light", seed=0), steps=4).fit(sums)
+    other = {**config("hd", seed=1), "base": None}
+    with pytest.raises(ValueError) as caught:
+        runs.Run(tmp_path / "run", adder(), other, steps=4)
+    assert (
+        "run was trained with preset='light', not 'hd'; seed=0, not 1; "
+        "base='46724672…', not None. To go on, choose"
+    ) in str(caught.value)
+
+
+NOTES = {
+    "step": [None, "4", -1, 1.5, math.nan, True],
+    "seconds": [None, "1", math.nan, math.inf, -1, 10**400],
+    "config": [None, [], "light"],
+    "history": [None, {}, [3], [{"step": 4}], [{"step": 1, "seconds": 1, "loss": "x"}]],
+    "rate": [None, "half", math.nan],
+    "rollbacks": [7, ["x"]],
+    "sha256": [5, None],
+}
+
+
+@pytest.mark.parametrize("key", NOTES)
+def test_a_checkpoint_that_says_nonsense_is_named(key, done):
+    shutil.rmtree(done / "checkpoint-00000036")
+    note = done / "checkpoint-00000040" / "run.json"
+    state = json.loads(note.read_text())
+    for wrong in NOTES[key]:
+        note.write_text(json.dumps(state | {key: wrong}))
+        with pytest.raises(ValueError, match=f"40 is damaged .run.json: {key} is"):
+            run_of(done)
+    for text in ("[]", "{", "[" * 100_000, "\xff"):
+        note.write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match="40 is damaged"):
+            runs.read(done)
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {"../../etc": "0" * 64},
+        {"/etc": "0" * 64},
+        {"../a/../../etc": "0" * 64},
+        {"..": "0" * 64},
+        {"": "0" * 64},
+        {"../a\0b": "0" * 64},
+        {"../second": 7},
+        ["../second"],
+        math.nan,
+    ],
+)
+def test_a_note_of_who_goes_on_leads_nowhere_else(noted, done):
+    (done / "followed_by.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match="run/followed_by.json is damaged"):
+        run_of(done, steps=STEPS + 4).fit(sums)
+
+
+def test_a_run_that_goes_on_lies_beside(tmp_path):
+    run_of(tmp_path / "a" / "first", steps=4).fit(sums)
+    run = run_of(tmp_path / "b" / "second", after=tmp_path / "a" / "first")
+    with pytest.raises(ValueError, match="second goes on from .*first and must lie"):
+        run.fit(sums)
 
 
 # --- TensorBoard --------------------------------------------------------------------

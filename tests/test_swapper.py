@@ -1,3 +1,5 @@
+import io
+import zipfile
 from functools import partial
 from itertools import islice
 
@@ -383,3 +385,66 @@ def test_base_weights_that_do_not_fit_are_named(untrained, tiny, tmp_path):
         FaceSwapper(PEOPLE, wider).start_from(tmp_path / "base.npz")
     with pytest.raises(FileNotFoundError, match=r"none\.npz"):
         untrained.start_from(tmp_path / "none.npz")
+
+
+def damaged(arrays):
+    """Name → bytes of a file that is no base for these arrays."""
+
+    def packed(**changes):
+        file = io.BytesIO()
+        np.savez(file, **{**arrays, **changes})
+        return file.getvalue()
+
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in arrays:
+            archive.writestr(f"{name}.npy", bytes(20_000_000 if name == "0" else 10))
+    huge = io.BytesIO()
+    header = {"descr": "<f2", "fortran_order": False, "shape": (10**15,)}
+    with zipfile.ZipFile(huge, "w") as archive:
+        for name in arrays:
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, header)
+    whole = packed()
+    yield "pickle", packed(**{"0": np.array([{"a": print}], dtype=object)})
+    yield "names", packed(extra=arrays["0"])
+    yield "NaN", packed(**{"0": np.full_like(arrays["0"], np.nan)})
+    yield "text", packed(**{"0": np.full(arrays["0"].shape, "x")})
+    yield "bomb", bomb.getvalue()
+    yield "huge", huge.getvalue()
+    yield "cut", whole[: len(whole) // 2]
+    yield "empty", b""
+    single = io.BytesIO()
+    np.save(single, arrays["0"])
+    yield "npy", single.getvalue()
+
+
+def test_a_foreign_file_of_weights_is_refused_in_a_sentence(untrained, tmp_path):
+    untrained.save_base(tmp_path / "base.npz")
+    with np.load(tmp_path / "base.npz") as saved:
+        arrays = dict(saved)
+    before = untrained.sha256()
+    for name, content in damaged(arrays):
+        (tmp_path / f"{name}.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}.npz does not fit the preset"):
+            untrained.start_from(tmp_path / f"{name}.npz")
+    assert untrained.sha256() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preset": {"size": 10**9}},
+        {"preset": "enormous"},
+        {"preset": [1, 2]},
+        {"preset": None},
+        {"identities": "ab"},
+        {"identities": [1, {}]},
+        {"identities": []},
+    ],
+)
+def test_a_foreign_run_folder_is_refused_in_a_sentence(change, swapper, tmp_path):
+    config = {**swapper.config, **change}
+    runs.Run(tmp_path / "run", swapper, config, steps=1)._save()
+    with pytest.raises(ValueError, match=r"00/run.json does not describe such a model"):
+        FaceSwapper.from_preset(tmp_path / "run")

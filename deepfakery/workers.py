@@ -1,0 +1,152 @@
+"""Processes that share the work of finding faces.
+
+    with pool(4) as crew:
+        future = crew.submit(faces.detect, image)
+
+They are loky's (https://loky.readthedocs.io): started afresh, not forked from a process
+that runs TensorFlow's threads, and, unlike Python's own, without the caller's main
+module, so that a script needs no `if __name__ == "__main__":` and a notebook, `-c` or
+standard input will do. They use no GPU.
+"""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import cv2
+import loky
+
+#: Bytes of pictures that wait for the workers or are with them, at most.
+WAITING = 2**28
+
+#: One process that reads and hands out pictures keeps no more than these busy.
+FED = 16
+
+
+def how_many(workers: int | None) -> int:
+    """How many workers: as many as asked for, or one a core this process may use."""
+    return loky.cpu_count() if workers is None else workers
+
+
+@contextmanager
+def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
+    """Worker processes of this machine, which end with the block or with the caller.
+
+    Args:
+        workers: Processes. 0: the work is done by who submits it.
+        executor: Used as it is instead, and left open.
+
+    Yields:
+        An executor.
+
+    Raises:
+        OSError: A process died; says of what.
+    """
+    if executor or not workers:
+        yield executor or _Here()
+        return
+    crew = loky.ProcessPoolExecutor(
+        workers,
+        context=loky.backend.get_context("loky"),  # does not import the main module
+        initializer=_begin,
+        initargs=(os.getpid(),),
+        env={"CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    is_done = False
+    try:
+        with _uninterrupted():
+            crew.submit(os.getpid)  # the first call starts them all
+        yield crew
+        is_done = True
+    except BrokenProcessPool as error:
+        raise OSError(
+            f"A process that looked for faces was ended: {cause(error)}. Run the same "
+            "again, with fewer workers if this happens again."
+        ) from error
+    finally:
+        crew.shutdown(kill_workers=not is_done)
+
+
+def cause(error: BrokenProcessPool) -> str:
+    """What ended a worker, as far as is known."""
+    codes = str(error).partition("exit codes of the workers are")[2]
+    known = re.search(r"(\w+)\((-?\d+)\)", codes)
+    if not known:
+        return "nothing says by what"
+    name, code = known[1], int(known[2])
+    if code == -9:
+        return "killed (SIGKILL), for want of memory perhaps"
+    return name if code < 0 else f"its exit status was {code}"
+
+
+def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
+    """Hand out work on pictures as it comes, its results in the same order.
+
+    Args:
+        crew, workers: As of `pool`.
+        jobs: (what it is for, function, picture, further arguments …).
+
+    Yields:
+        (what it is for, result). At most `WAITING` bytes of pictures are held.
+    """
+    waiting, held = deque(), 0
+
+    def first():
+        item, future, size = waiting.popleft()
+        return (item, future.result()), size
+
+    for item, work, image, *more in jobs:
+        waiting.append((item, crew.submit(work, image, *more), image.nbytes))
+        held += image.nbytes
+        while len(waiting) > 2 * workers or (held > WAITING and len(waiting) > 1):
+            done, size = first()
+            held -= size
+            yield done
+    while waiting:
+        yield first()[0]
+
+
+class _Here(Executor):
+    """An executor that does its work at once."""
+
+    def submit(self, work, *arguments) -> Future:
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _uninterrupted():
+    # A signal that is blocked here is blocked in what is started here: Ctrl-C reaches
+    # the caller alone, which ends its workers, and none of them prints a traceback.
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
