@@ -619,16 +619,18 @@ def _unfinished(path, settings):
     state = aside / "state.jsonl"
     with records.one_writer(aside, f"writes {path}"):
         kept = records.read_lines(state)
-        done = kept[1:] if kept[:1] == [settings] else []
+        done = list(_whole(aside, kept[1:])) if kept[:1] == [settings] else []
         for file in () if done else aside.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
             elif file.name != ".lock":
                 file.unlink()
-        records.write_lines(state, [settings, *done])
+        sealed = [_sealed(aside, entry, i) for i, entry in enumerate(done)]
+        records.write_lines(state, [settings, *sealed])
 
         def keep(entry):
-            records.append(state, json.dumps(entry) + "\n")
+            sealed = _sealed(aside, entry, len(done))
+            records.append(state, json.dumps(sealed) + "\n")
             done.append(entry)
 
         try:
@@ -638,6 +640,25 @@ def _unfinished(path, settings):
                 shutil.rmtree(aside, ignore_errors=True)
             raise
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sealed(aside, entry, place) -> dict:
+    """An entry, and by what to know that it and the part that it names are whole."""
+    digest = hashlib.sha256(json.dumps([place, entry]).encode())
+    if "file" in entry:
+        digest.update((aside / entry["file"]).read_bytes())
+    return {"entry": entry, "sha256": digest.hexdigest()}
+
+
+def _whole(aside, lines):
+    """Entries up to the first that is damaged: from there on the work is done again."""
+    for place, line in enumerate(lines):
+        try:
+            if line != _sealed(aside, line["entry"], place):
+                return
+        except (LookupError, OSError, TypeError, ValueError):
+            return
+        yield line["entry"]
 
 
 def panel(target: np.ndarray, swap: np.ndarray, layers, panels: str) -> np.ndarray:

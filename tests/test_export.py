@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import shutil
 import warnings
 
@@ -311,7 +312,7 @@ def test_what_was_begun_with_other_settings_is_not_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         swap_clip(long_clip, Tired(untrained, 3), "hopper", path, workers=0)
     state = (tmp_path / ".swap.mp4.part" / "state.jsonl").read_text().splitlines()
-    assert len(state) >= 2 and json.loads(state[1])["frames"] == 20
+    assert len(state) >= 2 and json.loads(state[1])["entry"]["frames"] == 20
     tireless = Tired(untrained, -1)
     swap_clip(long_clip, tireless, "hopper", path, workers=0, colour="none")
     assert tireless.painted == 72
@@ -356,7 +357,7 @@ def test_what_is_done_is_kept_at_the_same_price_however_much_it_is(
 
 @pytest.mark.filterwarnings("ignore:.*not JSON")
 def test_a_line_that_was_torn_costs_only_itself(tmp_path):
-    for torn, kept in (("", 2), ('{"index": 2, "pai', 2), ('{"index": 2}\n', 3)):
+    for torn, kept in (("", 2), ('{"index": 2, "pai', 2), ('{"index": 2}\n', 2)):
         with pytest.raises(KeyboardInterrupt):
             with export._unfinished(tmp_path / "out", {"of": "it"}) as (_, _, keep):
                 keep({"index": 0})
@@ -368,7 +369,56 @@ def test_a_line_that_was_torn_costs_only_itself(tmp_path):
             keep({"index": kept})
             assert done == [{"index": i} for i in range(kept + 1)]
             lines = (tmp_path / ".out.part" / "state.jsonl").read_text().splitlines()
-            assert [json.loads(line) for line in lines[1:]] == done
+            assert [json.loads(line)["entry"] for line in lines[1:]] == done
+
+
+def cut_short(aside):
+    os.truncate(aside / "000000.mp4", 9000)
+
+
+def another_in_its_place(aside):
+    shutil.copy(aside / "000001.mp4", aside / "000000.mp4")
+
+
+def lost(aside):
+    (aside / "000001.mp4").unlink()
+
+
+def noted(change):
+    """A damage of the list: its lines, but for the settings, changed."""
+
+    def spoil(aside):
+        first, *lines = (aside / "state.jsonl").read_text().splitlines(True)
+        (aside / "state.jsonl").write_text(first + "".join(change(lines)))
+
+    return spoil
+
+
+@pytest.mark.filterwarnings("ignore:.*state.jsonl, line")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut_short,
+        another_in_its_place,
+        lost,
+        noted(lambda lines: ["{\n", *lines[1:]]),  # the first part's line is torn
+        noted(lambda lines: [line.replace("pts", "p") for line in lines]),
+        noted(lambda lines: [line.replace("00000", "../../a") for line in lines]),
+        noted(lambda lines: ['{"entry": {"frames": "many"}, "sha256": 1}\n', "[]\n"]),
+    ],
+)
+def test_parts_that_were_damaged_are_painted_again(
+    spoil, footage, untrained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "PART", 6)
+    path = tmp_path / "swap.mp4"
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(video.VideoWriter, "append", None)  # when all parts are painted
+        swap_clip(footage[0], untrained, "hopper", path, workers=0)
+    spoil(tmp_path / ".swap.mp4.part")
+    painted = swap_clip(footage[0], untrained, "hopper", path, workers=0)
+    assert sum(1 for _ in video.read_frames(path)) == 18
+    assert painted == sorted(painted) and len(painted) >= 12
 
 
 # --- what was there before ----------------------------------------------------------
