@@ -268,9 +268,8 @@ def is_ours(path) -> bool:
         file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
         if file.read() == mark:
             return True
-    if images.is_image(path) or path.suffix.lower() == ".gif":
-        if images.software_of(path) == NAME:
-            return True
+    if images.software_of(path) == NAME:
+        return True
     said = inspect(path)
     return said.get("generator", "").startswith(NAME) and not said["tampered"]
 

@@ -62,3 +62,14 @@ def test_other_names_and_empty_parts_are_refused(finished, tmp_path):
         animate(finished, tmp_path / "swap.avi")
     with pytest.raises(ValueError, match="is over"):
         animate(finished, tmp_path / "swap.gif", start=60)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_an_animation_takes_the_place_of_ours_alone(suffix, short_clips, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    for _ in range(2):  # of a clip that says nothing: the animation is not signed
+        animate(short_clips["collins"], path, width=64)
+    Image.new("RGB", (8, 8)).save(path)
+    with pytest.raises(ValueError, match="no export made it"):
+        animate(short_clips["collins"], path, width=64)
+    assert Image.open(path).size == (8, 8)
