@@ -70,7 +70,7 @@ def make(root):
         patch.setattr(video.VideoWriter, "append", None)
         with pytest.raises(TypeError):
             swap(silent, root / "export/swap.mp4")
-    state = next((root / "export").glob(".swap*/state.json*"))
+    state = root / "export/.swap.mp4.part/state.jsonl"
     state.write_text("".join(state.read_text().splitlines(True)[:-1]))
     model = swapper()
     run = runs.Run(root / "run/first", model, model.config, steps=9)

@@ -52,7 +52,7 @@ def worker(signer, tmp_path_factory):
     one.close()
 
 
-SHORT = range(len(fuzz.KINDS))  # each kind of damage once
+SHORT = range(30)  # every kind of damage
 
 
 def is_answered(worker, seed):
@@ -66,6 +66,6 @@ def test_a_damaged_file_is_answered(worker, seed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(len(SHORT), 330), ids=fuzz.name_of)
+@pytest.mark.parametrize("seed", range(30, 330), ids=fuzz.name_of)
 def test_many_damaged_files_are_answered(worker, seed):
     is_answered(worker, seed)
