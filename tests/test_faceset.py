@@ -414,7 +414,7 @@ def assert_own_pictures(found, folder):
         there = frames[record["source"]]
         frame = there[record["frame"] if len(there) > 1 else 0].image
         crop = faces.crop(frame, np.float32(record["transform"]))
-        assert np.abs(image.astype(int) - crop).mean() < 2
+        assert np.abs(image.astype(int) - crop).mean() < 4  # other frames: 26 and more
 
 
 CLASHES = {
