@@ -314,7 +314,7 @@ def fault(error, root):
     said = str(error)
     known = isinstance(error, ValueError | OSError)
     known = known and type(error).__module__ in ("builtins", "deepfakery.video")
-    advises = re.search(r"[;.:(] ?\w", said.replace(str(root), "").replace(".", "", 1))
+    advises = re.search(r"[;:.] \w| \(", said)
     sound = known and not isinstance(error, UnicodeError) and str(root) in said
     if sound and advises and said.endswith((".", ")")) and "\n" not in said:
         return []
