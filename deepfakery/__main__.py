@@ -268,8 +268,9 @@ def _take_back(out: Path) -> None:
         (out / "clips" / f"{who}_train.mp4").unlink(missing_ok=True)
     inner = sorted((p for p in out.rglob("*") if p.is_dir()), reverse=True)
     for folder in (*inner, out):
-        if {file.name for file in folder.iterdir()} <= {".lock"}:
-            (folder / ".lock").unlink(missing_ok=True)
+        if {file.name for file in folder.iterdir()} <= {".lock", ".deepfakery"}:
+            for name in (".lock", ".deepfakery"):
+                (folder / name).unlink(missing_ok=True)
             folder.rmdir()
 
 

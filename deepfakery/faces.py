@@ -35,8 +35,8 @@ from deepfakery.workers import FED, how_many, in_order, pool
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
 
-#: Score of a face that no other way up needs comparing with, and the least that counts:
-#: a forehead upside down can have 0.7, and nothing but a face has 0.3 where none lies.
+#: Score of a face that no other way up needs comparing with, for a forehead upside down
+#: can have 0.7; and the least that counts where the picture had to be turned.
 SURE, LEAST = 1.0, 0.3
 
 #: Smaller pictures hold no face that could be found; pixels.
@@ -142,10 +142,11 @@ def _detect_whole(image, describe, effort) -> list[Face]:
         for longest, turns in looks:
             turned = np.ascontiguousarray(np.rot90(image, turns))
             for points, score in _detect_upright(turned, longest):
-                seen.append((_turn_back(points, image.shape, turns), score))
+                if score >= LEAST or not turns:
+                    seen.append((_turn_back(points, image.shape, turns), score))
     found = []
     for face in sorted(seen, key=lambda face: -face[1]):
-        if face[1] >= LEAST and not any(_overlap(face[0], f[0]) for f in found):
+        if not any(_overlap(face[0], f[0]) for f in found):
             found.append(face)
     if not found and effort > 1:
         found = _detect_turned(image)

@@ -30,7 +30,6 @@ def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None
     `path` before stays.
 
     Raises:
-        BlockingIOError: Another notebook runs in the folder of `path`.
         papermill.PapermillExecutionError: A cell failed.
         ValueError: A name is no text.
     """
@@ -47,8 +46,7 @@ def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None
         for key, value in parameters.items()
         if key in known and not _is_same(value, known[key]["default"])
     }
-    with records.one_writer(path.parent, f"runs {name}"):
-        _execute(source, passed, path, study)
+    _execute(source, passed, path, study)
 
 
 def _plain(path: Path) -> str:
