@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from deepfakery import records, samples
+from deepfakery import samples
 
 HERE = Path(__file__).resolve().parent
 #: A wheel carries the notebooks in the package; what is made then goes where one is.

@@ -171,6 +171,7 @@ def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
 def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
     out = tmp_path / "out"
     (out / "frames").mkdir(parents=True)
+    (out / ".deepfakery").touch()
     (out / f"{lesson}.ipynb").write_text("an earlier run's")
     with pytest.raises(papermill.PapermillExecutionError):
         cli.run({"fail": True}, out, "swap.json")
