@@ -284,7 +284,11 @@ class Job:
         self.save(frames=None)
         self.next_save = 0.0
         # A photo's place among the photos is the number of its frame.
-        photos = [f["name"] for f in state["files"] if images.is_image(f["name"])]
+        photos = [
+            f["name"]
+            for i, f in enumerate(state["files"])
+            if images.is_image(self.paths.get(i, f["name"]))
+        ]
         self.places = {name: place for place, name in enumerate(photos)}
         self.novelty = weeding.Novelty(state["limits"]["alike"])
         for pile in weeding.piles(self.folder):
