@@ -47,7 +47,7 @@ def test_the_demo_leaves_a_whole_clip(made):
     assert picture.shape == (after.height, after.width, 3)
     sheet = images.read_image(out / "contact_sheet.jpg")
     assert sheet.shape[1] > 1000 and sheet.std() > 10
-    assert {f.name for f in out.rglob(".*")} <= {".lock"}
+    assert {f.name for f in out.rglob(".*")} <= {".lock", ".deepfakery"}
 
 
 def test_the_demo_says_how_good_it_is(made):
