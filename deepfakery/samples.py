@@ -152,7 +152,7 @@ class Portrait:
         if not found:
             who = "The picture" if isinstance(photo, np.ndarray) else photo
             raise MediaError(f"{who} shows no face; give a photo of one, from ahead.")
-        landmarks = faces.resize_points(found[0].landmarks, 1 / finer)
+        landmarks = (found[0].landmarks + 0.5) / finer - 0.5
         return cls.from_image(image, landmarks, size, **facts)
 
     @property

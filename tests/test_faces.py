@@ -157,6 +157,14 @@ def test_what_is_hardly_a_face_is_none(monkeypatch, astronaut):
     assert faces.detect(np.zeros((512, 512, 3), np.uint8)) == []
 
 
+def test_an_unsure_face_counts_where_no_other_way_up_shows_one(monkeypatch, astronaut):
+    points = astronaut[1][0].landmarks
+    answers = iter([[(points, 0.2)], [], [], []])
+    monkeypatch.setattr(faces, "_detect_upright", lambda *_: next(answers))
+    [face] = faces.detect(np.zeros((512, 512, 3), np.uint8))
+    assert face.score == 0.2
+
+
 def test_the_largest_face_comes_first(posed):
     large = posed("collins")
     image = np.full((384, 640, 3), 127, np.uint8)
