@@ -138,7 +138,7 @@ def _detect_whole(image, describe, effort) -> list[Face]:
     if effort and not seen:
         looks = [(1280, 0), *looks]
     # A head upside down has a "face" on its forehead: of all looks the surest counts,
-    # and of unsure ones only an upright one that no other contradicts.
+    # and an unsure upright one only where no other way up shows any.
     others = []
     if any(score < SURE for _, score in seen) or effort and not seen:
         for longest, turns in looks:
@@ -146,9 +146,7 @@ def _detect_whole(image, describe, effort) -> list[Face]:
             for points, score in _detect_upright(turned, longest):
                 points = _turn_back(points, image.shape, turns)
                 (others if turns else seen).append((points, score))
-    unsure = [face for face in seen if face[1] < LEAST]
-    clear = [face for face in (*seen, *others) if face[1] >= LEAST]
-    clear += [u for u in unsure if not any(_overlap(u[0], o[0]) for o in others)]
+    clear = [face for face in (*seen, *others) if face[1] >= LEAST or not others]
     found = []
     for face in sorted(clear, key=lambda face: -face[1]):
         if not any(_overlap(face[0], f[0]) for f in found):
