@@ -5,7 +5,7 @@ PY = .venv/bin/python
 GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
 $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 export $(GIVEN)
-CHECKED = $(patsubst %,tests/test_%.py,networks losses optimizers swapper batches faces masks merge)
+CHECKED = $(patsubst %,tests/test_%.py,networks losses optimizers swapper batches masks merge)
 CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan upscaler runs distribution)
 
 .PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
