@@ -4,7 +4,8 @@ Ordinary frames are only converted to RGB. Of others
   - interlaced ones are deinterlaced by FFmpeg's bwdif, one out for each;
   - pixels are made square by enlarging the shorter side;
   - a frame of another shape than the clip's first is fitted in with black bars;
-  - PQ and HLG become SDR, see `_sdr`.
+  - PQ and HLG become SDR, see `_sdr`;
+  - transparency is laid on white, as that of photos is.
 What a frame becomes depends on it, its two neighbours and the clip's first frame alone,
 so that a clip may be entered anywhere.
 """
@@ -156,11 +157,15 @@ class Filters:
     def _rgb(self, frame, width, height) -> np.ndarray:
         scaled = (width, height) != (frame.width, frame.height)
         is_hdr = frame.color_trc in HDR
+        is_clear = any(part.is_alpha for part in frame.format.components)
+        # FFmpeg's own decoder of WebM passes over it.
+        if self.stream.metadata.get("alpha_mode") == "1" or (is_clear and is_hdr):
+            self._say("alpha", "has transparency; what it hides is shown.")
         image = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
-            format="gbrp16le" if is_hdr else "rgb24",
+            format="gbrp16le" if is_hdr else "rgba" if is_clear else "rgb24",
             src_colorspace=SWS_MATRIX[matrix(frame)],
             src_color_range=value_range(frame),
             interpolation=QUICK if self.quick else SCALED if scaled else EXACT,
@@ -168,7 +173,13 @@ class Filters:
         if is_hdr:
             name = HDR[frame.color_trc]
             self._say("range", f"has high dynamic range ({name}); tone-mapped to SDR.")
-            image = _sdr(image, name, frame.color_primaries != BT709)
+            return _sdr(image, name, frame.color_primaries != BT709)
+        if is_clear:
+            alpha = image[..., 3:].astype(np.uint16)
+            if alpha.min() < 255:
+                self._say("alpha", "has transparency, which is laid on white.")
+            image = 255 - ((255 - image[..., :3]) * alpha + 127) // 255
+            return image.astype(np.uint8)
         return image
 
     def _say(self, kind, text):
