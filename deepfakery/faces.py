@@ -146,6 +146,8 @@ def _detect_whole(image, describe, effort) -> list[Face]:
             for points, score in _detect_upright(turned, longest):
                 points = _turn_back(points, image.shape, turns)
                 (others if turns else seen).append((points, score))
+        if not seen and not others and max(image.shape) > 1920:  # small in a large one
+            seen = _detect_upright(image, 2560)
     clear = [face for face in (*seen, *others) if face[1] >= LEAST or not others]
     found = []
     for face in sorted(clear, key=lambda face: -face[1]):

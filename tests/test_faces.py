@@ -175,6 +175,13 @@ def test_the_largest_face_comes_first(posed):
     assert first.landmarks[:, 0].max() < 384 < second.landmarks[:, 0].min()
 
 
+def test_a_small_face_in_a_4k_picture_is_found(posed):
+    whole = np.full((2160, 3840, 3), 90, np.uint8)
+    whole[900:1160, 1500:1760] = cv2.resize(posed("collins"), (260, 260))
+    (face,) = faces.detect(whole)
+    assert face.size < 135 and np.all(np.abs(face.landmarks - (1630, 1030)) < 130)
+
+
 def test_a_small_face_is_found(posed):
     image = np.full((1080, 1920, 3), 127, np.uint8)
     image[700:950, 1200:1450] = cv2.resize(posed("collins"), (250, 250))
