@@ -1,10 +1,13 @@
 """Sound, subtitles, chapters and titles of a clip on their way into another MP4."""
 
+import os
+import re
 import warnings
 from contextlib import suppress
 from fractions import Fraction
 
 import av
+from av.format import Flags
 from av.stream import Disposition
 
 # Sound and subtitles that MP4 holds. Other sound is encoded again as AAC, other text
@@ -18,6 +21,46 @@ TITLES = {"title", "artist", "album", "comment", "date", "copyright", "genre"}
 LABELS = {"language", "title", "handler_name"}
 # The picture of a song, or of a film, is no video.
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails
+# In containers whose clock may start again, a step back by more seconds than the first,
+# or ahead by more than the second, is a new clock, as it is to the `ffmpeg` command.
+BACK, AHEAD = Fraction(1, 2), 10
+
+
+def opened(path, *args, **options):
+    """`av.open` for files: with a colon in its name FFmpeg would take one for a URL."""
+    return av.open(os.path.abspath(path), *args, **options)
+
+
+def demuxed(container, wanted):
+    """The packets of some streams, on one clock.
+
+    Recordings joined end to end, as on a DVD, each count time anew; here it goes on.
+    """
+    if not container.format.flags & Flags.ts_discont.value:
+        yield from container.demux(wanted)
+        return
+    before = shift = now = end = Fraction(0)
+    last = {}  # stream -> when its next packet is due
+    for packet in container.demux():
+        index = packet.stream.index
+        length = (packet.duration or 0) * packet.time_base
+        if packet.dts is not None:
+            dts = packet.dts * packet.time_base
+            now, end = (now, end) if last else (dts, dts)
+            # Streams change over one after the other.
+            time = min(dts + before, dts + shift, key=lambda t: abs(t - now))
+            if packet.stream.type in ("audio", "video"):
+                if last.get(index, time) - time > BACK or time - end > AHEAD:
+                    before, shift, time = shift, end - dts, end
+                last[index] = now = time
+            moved = round((time - dts) / packet.time_base)
+            packet.dts += moved
+            packet.pts = None if packet.pts is None else packet.pts + moved
+        if index in last:  # of several pictures in one piece, only the first is dated
+            last[index] += length
+            end = max(end, last[index])
+        if packet.stream in wanted:
+            yield packet
 
 
 def picture_stream(container):
@@ -49,7 +92,7 @@ class Remux:
 
     def __init__(self, path, output, sound=True):
         self.path, self.output, self.origin = path, output, Fraction(0)
-        self.source = av.open(path, metadata_errors="replace")
+        self.source = opened(path, metadata_errors="replace")
         self.picture = picture_stream(self.source)
         self.ends = {}  # pts -> duration, of the picture shown last
         streams = [
@@ -87,6 +130,7 @@ class Remux:
         titles = {k: v for k, v in self.source.metadata.items() if k in TITLES}
         self.output.metadata.update(titles)
         if whole:
+            self._count_on()
             chapters = self.source.chapters()
             for chapter in chapters:
                 for side in ("start", "end"):
@@ -94,12 +138,22 @@ class Remux:
                     chapter[side] = max(0, chapter[side] - shift)
             self.output.set_chapters(chapters)
 
+    def _count_on(self):
+        """Keep the timecode by which an editor finds the clip's place in a film."""
+        said = self.source.metadata | (self.picture.metadata if self.picture else {})
+        code = next((v for k, v in said.items() if k.lower() == "timecode"), "")
+        rates = [Fraction(n, 1001) for n in (30_000, 60_000, 120_000)]
+        # MP4's muxer refuses the whole file for one that cannot be.
+        drops = re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d([:;.])\d\d", code)
+        if drops and (drops[1] == ":" or self.picture.average_rate in rates):
+            self.output.metadata["timecode"] = code
+
     def _demuxed(self):
         """(time in seconds, packet) of what is carried over."""
         last, picture = {}, self.picture
         wanted = [self.source.streams[i] for i in self.tracks] + [picture]
         try:
-            for packet in self.source.demux([s for s in wanted if s]):
+            for packet in demuxed(self.source, [s for s in wanted if s]):
                 if packet.stream == picture:
                     if packet.pts is not None and packet.pts >= max(
                         self.ends, default=packet.pts

@@ -36,7 +36,14 @@ from deepfakery.filters import (
     matrix,
     value_range,
 )
-from deepfakery.remux import STILL, Remux, name_of, picture_stream
+from deepfakery.remux import (
+    STILL,
+    Remux,
+    demuxed,
+    name_of,
+    opened,
+    picture_stream,
+)
 
 # Name -> FFmpeg's encoder, its crf that looks like the source, and its options. Without
 # B-frames frames are stored as they are shown; with them the header would give a clip
@@ -98,12 +105,13 @@ def _opened(path):
         raise MediaError(f"{path} is empty; copy or download it again.")
     try:
         # Old titles are in other letters than UTF-8.
-        container = av.open(path, metadata_errors="replace")
+        container = opened(path, metadata_errors="replace")
     except PermissionError as error:
         raise MediaError(f"{path} may not be read; change its permissions.") from error
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
-            f"{path} is not a video that FFmpeg can read; convert it to MP4 first."
+            f"{path} is not a video that FFmpeg can read; it may be unfinished or cut "
+            "off: copy it again, or convert it to MP4 first."
         ) from error
     with container:
         stream = picture_stream(container)
@@ -124,7 +132,7 @@ def _decoded(
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
     if entry is not None:
         container.seek(entry, stream=stream)
-    packets = container.demux(stream)
+    packets = demuxed(container, [stream])
     packet = True
     while packet is not None:
         try:
@@ -216,6 +224,10 @@ def probe(path) -> VideoInfo:
             duration = float(stream.duration * stream.time_base)
         else:
             duration = container.duration / av.time_base if container.duration else None
+        count = stream.frames or None
+        if count and stream.duration:  # an edit list may hide some
+            shown = round(duration * _rate(stream))
+            count = shown if 0 < shown < count - 1 else count
         return VideoInfo(
             path=Path(path),
             width=width,
@@ -223,7 +235,7 @@ def probe(path) -> VideoInfo:
             fps=_rate(stream),
             time_base=stream.time_base,
             start_pts=start_pts,
-            frames=stream.frames or None,
+            frames=count,
             duration=duration,
             rotation=frame.rotation,
             has_audio=any(s.codec_context for s in container.streams.audio),
@@ -407,7 +419,7 @@ class VideoWriter:
             path: what another writer of the same arguments wrote, without sound.
             pts: the time of its first frame, as for `write`.
         """
-        with av.open(path) as part:
+        with opened(path) as part:
             stream, first = part.streams.video[0], None
             for packet in part.demux(stream):
                 if packet.dts is None:  # the end
@@ -439,7 +451,7 @@ class VideoWriter:
             "movflags": "+faststart",
             "movie_timescale": str(max(1000, self.time_base.denominator)),
         }
-        self._container = av.open(
+        self._container = opened(
             self.temporary, "w", format="mp4", container_options=movflags
         )
         if template:

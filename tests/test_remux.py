@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from deepfakery import images
 from deepfakery.video import VideoWriter, probe, read_frames
 
 MS = Fraction(1, 1000)
@@ -287,3 +288,53 @@ def test_a_title_in_other_letters_than_utf_8(name, tmp_path):
             writer.write(frame.image, frame.pts)
     with av.open(tmp_path / "out.mp4") as out:
         assert out.metadata["title"] == "Caf\ufffd d'Or"
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "joined.vob"])
+def test_recordings_joined_end_to_end_play_one_after_the_other(name, tmp_path):
+    one = make(tmp_path / f"one{name[6:]}", 2, [("mp2", "mono", 2, "eng", 1)])
+    (tmp_path / name).write_bytes(2 * one.read_bytes())
+    target = copy(tmp_path / name, tmp_path / "out.mp4")
+    times = np.array([frame.time for frame in read_frames(target)])
+    assert len(times) == 100 and np.diff(times).min() == pytest.approx(0.04, abs=1e-3)
+    assert times[-1] - times[0] == pytest.approx(3.96, abs=0.1)
+    assert sound_end(target)[0] == pytest.approx(4, abs=0.2)
+    with av.open(target) as container:  # the sound of the second begins with it
+        starts = [f.time for f in container.decode(audio=0)]
+    apart = np.searchsorted(starts, times[50]) - len(starts) / 2
+    assert abs(apart) < 6
+
+
+@pytest.mark.parametrize("code", ["01:02:03:04", "01:02:03;04", "one past two"])
+def test_a_timecode_stays_where_it_is_one(code, tmp_path):
+    def prepare(out, videos):
+        videos[0].metadata["TIMECODE"] = code
+
+    source = make(tmp_path / "coded.mkv", prepare=prepare)
+    target = copy(source, tmp_path / "out.mp4")
+    with av.open(target) as container:
+        said = container.streams.video[0].metadata.get("timecode")
+    assert said == (code if code == "01:02:03:04" else None)  # no frames drop at 25
+
+
+def test_a_colon_in_a_name_is_no_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "take: 1 (50%) 🎬.mp4", sounds=[TONE])
+    copy("take: 1 (50%) 🎬.mp4", "out: 2.mp4")
+    assert probe("out: 2.mp4").has_audio
+    assert sorted(p.name[:4] for p in tmp_path.iterdir()) == ["out:", "take"]
+
+
+def test_what_an_edit_list_hides_is_not_counted(tmp_path):
+    whole = make(tmp_path / "whole.mp4", 2)
+    cut = tmp_path / "cut.mp4"
+    with av.open(whole) as source, av.open(cut, "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts -= round(0.8 / packet.time_base)
+                packet.dts = packet.pts
+                packet.stream = stream
+                out.mux(packet)
+    assert probe(cut).frames == len(list(read_frames(cut))) == 30
+    assert len(images.stills(cut, 8)) == 8
