@@ -352,11 +352,26 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
     Returns:
         (size, size, 3) uint8 RGB; edge pixels are repeated beyond the image.
     """
-    transform = np.asarray(transform, np.float64)
+    transform = np.array(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
-    # A larger crop, made smaller by means over its pixels: else pixels of the image
-    # would be skipped, and a face cropped small would differ from one made small.
-    finer = max(1, round(min(1 / scale, 4096 / size)))
+    # Made smaller by means over pixels: else some would be skipped, and a face cropped
+    # small would differ from one made small. The most of it first, for speed.
+    step = max(1, int(0.34 / scale))
+    if step > 1:
+        corners = np.array([(0, 0), (size, 0), (size, size), (0, size)]) - 0.5
+        corners = transform_points(corners, cv2.invertAffineTransform(transform))
+        ends = np.array(image.shape[1::-1])
+        low = np.clip(np.int64(corners.min(0)) - 2 * step, 0, ends - 1)
+        high = np.clip(np.int64(corners.max(0)) + 2 * step, low + 1, ends)
+        image = image[low[1] : high[1], low[0] : high[0]]
+        right, bottom = (low - high) % step
+        if right or bottom:  # only whole steps keep every pixel's place
+            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        small = image.shape[1] // step, image.shape[0] // step
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        transform[:, 2] += transform[:, :2] @ low
+        transform, scale = resize_transform(transform, source=1 / step), scale * step
+    finer = max(1, round(1 / scale))
     out = cv2.warpAffine(
         image,
         resize_transform(transform, target=finer),

@@ -31,7 +31,7 @@ EFFORT = 4
 #: first, it finds what it would have found from the beginning.
 PART = 2 * EVERY
 #: The process beside looks through so many frames at a time, and so many times ahead.
-STRETCH, AHEAD = PART // 4, 4
+STRETCH, AHEAD = PART // 12, 12
 #: A face is looked for at about this size (the detector needs 80), in a square patch
 #: of this side; pixels.
 SIZE, PATCH = 96, 176
