@@ -477,7 +477,7 @@ def _photo_name(name, taken=()) -> Path:
     """Where to write a photo: as PNG, beside names taken, if its kind is not signed."""
     if name.suffix.lower() in images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE):
         return name
-    while (name := name.with_name(f"{name.name}.png")) in taken:
+    while (name := records.beside(name, name.name, ".png")) in taken:
         pass
     return name
 
@@ -615,7 +615,7 @@ def _unfinished(path, settings):
     The folder stays if the work is interrupted, and goes when it is finished or when
     nothing was done.
     """
-    aside = path.with_name(f".{path.name}.part")
+    aside = records.aside(path)
     state = aside / "state.jsonl"
     with records.one_writer(aside, f"writes {path}"):
         kept = records.read_lines(state)

@@ -26,7 +26,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
-from deepfakery import video
+from deepfakery import records, video
 
 pillow_heif.register_heif_opener()
 
@@ -340,7 +340,7 @@ def write_image(path, image: np.ndarray, finish=None, software: str = ""):
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    temporary = records.aside(path)
     # PNG's own default takes several times as long for a few per cent of the size.
     options = {"compress_level": 1} if suffix == ".png" else {}
     if suffix in {".jpeg", ".jpg", ".webp"}:

@@ -16,7 +16,6 @@ Reference:
 import hashlib
 import io
 import math
-import os
 import zipfile
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -25,6 +24,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers, ops
+
+from deepfakery import records
 
 # A user's ~/.keras/keras.json speaks of other projects: there numbers may be shorter,
 # and channels come first. Here they are and come as every module expects.
@@ -229,9 +230,9 @@ def predict(model: keras.Model, data, batch: int = 64):
 def save_arrays(path, weights) -> None:
     """Write weights as numbered float16 arrays, all at once or not at all."""
     arrays = {str(i): w.astype(np.float16) for i, w in enumerate(weights)}
-    aside = Path(path).with_suffix(".part.npz")
-    np.savez(aside, **arrays)
-    os.replace(aside, path)
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    records.write(Path(path), out.getvalue())
 
 
 def load_arrays(path, shapes: list[tuple], preset: str) -> list[np.ndarray]:

@@ -194,7 +194,7 @@ def signing(path, facts: dict | None, *sources):
     """
     path = Path(path)
     prepare(path, facts, *sources)
-    aside = path.with_name(f".{path.name}.part")
+    aside = records.aside(path)
     with records.one_writer(aside, f"writes {path}"):
         try:
             yield aside / path.name
@@ -300,7 +300,7 @@ def publish(unsigned, path, facts: dict | None) -> None:
 def unsigned_name(path) -> Path:
     """The name of a file that was to be signed and could not be."""
     path = Path(path)
-    return path.with_name(f"{path.stem}.unsigned{path.suffix}")
+    return records.beside(path, path.stem, f".unsigned{path.suffix}")
 
 
 def not_signed(kept, error: Exception) -> SigningError:

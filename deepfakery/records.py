@@ -115,13 +115,28 @@ def write(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: It cannot be written; nothing is left of it.
     """
-    aside = path.with_name(f".{path.name}.part")
+    unfinished = aside(path)
+    data = content.encode() if isinstance(content, str) else content
     try:
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(aside, path)
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise _unwritten(path, error) from error
+
+
+def aside(path: Path) -> Path:
+    """The hidden name beside a file or folder that it has until it is whole."""
+    return beside(path, f".{path.name}", ".part")
+
+
+def beside(path: Path, start: str, ending: str) -> Path:
+    """The name `start` + `ending` beside a file, made shorter where it is too long."""
+    # File systems take 255 bytes; other names of one beginning must stay others.
+    if len(os.fsencode(start + ending)) > 255:
+        digest = hashlib.sha256(os.fsencode(start)).hexdigest()[:16]
+        start = f"{start[:40]}~{digest}"
+    return path.with_name(start + ending)
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:

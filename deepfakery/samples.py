@@ -293,8 +293,10 @@ def write_photos(folder, count: int, size: int = 178) -> list[Path]:
         frames = animate(portrait(name, size), motion(count // 2, seed=2))
         files = [Path(folder) / f"{i:04d}_{name}.jpg" for i in range(count // 2)]
         out += files
-        if not all(file.exists() for file in files):
-            for file, image in zip(files, frames, strict=True):
+        if all(file.exists() for file in files):
+            continue
+        for file, image in zip(files, frames, strict=True):
+            if not file.exists():
                 sign = partial(
                     provenance.signed, name=file, kind="animated", target=name
                 )

@@ -25,6 +25,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from deepfakery import records
 from deepfakery.filters import (
     BT709,
     EXACT,
@@ -369,7 +370,7 @@ class VideoWriter:
         self.sound, self.part = sound, part
         self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
         self.time_base = like.time_base if like else 1 / self.fps
-        self.temporary = self.path.with_name(f".{self.path.stem}.part.mp4")
+        self.temporary = records.aside(self.path)
         self._step = max(1, round(1 / (self.fps * self.time_base)))
         self._pts = None  # of the frame last written
         self._held = None  # the packet last encoded

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -585,6 +586,31 @@ def test_photos_in_photos_out(photos, untrained, tmp_path):
         assert said["state"] == "Valid" and not said["tampered"]
     assert (out / "fog.png").read_bytes() == (photos / "fog.png").read_bytes()
     assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == 3
+
+
+def test_the_longest_names_are_written(footage, spoiled, untrained, photos, tmp_path):
+    # 255 bytes, as much as file systems take.
+    clip = tmp_path / ("ä" * 125 + "c.mp4")
+    shutil.copy(footage[0], clip)
+    long = tmp_path / "long"
+    long.mkdir()
+    shutil.copy(photos / "one.jpg", long / ("ä" * 125 + "p.jpg"))
+    shutil.copy(photos / "holiday/two.bmp", long / ("b" * 251 + ".bmp"))
+    out, painted = tmp_path / "out" / clip.name, tmp_path / "photos out"
+    swap_clip(clip, untrained, "hopper", out, workers=0)
+    assert video.probe(out).frames == 18 and [*out.parent.iterdir()] == [out]
+    assert len(swap_photos(long, untrained, "hopper", painted, workers=0)) == 2
+    with pytest.raises(provenance.SigningError, match="unsigned"):
+        swap_clip(clip, spoiled, "hopper", tmp_path / ("x" * 251 + ".mp4"), workers=0)
+    assert len([*tmp_path.glob("x*.unsigned.mp4")]) == 1
+
+
+def test_names_that_differ_by_case_are_written_side_by_side(noise, tmp_path):
+    # Where the file system tells them apart.
+    names = [tmp_path / "a.PNG", tmp_path / "a.png", tmp_path / "A.png"]
+    with ThreadPoolExecutor(3) as crew:
+        [*crew.map(lambda name: images.write_image(name, noise), names)]
+    assert {images.read_image(name).shape for name in names} == {(48, 48, 3)}
 
 
 def test_photos_of_every_kind_keep_names_of_their_own(short_clips, untrained, tmp_path):

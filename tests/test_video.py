@@ -407,7 +407,7 @@ def test_an_exception_leaves_no_file_and_an_older_one_whole(tmp_path):
     source = make(tmp_path / "s.mp4", [0, 40, 80], sound="aac")
     with pytest.raises(ZeroDivisionError), VideoWriter(target, like=probe(source)) as w:
         w.write(picture(0))
-        assert [f.name for f in tmp_path.glob(".*")] == [".a.part.mp4"]
+        assert [f.name for f in tmp_path.glob(".*")] == [".a.mp4.part"]
         raise ZeroDivisionError
     assert target.read_bytes() == b"older"
     assert not list(tmp_path.glob(".*"))

@@ -154,3 +154,15 @@ def test_pictures_that_wait_are_bounded(workers, size):
             assert (number, found) == (done, size)
             assert len(taken) <= done + most + 1
     assert len(taken) == 200
+
+
+def test_a_worker_that_has_grown_goes_on():
+    # Replaced, it would begin to read its clip again.
+    def grow():
+        grown.append(b"x" * 4 * 10**8)
+        time.sleep(1.1)
+        return os.getpid()
+
+    grown = []
+    with pool(1) as crew:
+        assert len({crew.submit(grow).result() for _ in range(3)}) == 1
