@@ -280,7 +280,7 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
     if label:
         image = provenance.label(image)
         facts = facts and facts | _label(label)
-    embeds = facts is not None and path.suffix.lower() in provenance.SIGNABLE
+    embeds = facts is not None and provenance.embeds(path)
     finish = partial(provenance.signed, name=path, **facts) if embeds else None
     try:
         images.write_image(path, image, finish, provenance.NAME)

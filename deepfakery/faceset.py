@@ -7,6 +7,7 @@ are the truth: delete one in a file manager and that face is gone.
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
@@ -66,7 +67,15 @@ class FaceSet:
                 f"{folder} was made by another version of this project, which aligned "
                 "faces otherwise. Extract the footage again, into another folder."
             )
-        return cls(folder, found)
+        torn = [r["image"] for r in found if not _is_whole(folder / r["image"])]
+        if torn:
+            warnings.warn(
+                f"{folder / torn[0]} is cut short"
+                + (f", and {len(torn) - 1} more" if torn[1:] else "")
+                + "; left out. Delete it, or extract its footage again.",
+                stacklevel=2,
+            )
+        return cls(folder, [r for r in found if r["image"] not in torn])
 
     def __len__(self) -> int:
         return len(self.records)
@@ -402,3 +411,13 @@ def _enough(faceset: FaceSet, job: extraction.Job, minimum: int) -> FaceSet:
         f"{source} shows only {len(faceset)} faces; training needs at least {minimum}. "
         "Use longer footage, or add photos."
     )
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a JPEG ends as one does; of other kinds nothing is asked."""
+    if file.suffix != ".jpg":
+        return True
+    with open(file, "rb") as data:
+        data.seek(0, os.SEEK_END)
+        data.seek(-min(2, data.tell()), os.SEEK_END)
+        return data.read() == b"\xff\xd9"

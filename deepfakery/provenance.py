@@ -137,17 +137,16 @@ def sign(
         OSError: The file is missing, or its folder cannot be written.
     """
     path = Path(path).resolve()
-    embeds = path.suffix.lower() in SIGNABLE
     facts = {"preset": preset, "weights_sha256": weights_sha256, "label": label}
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".sign-")
     try:
         with open(handle, "w+b") as signed, open(path, "rb") as unsigned:
             credentials = _sign(unsigned, signed, path, kind, target, **facts)
-        if not embeds:
+        if not embeds(path):
             Path(aside).write_bytes(credentials)
         with suppress(OSError):  # not every file system knows modes
             shutil.copymode(path, aside)
-        os.replace(aside, path if embeds else sidecar(path))
+        os.replace(aside, path if embeds(path) else sidecar(path))
     finally:
         Path(aside).unlink(missing_ok=True)
 
@@ -168,7 +167,7 @@ def signed(data: bytes, name, **facts) -> bytes:
     Raises:
         ValueError: Files of its kind hold none, or as for `sign`.
     """
-    if Path(name).suffix.lower() not in SIGNABLE:
+    if not embeds(name):
         raise ValueError(f"{name} cannot hold credentials; one of {SIGNABLE} can.")
     out = io.BytesIO()
     _sign(io.BytesIO(data), out, Path(name), **facts)
@@ -218,6 +217,12 @@ def prepare(path, facts: dict | None, *sources) -> None:
     for name in (path, unsigned_name(path)):
         refuse_foreign(name, *sources, (facts or {}).get("target"))
     if facts is not None:
+        beside = sidecar(path)
+        if not (embeds(path) or path.exists()) and beside.exists():
+            raise ValueError(
+                f"{beside} is there already, and {path.name} would write its own; "
+                "choose another name, or move it away."
+            )
         rehearse(path, facts)
 
 
@@ -311,6 +316,11 @@ def not_signed(kept, error: Exception) -> SigningError:
     )
 
 
+def embeds(path) -> bool:
+    """Whether a file of this name holds its credentials itself."""
+    return Path(path).suffix.lower() in SIGNABLE
+
+
 def sidecar(path) -> Path:
     """Where the credentials lie of a file that cannot hold them itself."""
     return Path(path).with_suffix(".c2pa")
@@ -341,7 +351,7 @@ def inspect(path, *, trust=None) -> dict:
                 report = _report(settings, _media_type(path), file)
             except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
                 # First its own: what lies beside it may be another file's.
-                if path.suffix.lower() in SIGNABLE or not sidecar(path).is_file():
+                if embeds(path) or not sidecar(path).is_file():
                     raise
                 beside = sidecar(path).read_bytes()
                 report = _report(settings, _media_type(path), file, beside)
@@ -482,7 +492,7 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> bytes:
         with c2pa.Builder(manifest, context=context) as builder:
             if target is not None:
                 _add_target(builder, kind, Path(target))
-            if path.suffix.lower() not in SIGNABLE:
+            if not embeds(path):
                 builder.set_no_embed()
             credentials = builder.sign(signer, _media_type(path), unsigned, out)
         _proven.add(hash(identity))

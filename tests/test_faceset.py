@@ -612,6 +612,17 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("left", [0, 1, 0.5])
+def test_a_picture_that_is_cut_short_is_named_and_the_others_stay(left, copied):
+    name = FaceSet.load(copied).records[4]["image"]
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: int(left * len(data)) if left < 1 else 1])
+    with pytest.warns(UserWarning, match=f"{name} is cut short.*left out"):
+        found = FaceSet.load(copied)
+    assert found.images(64).shape == (71, 64, 64, 3)
+    assert name not in {record["image"] for record in found.records}
+
+
 @pytest.mark.parametrize("kind", [*BAD, "missing", "not an object", "deep"])
 def test_a_bad_record_is_named_and_the_others_stay(kind, copied, tmp_path):
     (tmp_path / "secret.jpg").write_text("mine")

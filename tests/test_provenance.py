@@ -720,3 +720,11 @@ def test_a_clip_of_varying_rate_keeps_its_times(tmp_path):
     before = decoded(path)
     sign(path)
     assert decoded(path) == before
+
+
+def test_credentials_of_another_file_are_not_written_over(tmp_path):
+    (tmp_path / "a.c2pa").write_bytes(b"of a.tga")
+    with pytest.raises(ValueError, match=r"a\.c2pa is there already"):
+        provenance.prepare(tmp_path / "a.bmp", {"kind": "made"})
+    provenance.prepare(tmp_path / "a.png", {"kind": "made"})
+    assert [f.name for f in tmp_path.iterdir()] == ["a.c2pa"]
