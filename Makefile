@@ -5,8 +5,8 @@ PY = .venv/bin/python
 GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
 $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 export $(GIVEN)
-CHECKED = $(patsubst %,tests/test_%.py,networks losses optimizers swapper batches masks merge)
-CORE = $(patsubst %,tests/test_%.py,networks losses optimizers swapper dcgan upscaler runs distribution)
+CHECKED = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_swapper test_batches convert/test_masks convert/test_merge)
+CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_swapper test_training test_distribution studies/test_dcgan studies/test_upscaler)
 
 .PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
 
@@ -62,7 +62,7 @@ evaluate: .venv/installed
 	@$(PY) -m deepfakery evaluate --swap="$$SWAP" --target="$$TARGET" --face="$$FACE" $${TRUTH:+--truth="$$TRUTH"} --out="$${OUT:-data/output/swap}"
 
 bench: .venv/installed
-	@$(PY) -m deepfakery.bench $${ONLY:+--only="$$ONLY"} $${KEEP:+--keep}
+	@$(PY) -m tools.bench $${ONLY:+--only="$$ONLY"} $${KEEP:+--keep}
 
 imagine: .venv/installed
 	@$(PY) -m deepfakery imagine $${PHOTOS:+--photos="$$PHOTOS"} --out="$${OUT:-data/output/imagine}"

@@ -10,7 +10,6 @@ python -m deepfakery detect                            which faces were painted?
 python -m deepfakery notebooks                         the demo, its outputs kept
 python -m deepfakery upscale --in A.jpg --out B.png --size 1920x1080
 python -m deepfakery enlarge --photos lfw/             learn to enlarge, step by step
-python -m deepfakery pretrain --faces photos/          base weights to start from
 """
 
 import argparse
@@ -27,10 +26,12 @@ from pathlib import Path
 
 import papermill
 
-from deepfakery import extraction, images, provenance, records, samples, video
-from deepfakery.notebooks import NOTEBOOKS, ROOT, execute, seen_from_there
+from deepfakery import samples
+from deepfakery.faces import extraction
+from deepfakery.media import images, provenance, records, video
+from deepfakery.notebook.results import RESULTS, note, tell
+from deepfakery.notebook.run import NOTEBOOKS, ROOT, execute, seen_from_there
 from deepfakery.presets import PRESETS
-from deepfakery.results import RESULTS, note, tell
 
 #: Whom the notebooks swap where nothing else is said.
 SWAPPED = {"face": "hopper", "target": "collins"}
@@ -118,14 +119,6 @@ def main(arguments=None) -> int:
     )
     learn.add_argument("--out", type=Path, default=ROOT / "data/output/enlarge")
     learn.add_argument("--keep", action="store_true", help="keep the outputs in git")
-    base = commands.add_parser("pretrain", help="make base weights from many faces")
-    base.add_argument("--faces", required=True, help="folder of photos of many people")
-    base.add_argument("--minutes", type=float, default=30, help="of training")
-    base.add_argument("--preset", default="light", choices=PRESETS)
-    base.add_argument(
-        "--upscaler", action="store_true", help="of the upscaler, by its curriculum"
-    )
-    base.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     commands.add_parser("notebooks", help="run the demo and keep its outputs in git")
     given = parser.parse_args(arguments)
     try:
@@ -152,8 +145,6 @@ def main(arguments=None) -> int:
             detect(given.workspace, given.steps, others, given.keep)
         elif given.command == "inspect":
             inspect(given.files, given.trust)
-        elif given.command == "pretrain":
-            pretrain(given)
         else:
             if given.minutes <= 0:
                 parser.error("--minutes (MINUTES=) must be above 0")
@@ -277,8 +268,8 @@ def _take_back(out: Path) -> None:
 def _compare(folder: Path, parameters: dict) -> None:
     """Say so before any training where both face sets show one person."""
     # Imported here: it takes seconds that no other command needs.
-    from deepfakery import people
-    from deepfakery.faceset import FaceSet
+    from deepfakery.faces import people
+    from deepfakery.faces.faceset import FaceSet
 
     given = (parameters.get(*default) for default in SWAPPED.items())
     sets = [FaceSet.load(folder / name) for name in samples.identities(*given)]
@@ -328,8 +319,8 @@ def _store(out: Path) -> None:
 def compare(given) -> None:
     """Train presets for some times, plain and adversarially; leave the table."""
     # Imported here: it takes seconds that no other command needs.
-    from deepfakery import tables
-    from deepfakery.compare import compare
+    from deepfakery.evaluate import tables
+    from deepfakery.notebook.compare import compare
 
     frames = compare(
         given.face,
@@ -362,8 +353,10 @@ def compare(given) -> None:
 def score_swap(given) -> None:
     """Score a finished swap; leave the table and its figure in `given.out`."""
     # Imported here: they take seconds that no other command needs.
-    from deepfakery import baselines, evaluate, export, plots, tables
-    from deepfakery.faceset import FaceSet
+    from deepfakery.convert import export
+    from deepfakery.evaluate import baselines, measure, tables
+    from deepfakery.faces.faceset import FaceSet
+    from deepfakery.notebook import plots
 
     given.out.mkdir(parents=True, exist_ok=True)
     swaps = {"swap": given.swap}
@@ -371,7 +364,7 @@ def score_swap(given) -> None:
         warp = baselines.LandmarkWarp({"face": FaceSet.load(given.face)})
         swaps["landmark warp"] = path = given.out / "landmark_warp.mp4"
         export.swap_clip(given.target, warp, "face", path, colour="poisson")
-    frames = evaluate.measure(
+    frames = measure.measure(
         swaps, given.target, given.face, given.truth, match=given.match
     )
     table = tables.summarise(frames)
@@ -468,21 +461,10 @@ def inspect(files: list[str], trust: str | None = None) -> None:
             print(provenance.describe(one, trust=trust))
 
 
-def pretrain(given) -> None:
-    """Make weights that the project ships."""
-    # Imported here: a command that only runs notebooks needs no TensorFlow.
-    from deepfakery import pretraining
-
-    if given.upscaler:
-        pretraining.pretrain_upscaler(given.faces, given.out)
-    else:
-        pretraining.pretrain(given.faces, given.out, given.preset, given.minutes)
-
-
 def upscale(given) -> None:
     """Bring a photo, a folder of photos or a clip to a size."""
-    from deepfakery import export
-    from deepfakery.upscaler import Upscaler, shipped
+    from deepfakery.convert import export
+    from deepfakery.studies.upscaler import Upscaler, shipped
 
     size = given.size.lower().replace("×", "x").split("x")
     if len(size) != 2 or not all(part.isdecimal() and int(part) for part in size):

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from deepfakery import faces
-from deepfakery.faceset import FaceSet
+from deepfakery.faces import geometry
+from deepfakery.faces.faceset import FaceSet
 
 
 def batches(
@@ -47,7 +47,7 @@ def batches(
         fourth channel is the face mask, the fifth one covers eyes and mouth.
     """
     # Read half as large again as the network's faces: warping a small picture blurs it.
-    large = min(size * 3 // 2, faces.FACE_SIZE)
+    large = min(size * 3 // 2, geometry.FACE_SIZE)
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
     middles = np.mgrid[:size, :size][::-1].transpose(1, 2, 0) + np.float32(0.5)
@@ -97,7 +97,7 @@ def _targets(faceset: FaceSet, size: int) -> np.ndarray:
     out = np.zeros((*images.shape[:3], 5), np.uint8)
     out[..., :3] = images
     for target, points in zip(out, faceset.landmarks(size), strict=True):
-        target[..., 3] = faces.hull_mask(points, size) * 255
+        target[..., 3] = geometry.hull_mask(points, size) * 255
         target[..., 4] = _eyes_and_mouth(points, size)
     return out
 

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import keras
 
-from deepfakery import records
+from deepfakery.media import records
 
 #: The largest number that a foreign configuration may ask for: channels, units, sides.
 LARGEST = 4096

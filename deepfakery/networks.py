@@ -25,7 +25,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery import records
+from deepfakery.media import records
 
 # A user's ~/.keras/keras.json speaks of other projects: there numbers may be shorter,
 # and channels come first. Here they are and come as every module expects.

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import checkpoints, losses, networks
-from deepfakery.optimizers import Adam, for_each
+from deepfakery.adversarial import Adam, for_each
 from deepfakery.presets import PRESETS, look_up, name_of
 
 #: Adam's first momentum, by what trains. Against an opponent that changes under way,

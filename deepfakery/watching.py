@@ -53,7 +53,7 @@ class TensorBoard(keras.callbacks.Callback):
     the training.
 
     Args:
-        run: The `runs.Run` to whose `fit` this is given.
+        run: The `training.Run` to whose `fit` this is given.
     """
 
     def __init__(self, run):

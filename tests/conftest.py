@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery import batches, export, faces, faceset, runs, samples
+from deepfakery import batches, samples, training
+from deepfakery.convert import export
+from deepfakery.faces import detect, faceset, geometry
 from deepfakery.swapper import FaceSwapper
 
 
@@ -61,10 +63,10 @@ def run_notebook():
     code = """
 import sys
 from pathlib import Path
-from deepfakery import notebooks
+from deepfakery.notebook import run
 name, out, study = sys.argv[1:]
 path = Path(out) / f"{name}.ipynb"
-notebooks.execute(name, {"workspace": out, "imagined": out}, path, study == "study")
+run.execute(name, {"workspace": out, "imagined": out}, path, study == "study")
 """
 
     def run(name, folder, study=True):
@@ -92,7 +94,7 @@ def demo_workspace(facesets, tmp_path_factory):
         samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)
     swapper = FaceSwapper(samples.PEOPLE, "light")
     swapper.compile("adam")
-    run = runs.Run(folder / "run", swapper, swapper.config, steps=1)
+    run = training.Run(folder / "run", swapper, swapper.config, steps=1)
     run._save()
     clip = folder / "clips" / "collins_unseen.mp4"
     export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
@@ -113,7 +115,7 @@ def posed():
 @pytest.fixture(scope="session")
 def landmarks():
     """A function: the 68 landmarks of the largest face of an image."""
-    return lambda image: faces.detect(image)[0].landmarks
+    return lambda image: detect.detect(image)[0].landmarks
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +124,7 @@ def inside_hull():
 
     def inside(frame, points, grow=0):
         filled = np.zeros(frame.shape[:2], np.uint8)
-        cv2.fillConvexPoly(filled, faces.hull(points).round().astype(int), 1)
+        cv2.fillConvexPoly(filled, geometry.hull(points).round().astype(int), 1)
         if grow:
             change = cv2.dilate if grow > 0 else cv2.erode
             filled = change(filled, np.ones((2 * abs(grow) + 1,) * 2, np.uint8))

@@ -29,7 +29,10 @@ SECONDS, BYTES = 60, 3e9  # of a case, at most
 
 def make(root):
     """Lay whole files of every kind into folders of `root`."""
-    from deepfakery import checkpoints, faceset, looks, provenance, runs, samples, video
+    from deepfakery import checkpoints, samples, training
+    from deepfakery.evaluate import looks
+    from deepfakery.faces import faceset
+    from deepfakery.media import provenance, video
 
     (root / "clip").mkdir(parents=True)
     moves = samples.motion(300, seed=1)[::38]
@@ -73,7 +76,7 @@ def make(root):
     state = root / "export/.swap.mp4.part/state.jsonl"
     state.write_text("".join(state.read_text().splitlines(True)[:-1]))
     model = swapper()
-    run = runs.Run(root / "run/first", model, model.config, steps=9)
+    run = training.Run(root / "run/first", model, model.config, steps=9)
     for run.step in (1, 2):
         run._save()
     shutil.copytree(root / "run/first", root / "run/second")
@@ -98,7 +101,9 @@ def swapper():
 
 def swap(source, path, photos=False):
     """(painted, frames in the source, frames in what was written)."""
-    from deepfakery import baselines, export, video
+    from deepfakery.convert import export
+    from deepfakery.evaluate import baselines
+    from deepfakery.media import video
 
     export.PART, model = 3, baselines.IdentityCopy(64)
     write = export.swap_photos if photos else export.swap_clip
@@ -112,7 +117,7 @@ def swap(source, path, photos=False):
 
 
 def extract(file, folder, whole, out):
-    from deepfakery import faceset
+    from deepfakery.faces import faceset
 
     source = folder if folder.name == "photos" else file
     found = faceset.extract(source, out / "faces", workers=0, describe=False)
@@ -134,27 +139,28 @@ def swap_photos(file, folder, whole, out):
 
 
 def animate(file, folder, whole, out):
-    from deepfakery import export
+    from deepfakery.convert import export
 
     export.moving_photo(file, np.zeros((2, 12)), out / "moving.mp4", size=64)
 
 
 def read_photos(file, folder, whole, out):
-    from deepfakery import photos
+    from deepfakery.studies import photos
 
     for part in photos.split(folder):
         photos.read(part, 64)
 
 
 def measure(file, folder, whole, out):
-    from deepfakery import evaluate
+    from deepfakery.evaluate import measure
 
     who = np.ones((1, 128), np.float32)
-    evaluate.measure(file, whole / "silent.mp4", who, described=1, workers=0)
+    measure.measure(file, whole / "silent.mp4", who, described=1, workers=0)
 
 
 def inspect(file, folder, whole, out):
-    from deepfakery import __main__, provenance
+    from deepfakery import __main__
+    from deepfakery.media import provenance
 
     assert file.name in provenance.describe(file)
     assert isinstance(provenance.inspect(file)["signed"], bool)
@@ -168,7 +174,7 @@ def check(file, folder, whole, out):
 
 
 def sign(file, folder, whole, out):
-    from deepfakery import provenance
+    from deepfakery.media import provenance
 
     photo = Path(shutil.copy(whole / "photos/b.png", out))
     if folder.name != "identity":
@@ -184,8 +190,8 @@ def sign(file, folder, whole, out):
 
 
 def faces(file, folder, whole, out):
-    from deepfakery import baselines
-    from deepfakery.faceset import FaceSet
+    from deepfakery.evaluate import baselines
+    from deepfakery.faces.faceset import FaceSet
 
     found = FaceSet.load(folder)
     found.fingerprint(), found.descriptors(), found.others(), found.rejected()
@@ -202,7 +208,7 @@ def faces(file, folder, whole, out):
 
 
 def choose(file, folder, whole, out):
-    from deepfakery import people
+    from deepfakery.faces import people
 
     for who in ("2", "everyone", "most"):
         people.choose(folder, who)
@@ -210,7 +216,7 @@ def choose(file, folder, whole, out):
 
 
 def extract_on(file, folder, whole, out):
-    from deepfakery import faceset
+    from deepfakery.faces import faceset
 
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         said = json.loads((folder / "extraction.json").read_text())
@@ -222,20 +228,20 @@ def extract_on(file, folder, whole, out):
 
 
 def run(file, folder, whole, out):
-    from deepfakery import runs
+    from deepfakery import training
     from deepfakery.swapper import FaceSwapper
 
     first, model = folder / "first", swapper()
-    runs.read(first)
-    runs.load(first, model)
-    run = runs.Run(first, model, model.config, steps=2)
+    training.read(first)
+    training.load(first, model)
+    run = training.Run(first, model, model.config, steps=2)
     run._reason_to_stop(), run._save()
-    runs.Run(folder / "third", model, model.config, steps=2, after=first)._follow()
+    training.Run(folder / "third", model, model.config, steps=2, after=first)._follow()
     FaceSwapper.from_preset(first)
 
 
 def start(file, folder, whole, out):
-    from deepfakery import looks
+    from deepfakery.evaluate import looks
 
     if file.name == "base.npz":
         swapper().start_from(file)

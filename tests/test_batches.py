@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfakery.batches import batches, prepare
-from deepfakery.faceset import FaceSet
+from deepfakery.faces.faceset import FaceSet
 
 STILL = dict(warp=0, flip=0, colour=0)
 

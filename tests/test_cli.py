@@ -11,10 +11,10 @@ import papermill
 import pytest
 
 from deepfakery import __main__ as cli
-from deepfakery import notebooks, results
-from deepfakery.images import write_image
-from deepfakery.notebooks import ROOT
-from deepfakery.video import VideoWriter
+from deepfakery.media.images import write_image
+from deepfakery.media.video import VideoWriter
+from deepfakery.notebook import results, run
+from deepfakery.notebook.run import ROOT
 
 
 def swap(face, target, out, **more):
@@ -150,7 +150,7 @@ def lesson(tmp_path, monkeypatch):
     folder = tmp_path / "lessons {text}"
     folder.mkdir()
     nbformat.write(notebook, folder / "01_data_generation.ipynb")
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    monkeypatch.setattr(run, "NOTEBOOKS", folder)
     return "01_data_generation"
 
 
@@ -158,14 +158,14 @@ def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
     odd = "a \"b\" 'c' \\n \\ $HOME `d` {e} %s Zo\xeb \u96ea\n'''\"\"\""
     given = {"text": odd, "number": "5", "nothing": "None", "unknown": 1}
     path = tmp_path / "out {text}.ipynb"
-    notebooks.execute(lesson, given, path)
+    run.execute(lesson, given, path)
     *_, cell = nbformat.read(path, as_version=4).cells
     assert json.loads(cell.outputs[0].text) == [odd, "5", "None"]
     plain = {"text": "default", "number": 5, "nothing": None}
-    notebooks.execute(lesson, plain, path)
+    run.execute(lesson, plain, path)
     assert len(nbformat.read(path, as_version=4).cells) == 2  # nothing was passed on
     with pytest.raises(ValueError, match=r"text='a.udcff' is not written .* rename"):
-        notebooks.execute(lesson, {"text": "a\udcff"}, path)
+        run.execute(lesson, {"text": "a\udcff"}, path)
 
 
 def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
@@ -227,7 +227,7 @@ def tidied(tmp_path, *outputs):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     notebook.metadata["papermill"] = {"output_path": "/home/somebody"}
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    notebooks.tidy(tmp_path / "a.ipynb")
+    run.tidy(tmp_path / "a.ipynb")
     return nbformat.read(tmp_path / "a.ipynb", as_version=4)
 
 
@@ -270,13 +270,13 @@ def test_timing_and_paths_are_taken_out(tmp_path):
 def test_a_notebook_is_tidied_once_and_for_all(tmp_path):
     tidied(tmp_path, stream("stderr", "0%\r100%\n"), stream("stdout", "x"))
     before = (tmp_path / "a.ipynb").read_bytes()
-    notebooks.tidy(tmp_path / "a.ipynb")
+    run.tidy(tmp_path / "a.ipynb")
     assert (tmp_path / "a.ipynb").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", cli.SWAP)
 def test_every_notebook_takes_the_same_parameters(name):
-    notebook = nbformat.read(notebooks.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(run.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     (cell,) = cells
     names = {line.split("=")[0].strip() for line in cell.source.splitlines()}

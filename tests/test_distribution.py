@@ -25,7 +25,7 @@ if backend == "tensorflow":
     half = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(cpu, [half, half])
 
-from deepfakery import runs
+from deepfakery import training
 from deepfakery.swapper import FaceSwapper
 
 random = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def train(name, scope):
         swapper = FaceSwapper("ab", preset, "float32")
     swapper.compile(train="both")
     before = [w.copy() for w in swapper.get_weights()]
-    run = runs.Run(f"{folder}/{name}", swapper, swapper.config, steps=4, every=2)
+    run = training.Run(f"{folder}/{name}", swapper, swapper.config, steps=4, every=2)
     run.fit(lambda start: iter(lambda: (x, y), None))
     moved = np.concatenate(
         [(b - a).ravel() for a, b in zip(before, swapper.get_weights(), strict=True)]

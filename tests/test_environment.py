@@ -11,7 +11,7 @@ from importlib import metadata
 import pytest
 
 from deepfakery import presets
-from deepfakery.notebooks import ROOT
+from deepfakery.notebook.run import ROOT
 
 
 def python(code, **more):
@@ -27,7 +27,8 @@ def python(code, **more):
 
 NETWORKS = """
 import keras
-from deepfakery import dcgan, detection, networks, pyramid, swapper
+from deepfakery import networks, swapper
+from deepfakery.studies import dcgan, detection, pyramid
 size = keras.config.image_data_format(), keras.config.floatx()
 one = swapper.FaceSwapper(("a",), "light")
 gan = dcgan.DCGAN("small")
@@ -103,12 +104,13 @@ def test_a_wheel_carries_weights_and_notebooks(tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = """
 import os
-from deepfakery import notebooks, presets
+from deepfakery import presets
+from deepfakery.notebook import run
 from deepfakery.presets import base_weights
 print(base_weights("light").stat().st_size)
 print((presets.WEIGHTS / "upscaler_light.npz").exists())
-print(len(list(notebooks.NOTEBOOKS.glob("0*.ipynb"))))
-print(str(notebooks.ROOT) == os.getcwd())
+print(len(list(run.NOTEBOOKS.glob("0*.ipynb"))))
+print(str(run.ROOT) == os.getcwd())
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

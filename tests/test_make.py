@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from deepfakery.notebooks import ROOT
+from deepfakery.notebook.run import ROOT
 
 NAMES = [
     "a clip.mp4",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as array
 
-from deepfakery import runs
+from deepfakery import training
 from deepfakery.batches import batches
 from deepfakery.presets import PRESETS
 from deepfakery.samples import PEOPLE
@@ -28,7 +28,7 @@ def trained(make_swapper, facesets, tmp_path_factory):
     """A tiny swapper after 60 steps, its losses, and its run folder."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     swapper = make_swapper(rate=5e-3)
-    run = runs.Run(folder, swapper, swapper.config, steps=60, every=10)
+    run = training.Run(folder, swapper, swapper.config, steps=60, every=10)
     run.fit(partial(batches, facesets, swapper.size, batch=8))
     return swapper, run.history, folder
 
@@ -140,7 +140,7 @@ def test_any_number_of_people_of_any_name(tiny, tmp_path, facesets):
     swapper = FaceSwapper(names, tiny)
     swapper.compile(keras.optimizers.Adam(1e-3))
     people = dict.fromkeys(names, facesets["collins"])
-    run = runs.Run(tmp_path / "run", swapper, swapper.config, steps=2, every=2)
+    run = training.Run(tmp_path / "run", swapper, swapper.config, steps=2, every=2)
     run.fit(partial(batches, people, 32, batch=2))
     again = FaceSwapper.from_preset(tmp_path / "run")
     assert again.identities == names and tuple(again.decoders) == names
@@ -292,11 +292,11 @@ def test_adversarial_training_runs_saves_and_resumes(
     make_swapper, facesets, tmp_path, kind
 ):
     swapper = make_swapper(train="both", kind=kind, emphasis=1.0)
-    run = runs.Run(tmp_path / "run", swapper, swapper.config, steps=4, every=2)
+    run = training.Run(tmp_path / "run", swapper, swapper.config, steps=4, every=2)
     run.fit(lambda start: batches(facesets, 32, batch=4, start=start))
     assert np.isfinite([entry["loss"] for entry in run.history]).all()
     again = make_swapper(train="both", kind=kind, emphasis=1.0)
-    resumed = runs.Run(tmp_path / "run", again, again.config, steps=6, every=2)
+    resumed = training.Run(tmp_path / "run", again, again.config, steps=6, every=2)
     assert resumed.step == 4
     for name in PEOPLE:
         assert same(
@@ -445,6 +445,6 @@ def test_a_foreign_file_of_weights_is_refused_in_a_sentence(untrained, tmp_path)
 )
 def test_a_foreign_run_folder_is_refused_in_a_sentence(change, swapper, tmp_path):
     config = {**swapper.config, **change}
-    runs.Run(tmp_path / "run", swapper, config, steps=1)._save()
+    training.Run(tmp_path / "run", swapper, config, steps=1)._save()
     with pytest.raises(ValueError, match=r"00/run.json does not describe such a model"):
         FaceSwapper.from_preset(tmp_path / "run")

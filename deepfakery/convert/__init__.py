@@ -1,0 +1,1 @@
+"""From a generated face to a finished frame, clip or photo."""

@@ -1,0 +1,1 @@
+"""How good a swap is: measures, tables, baselines."""

@@ -1,0 +1,152 @@
+"""From figures of frames to a table: means, intervals, and how to read them."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from deepfakery.evaluate.metrics import MEASURES, SIGNS
+
+#: The figures that say most about a swap with ground truth.
+GLANCE = (
+    "verified",
+    "distance_painted",
+    "ssim",
+    "psnr",
+    "landmark_error",
+    "pose_error",
+    "sharpness_ratio",
+)
+
+
+def summarise(
+    frames: pd.DataFrame, *, block: int | None = None, draws: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Means over frames, with intervals that know that frames are not independent.
+
+    Neighbouring frames look alike, so 300 of them say less than 300 would. Whole
+    blocks of frames are drawn again and again, and the middle 95 % of the means is the
+    interval. It says how much a figure would change with other moments of the same
+    footage, not with other people.
+
+    Args:
+        frames: As from `measure`.
+        block: Frames in a block; by default one second of them, at most a quarter of
+            the clip.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+
+    Returns:
+        A row a clip and measure: `clip`, `measure`, `value` (mean), `low`, `high` (95 %
+        interval), `frames` (how many counted), `block` (frames). What a clip has no
+        figure for is left out.
+
+    Reference:
+        Politis & Romano 1992, "A Circular Block-Resampling Procedure for Stationary
+        Data".
+    """
+    rows = []
+    for clip, part in frames.groupby("clip", sort=False):
+        steps = np.diff(part["time"])
+        step = np.median(steps) if np.isfinite(steps).any() else 0
+        second = round(1 / step) if step > 0 else 30
+        length = max(1, min(block or second, len(part) // 4))
+        for name in MEASURES:
+            values = part[name].to_numpy()
+            counted = int(np.isfinite(values).sum())
+            if counted:
+                low, high = interval(values, length, draws, seed)
+                mean = float(np.nanmean(values))
+                rows.append((clip, name, mean, low, high, counted, length))
+    names = ["clip", "measure", "value", "low", "high", "frames", "block"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def interval(
+    values: np.ndarray, block: int, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The middle 95 % of the mean under a circular block bootstrap.
+
+    Args:
+        values: (frames,) in order of time; nan does not count.
+        block: Frames in a block.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+    """
+    count, random = len(values), np.random.default_rng(seed)
+    means = []
+    # Drawn as `draw_blocks` draws, but a part at a time: all samples of a long clip do
+    # not fit in memory.
+    while draws:
+        part = min(draws, max(1, 2_000_000 // count))
+        drawn = values[draw_blocks(count, block, part, random)]  # (part, frames)
+        means.append(np.nanmean(drawn[np.isfinite(drawn).any(1)], axis=1))
+        draws -= part
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def draw_blocks(
+    count: int, block: int, draws: int = 1000, seed: int | np.random.Generator = 0
+) -> np.ndarray:
+    """Which frames each bootstrap sample is made of: whole blocks, round and round.
+
+    Args:
+        count: Frames there are.
+        block: Frames in a block.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+
+    Returns:
+        (draws, count) indices.
+    """
+    random = np.random.default_rng(seed)
+    starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
+    return (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for reading: a row a measure, a column a clip, intervals in brackets.
+
+    Args:
+        table: As from `summarise`.
+    """
+    clips = list(dict.fromkeys(table["clip"]))
+    cells = {}
+    for m in MEASURES.values():
+        for row in table[table["measure"] == m.name].itertuples():
+            value, low, high = (_figure(m, v) for v in (row.value, row.low, row.high))
+            cell = cells.setdefault(_heading(m), {})
+            cell[row.clip] = f"{value} ({low} to {high})"
+    return pd.DataFrame.from_dict(cells, orient="index", columns=clips).fillna("")
+
+
+def at_a_glance(table: pd.DataFrame, measures=GLANCE) -> pd.DataFrame:
+    """A few figures of many clips: a row a clip, a column a measure, no intervals.
+
+    Args:
+        table: As from `summarise`.
+        measures: Names in `metrics.MEASURES`.
+    """
+    values = table.pivot(index="clip", columns="measure", values="value")
+    values = values.loc[table["clip"].unique(), list(measures)]
+    shown = {}
+    for m in map(MEASURES.get, measures):
+        shown[_heading(m)] = values[m.name].map(partial(_figure, m), "ignore")
+    return pd.DataFrame(shown).fillna("")
+
+
+def _heading(m) -> str:
+    return f"{m.label}{', ' if m.unit else ''}{m.unit} {SIGNS[m.better]}"
+
+
+def _figure(m, value: float) -> str:
+    return f"{value:.{1 if m.unit not in ('', 'share') else 2}f}"
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table for reading, such as `side_by_side` gives, as Markdown."""
+    rows = [["", *frame.columns], ["---"] * (1 + len(frame.columns))]
+    rows += [[name, *cells] for name, cells in frame.iterrows()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

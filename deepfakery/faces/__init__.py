@@ -1,0 +1,1 @@
+"""From footage to a folder of aligned faces: found, followed, filtered, described."""

@@ -1,0 +1,1 @@
+"""Files in and out: clips, pictures, folders, and what made them."""

@@ -1,0 +1,580 @@
+"""Pictures in, pictures out, and one way to read clips, folders and single photos."""
+
+import io
+import math
+import os
+import re
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pillow_heif
+from av.stream import Disposition
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageOps,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
+
+from deepfakery.media import records, video
+
+pillow_heif.register_heif_opener()
+
+#: What a picture may be written as. What one is read as, its content says.
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+#: What a file that is damaged was meant to be a clip by.
+CLIP_SUFFIXES = {
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+}
+
+#: Most pixels of a picture: they take 3 GB while it is read. Phones make 200 million.
+MOST_PIXELS = 250_000_000
+# Pillow refuses more than twice this, and warns of less: too little for a good camera.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+
+# How files begin that hold a picture for sure; a PNG with `acTL` moves.
+_STILL = re.compile(
+    rb"\xff\xd8\xff|II[*+]\0|MM\0[*+]|BM.{4}\0{4}|RIFF.{4}WEBP"
+    rb"|\x89PNG\r\n\x1a\n(?!.*acTL)|.{4}ftyp(heic|heix|heim|heis|mif1|avif|avis)",
+    re.DOTALL,
+)
+# What Pillow opens although it is no photo, or has no signature.
+_NO_PHOTOS = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "SPIDER", "WMF"}
+# What systems leave in folders, in lower case, and credentials: passed over silently.
+_LEFTOVERS = {"__macosx", "@eadir", "desktop.ini", "ehthumbs.db", "thumbs.db"}
+
+# (white, red, green, blue) as x and y, of sRGB and of Adobe RGB.
+_SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+
+
+def read_image(path, at_least: int | None = None) -> np.ndarray:
+    """Read a picture the way a viewer shows it.
+
+    Args:
+        path: an image file of any kind that Pillow reads, or HEIC, or a TIFF of floats.
+            Grey, palette, CMYK and 16-bit are converted, colour profiles to sRGB;
+            transparency is laid on white, EXIF orientation is applied. Of several
+            pictures in a file the first is read, and that is warned of.
+        at_least: pixels of the shorter side that will do; a larger JPEG is then read
+            at a half, a quarter or an eighth of its size, in a fraction of the time.
+
+    Returns:
+        RGB uint8 (H, W, 3).
+
+    Raises:
+        MediaError: the file is missing or no readable image.
+    """
+    path = Path(path)
+    try:
+        if not os.path.getsize(path):
+            raise video.MediaError(f"{path} is empty; copy or download it again.")
+        with Image.open(path) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            if image.format not in ("MPO", "PSD") and getattr(image, "n_frames", 1) > 1:
+                _warn(f"{path} holds {image.n_frames} pictures; the first is read.")
+            profile = _profile_of(image)
+            if at_least:
+                if (small := _shrunk(path, image, at_least)) is not None:
+                    if not profile:
+                        return small
+                    return _in_srgb(Image.fromarray(small), profile, path)
+                image.draft(None, (at_least, at_least))
+            image.load()
+            with suppress(Exception):  # what else EXIF says may be damaged
+                ImageOps.exif_transpose(image, in_place=True)
+            return _in_srgb(_plain(image), profile, path)
+    except video.MediaError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise video.MediaError(f"{path} does not exist; check the name.") from error
+    except IsADirectoryError as error:
+        raise video.MediaError(f"{path} is a folder; give an image file.") from error
+    except PermissionError as error:
+        raise video.MediaError(
+            f"{path} may not be read; change its permissions."
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise video.MediaError(
+            f"{path} has more than {MOST_PIXELS / 1e6:.0f} million pixels; "
+            "make it smaller."
+        ) from error
+    except UnidentifiedImageError as error:
+        if (read := _numbers(path)) is not None:
+            return read
+        raise video.MediaError(
+            f"{path} is not an image that can be read; save it again as PNG or JPEG."
+        ) from error
+    except Exception as error:  # a decoder may stumble over damage in any way
+        raise video.MediaError(
+            f"{path} is damaged or of a rare kind ({error}); copy it again, or save it "
+            "again as PNG or JPEG."
+        ) from error
+
+
+def read_each(files, at_least: int | None = None) -> Iterator[np.ndarray]:
+    """Read pictures as `read_image` does; a warning names those that cannot be read."""
+    for file in files:
+        try:
+            yield read_image(file, at_least)
+        except video.MediaError as error:
+            _warn(f"Left out: {error}")
+
+
+def _warn(text):
+    # From one place, so that Python says it once.
+    warnings.warn(text, stacklevel=1)
+
+
+def _shrunk(path, image, at_least):
+    """An everyday JPEG read small, in a third of Pillow's time; None for all others.
+
+    OpenCV fills up a file that was cut short with grey, and says nothing of it.
+    """
+    if (
+        image.format != "JPEG"
+        or image.mode != "RGB"
+        or image.info.keys() & {"exif", "xmp"}
+    ):
+        return None  # either may say how it stands
+    data = path.read_bytes()
+    if not data.endswith(b"\xff\xd9"):  # the end of a whole one
+        return None
+    scales = {
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        1: cv2.IMREAD_COLOR,
+    }
+    scale = next(k for k in scales if k * at_least <= min(image.size) or k == 1)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), scales[scale])
+    return None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+
+
+def _plain(image):
+    """The same picture with 8 bits and no transparency: L, RGB, CMYK or LAB."""
+    if image.mode[0] in "IF":
+        image = Image.fromarray(_levels(np.asarray(image)))
+    if image.has_transparency_data:
+        mode = "L" if image.mode in ("L", "LA", "La") else "RGB"
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert(mode)
+    if image.mode not in ("L", "RGB", "CMYK", "LAB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return image
+
+
+def _levels(values) -> np.ndarray:
+    """Numbers of any kind as uint8: what they mean by white, most of them stay below.
+
+    Floats end at 1 as a rule, with some lights above; some end where integers do.
+    """
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        return (values >> 8 * (values.dtype.itemsize - 1)).astype(np.uint8)
+    values = np.nan_to_num(values.astype(np.float32), posinf=np.float32(3e38))
+    most = np.percentile(values[:: len(values) // 512 + 1], 99)
+    ends = ((4, 1), (255, 255), (65535, 65535))
+    white = next((end for limit, end in ends if most <= limit), values.max())
+    return (values.clip(0, white) * np.float32(255 / white)).round().astype(np.uint8)
+
+
+def _numbers(path):
+    """A TIFF of floats or long integers, of which Pillow reads grey ones only."""
+    with suppress(Exception):
+        with open(path, "rb") as file:
+            head = file.read(8)
+            head += file.read(8) if head[2] == 43 else b""
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            file.seek(tags.next)
+            tags.load(file)
+        if math.prod((tags[256], tags[257])) > MOST_PIXELS or tags.get(284) == 2:
+            return None  # OpenCV would mix up channels that lie one after the other
+        read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if read is not None:
+            read = _levels(read if read.ndim == 2 else read[..., 2::-1])
+            read = Image.fromarray(np.ascontiguousarray(read))
+            return _in_srgb(read, tags.get(34675), path)
+    return None
+
+
+def _profile_of(image) -> bytes | None:
+    """The colour profile that a picture has, or says in other words that it has."""
+    if icc := image.info.get("icc_profile"):
+        return icc
+    if image.format == "PNG" and "srgb" not in image.info:
+        gamma, points = (image.info.get(key) for key in ("gamma", "chromaticity"))
+        points = tuple(points or _SRGB)
+        others = not np.allclose(points, _SRGB, atol=0.002)
+        # With sRGB's own points, what is near to its curve means that one.
+        if gamma and (others or abs(gamma - 1 / 2.2) > 0.01):
+            return _profile(1 / gamma, points)
+        return _profile(None, points) if others else None
+    with suppress(Exception):  # EXIF may be damaged
+        has_exif = image.format == "TIFF" or "exif" in image.info
+        if has_exif and (
+            image.getexif().get_ifd(0x8769).get(0xA001) == 2  # "ColorSpace"
+            or image.getexif().get_ifd(0xA005).get(1) == "R03"  # "InteropIndex"
+        ):
+            return _profile(563 / 256, _ADOBE)
+    return None
+
+
+@lru_cache(maxsize=8)
+def _profile(gamma, points) -> bytes | None:
+    """Write an ICC profile.
+
+    Args:
+        gamma: Of the curve; None for sRGB's own.
+        points: As `_SRGB`.
+
+    Reference:
+        ICC.1:2001-04, "File Format for Color Profiles".
+    """
+    white, *primaries = (
+        np.array([x / y, 1, (1 - x - y) / y])
+        for x, y in np.reshape(points, (4, 2)).astype(float)
+    )
+    columns = np.array(primaries).T
+    columns = columns * np.linalg.solve(columns, white)
+    # To the white of print, as Bradford found that eyes do.
+    cone = np.array(
+        [
+            [0.8951, 0.2664, -0.1614],
+            [-0.7502, 1.7135, 0.0367],
+            [0.0389, -0.0685, 1.0296],
+        ]
+    )
+    d50 = np.array([0.9642, 1, 0.8249])
+    columns = (
+        np.linalg.solve(cone, np.diag(cone @ d50 / (cone @ white)) @ cone) @ columns
+    )
+    x = np.linspace(0, 1, 1024)
+    curve = np.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
+    curve = x**gamma if gamma else curve
+
+    def big(kind, *values):
+        return b"".join(int(v).to_bytes(kind, "big", signed=kind == 4) for v in values)
+
+    def xyz(values):
+        return b"XYZ \0\0\0\0" + big(4, *(np.array(values) * 65536).round())
+
+    curve = b"curv\0\0\0\0" + big(4, 1024) + big(2, *(curve * 65535).round())
+    tags = {b"wtpt": xyz(d50)}
+    for name, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
+        tags |= {name + b"XYZ": xyz(column), name + b"TRC": curve}
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, tag in tags.items():
+        table += name + big(4, at + len(body), len(tag))
+        body += tag
+    head = b"\0" * 4 + big(4, 0x02100000) + b"mntrRGB XYZ " + b"\0" * 12 + b"acsp"
+    head = (head + b"\0" * 28 + xyz(d50)[8:]).ljust(124, b"\0")
+    whole = head + big(4, len(tags)) + table + body
+    return big(4, len(whole) + 4) + whole
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes):
+    """(the mode that a profile is for, what makes sRGB of it or None if it is that)."""
+    source = ImageCms.getOpenProfile(io.BytesIO(profile))
+    space = source.profile.xcolor_space.strip()
+    mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
+    transform = ImageCms.buildTransform(
+        source, ImageCms.createProfile("sRGB"), mode, "RGB"
+    )
+    if mode == "RGB":
+        few = np.stack(np.meshgrid(*[np.uint8(np.arange(0, 256, 15))] * 3), -1)
+        few = Image.fromarray(few.reshape(-1, 18, 3))
+        shown = ImageCms.applyTransform(few, transform)
+        if np.abs(np.asarray(few, int) - np.asarray(shown, int)).max() <= 2:
+            transform = None
+    return mode, transform
+
+
+def _in_srgb(image, profile, path) -> np.ndarray:
+    if profile:
+        try:
+            mode, transform = _to_srgb(profile)
+            if transform and image.mode != mode:
+                if (image.mode, mode) != ("L", "RGB"):
+                    raise ValueError(f"a profile of {mode} for {image.mode}")
+                image = image.convert(mode)
+            if transform:
+                image = ImageCms.applyTransform(image, transform)
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def write_image(path, image: np.ndarray, finish=None, software: str = ""):
+    """Write a picture under a temporary name, then rename it, over whatever is there.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        image: RGB uint8 (H, W, 3).
+        finish: a function of what would be written, bytes, that returns what is.
+        software: what made it, for the file's metadata; see `software_of`.
+
+    Raises:
+        ValueError: the array is no RGB uint8 image, or the suffix is not known.
+    """
+    path, image = Path(path), np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"{path} takes RGB uint8 of shape (H, W, 3), not {image.dtype} "
+            f"{image.shape}."
+        )
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = records.aside(path)
+    # PNG's own default takes several times as long for a few per cent of the size.
+    options = {"compress_level": 1} if suffix == ".png" else {}
+    if suffix in {".jpeg", ".jpg", ".webp"}:
+        options = {"quality": 95}
+    options |= noted(suffix, software)
+    drawn = io.BytesIO()
+    Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
+    try:
+        temporary.write_bytes(finish(drawn.getvalue()) if finish else drawn.getbuffer())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def noted(suffix: str, software: str) -> dict:
+    """Pillow's options that write into a picture what software made it."""
+    if not software or suffix == ".bmp":
+        return {}
+    if suffix in {".gif", ".jpeg", ".jpg"}:  # a JPEG with EXIF is slower to read
+        return {"comment": software.encode()}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = software
+    return {"exif": exif}
+
+
+def software_of(path) -> str:
+    """What software made a picture, as it says itself; "" where nothing is said."""
+    try:
+        with Image.open(path) as image:
+            said = image.info.get("comment", b"")
+            said = said.decode(errors="replace") if isinstance(said, bytes) else said
+            return str(image.getexif().get(ExifTags.Base.Software, said))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+
+
+def _natural(path):
+    """A sorting key that puts frame 10 after frame 9."""
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [int(part) if part.isdecimal() else part for part in parts], str(path)
+
+
+def read_source(path, start: int = 0) -> Iterator[video.Frame]:
+    """Read a clip, a single image, or a folder of either with its subfolders.
+
+    In a folder, files come as `list_files` lists them; what cannot be read is warned of
+    and left out.
+
+    Args:
+        path: the video, image or folder.
+        start: the first frame wanted; those before it are passed over.
+
+    Returns:
+        An iterator over `video.Frame`. Images have time 0; index and pts are their
+        place among all that the folder holds, images left out included.
+
+    Raises:
+        MediaError: at the first step, if there is nothing to read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if is_image(path):
+            yield video.Frame(0, 0.0, 0, read_image(path), path)
+        else:
+            yield from video.read_frames(path, start)
+        return
+    readable = place = 0
+    for file in list_files(path):
+        try:
+            if not is_image(file):
+                for frame in video.read_frames(file):
+                    if place >= start:
+                        yield replace(frame, index=place)
+                    place, readable = place + 1, readable + 1
+                continue
+            if place >= start:
+                yield video.Frame(place, 0.0, place, read_image(file), file)
+                readable += 1
+        except video.MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+        place += 1
+    if not readable and not start:
+        raise video.MediaError(
+            f"{path} holds no image or clip that can be read; give one that does."
+        )
+
+
+def count_frames(path) -> int | None:
+    """How many frames `read_source` will give, as far as headers tell.
+
+    Args:
+        path: the video, image or folder.
+
+    Returns:
+        A number, exact for images and near for clips; None where nothing says.
+
+    Raises:
+        MediaError: the source is missing or cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return sum(1 if is_image(f) else _count_or_0(f) for f in list_files(path))
+    if is_image(path):
+        read_image(path)
+        return 1
+    info = video.probe(path)
+    if info.frames is None and info.duration:
+        return round(info.duration * info.fps)
+    return info.frames
+
+
+def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
+    """Frames spread evenly over a source, to look at.
+
+    Args:
+        source: the video, image or folder.
+        count: how many; fewer where there are fewer.
+        among: indices of the frames to choose from, all by default.
+
+    Returns:
+        A list of (H, W, 3) uint8.
+    """
+    among = range(count_frames(source) or 1) if among is None else sorted(among)
+    chosen = np.linspace(0, len(among) - 1, count).round().astype(int)
+    wanted = {among[i] for i in chosen}
+    return [frame.image for frame in read_source(source) if frame.index in wanted]
+
+
+def _count_or_0(clip: Path) -> int:
+    try:
+        return count_frames(clip) or 0
+    except video.MediaError:
+        return 0
+
+
+def is_image(path) -> bool:
+    """Whether a file is a picture, by its content; everything else may be a clip.
+
+    A GIF or PNG that moves is a clip. A file that says nothing is what its name says.
+    """
+    return _kind(Path(path)) == "image"
+
+
+def _kind(path) -> str | None:
+    """What a file is: "image", "clip", or None for something else."""
+    suffix = path.suffix.lower()
+    named = "image" if suffix in IMAGE_SUFFIXES else None
+    named = "clip" if suffix in CLIP_SUFFIXES else named
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return named
+    if _STILL.match(head):
+        return "image"
+    if not head or (named == "clip" and not head.startswith((b"GIF8", b"\x89PNG"))):
+        return named
+    if b"\0" not in head and not re.match(rb"GIF8|P[1-7]\s", head):
+        with suppress(UnicodeDecodeError):
+            head[:-3].decode()  # less what may be cut in two
+            return named
+    # Both take their time, but few files come here.
+    try:
+        with Image.open(path) as image:
+            weak = image.format == "TGA" and suffix != ".tga"  # it has no signature
+            if image.format not in _NO_PHOTOS and not weak:
+                moves = image.format in ("GIF", "PNG") and image.is_animated
+                return "clip" if moves else "image"
+    except Image.DecompressionBombError:
+        return "image"
+    except Exception:  # a decoder may stumble in any way over what is none of its own
+        pass
+    with suppress(av.FFmpegError, OSError, ValueError):
+        # Without its name, by which FFmpeg would film a text.
+        with open(path, "rb") as file, av.open(file) as container:
+            cover = Disposition.attached_pic
+            if any(not s.disposition & cover for s in container.streams.video):
+                return "clip"
+    return named
+
+
+def list_files(folder) -> list[Path]:
+    """The images and clips of a folder and its subfolders, in natural order.
+
+    They are known by their content. Links are followed, and what can be reached in
+    several ways is listed once. Hidden files are left out; a warning names others.
+    """
+    folder = Path(folder)
+    files, others = [], []
+    for file in _walk(folder):
+        (files if _kind(file) else others).append(file.relative_to(folder))
+    if others:
+        others.sort(key=_natural)
+        few = ", ".join(map(str, others[:3])) + ", …" * (len(others) > 3)
+        _warn(
+            f"{len(others)} of {len(files) + len(others)} files in {folder} passed "
+            f"over, which are no images or clips: {few}"
+        )
+    return [folder / file for file in sorted(files, key=_natural)]
+
+
+def _walk(folder) -> Iterator[Path]:
+    """Every file of a folder and its subfolders, those behind links last."""
+    folders, links, seen = deque([os.fspath(folder)]), [], set()
+    while folders or links:
+        if not folders:
+            path = links.pop(0)
+            if os.path.isdir(path):
+                folders.append(path)
+            elif (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
+                yield Path(path)
+            continue
+        place = folders.popleft()
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except PermissionError:
+            _warn(f"{place} may not be read and is left out; change its permissions.")
+            continue
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            name = entry.name.lower()
+            if name.startswith(".") or name in _LEFTOVERS or name.endswith(".c2pa"):
+                continue
+            if entry.is_symlink():
+                links.append(entry.path)
+            elif entry.is_dir():
+                folders.append(entry.path)
+            elif (
+                entry.is_file() and (own := os.path.join(real, entry.name)) not in seen
+            ):
+                seen.add(own)
+                yield Path(entry.path)

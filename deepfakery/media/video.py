@@ -1,0 +1,532 @@
+"""Frames in, frames out.
+
+    info = probe("clip.mp4")
+    with VideoWriter("out.mp4", like=info) as writer:
+        for frame in read_frames("clip.mp4"):
+            writer.write(frame.image, frame.pts)
+
+writes the clip again with its pictures upright, every timestamp kept and its sound
+copied. Only a few frames are ever in memory.
+
+Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
+"""
+
+import os
+import warnings
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from math import floor
+from pathlib import Path
+
+import av
+import numpy as np
+
+from deepfakery.media import records
+from deepfakery.media.filters import (
+    BT709,
+    EXACT,
+    FOREIGN,
+    HDR,
+    LIMITED,
+    SWS_MATRIX,
+    Filters,
+    matrix,
+    value_range,
+)
+from deepfakery.media.remux import (
+    STILL,
+    Remux,
+    demuxed,
+    name_of,
+    opened,
+    picture_stream,
+)
+
+# Name -> FFmpeg's encoder, its crf that looks like the source, and its options. Without
+# B-frames frames are stored as they are shown; with them the header would give a clip
+# of varying rate a slightly wrong duration.
+CODECS = {
+    "h264": ("libx264", 17, {"preset": "veryfast", "bf": "0"}),
+    "hevc": (
+        "libx265",
+        20,
+        {"preset": "superfast", "x265-params": "bframes=0:log-level=error"},
+    ),
+}
+
+
+class MediaError(ValueError):
+    """A file cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a clip or folder: RGB uint8 (H, W, 3), upright, contiguous."""
+
+    index: int  # 0-based, in display order
+    time: float  # seconds, presentation time
+    pts: int  # the same, in units of VideoInfo.time_base
+    image: np.ndarray
+    file: Path  # the clip, or the image itself when read from a folder
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a clip's header and its first frame say."""
+
+    path: Path
+    width: int  # of the upright picture of square pixels, like height
+    height: int
+    fps: Fraction  # on average: the rate may vary
+    time_base: Fraction  # seconds in one unit of pts
+    start_pts: int  # of the first frame
+    frames: int | None  # None where the header does not say
+    duration: float | None  # seconds of picture
+    rotation: int  # degrees counterclockwise that make the stored picture upright
+    has_audio: bool
+    matrix: int = BT709  # this and the next three: H.273 numbers
+    color_range: int = LIMITED
+    primaries: int = 2  # 2: unspecified
+    transfer: int = 2
+
+
+@contextmanager
+def _opened(path):
+    """The container and its picture stream."""
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give one video file.")
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; check the name.")
+    if not path.stat().st_size:
+        raise MediaError(f"{path} is empty; copy or download it again.")
+    try:
+        # Old titles are in other letters than UTF-8.
+        container = opened(path, metadata_errors="replace")
+    except PermissionError as error:
+        raise MediaError(f"{path} may not be read; change its permissions.") from error
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(
+            f"{path} is not a video that FFmpeg can read; it may be unfinished or cut "
+            "off: copy it again, or convert it to MP4 first."
+        ) from error
+    with container:
+        stream = picture_stream(container)
+        if stream is None:
+            raise MediaError(f"{path} holds no video that can be decoded; give a clip.")
+        yield container, stream
+
+
+def _decoded(
+    path, container, stream, entry: int | None = None
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) of all that can be decoded; damage is skipped, then warned of.
+
+    With `entry`, a pts, decoding begins at the last keyframe before it.
+    """
+    # Decoding one frame a thread would be no faster here, and it hides errors.
+    count, arrived, last, damage = 0, 0, None, None
+    step = max(1, round(1 / (_rate(stream) * stream.time_base)))
+    if entry is not None:
+        container.seek(entry, stream=stream)
+    packets = demuxed(container, [stream])
+    packet = True
+    while packet is not None:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # no further packet can be found
+            packet, damage = None, count if damage is None else damage
+        try:
+            frames = stream.decode(packet)
+        except av.EOFError:
+            frames = []
+        except av.FFmpegError:  # the packets after this one may be sound
+            frames, damage = [], count if damage is None else damage
+        arrived += bool(packet and packet.size)
+        for frame in frames:
+            if not count and frame.colorspace in FOREIGN:
+                raise MediaError(
+                    f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
+                    "cannot be read; convert it to BT.709 first."
+                )
+            if frame.is_corrupt and damage is None:
+                damage = count
+            pts = frame.pts if frame.pts is not None else frame.dts
+            if last is not None:  # time only runs forward, whatever the file says
+                pts = last + step if pts is None else max(pts, last + 1)
+            last = pts or 0
+            yield last, frame
+            count += 1
+    if not count:
+        raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
+    if container.format.name == "avi":  # its header counts empty places, too
+        arrived = max(arrived, (last or 0) + 1)
+    if damage is None and entry is None and arrived < stream.frames:
+        damage = count
+    if damage is not None:
+        promised = f" of {stream.frames}" if stream.frames else ""
+        warnings.warn(
+            f"{path} is damaged: decoding failed near frame {damage}; "
+            f"{count}{promised} frames were read.",
+            stacklevel=3,
+        )
+
+
+def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
+    """The same from the keyframe before `pts` on; from one before that, where the frame
+    before it must be known."""
+    back, begin = 0, stream.start_time or 0
+    while True:
+        entry = max(pts - back, begin)
+        frames = _decoded(path, container, stream, entry)
+        first = next(frames)
+        if first[0] < pts or entry == begin or not filters.looks_back(first[1]):
+            return chain([first], frames)
+        back = 2 * back or round(1 / stream.time_base)
+
+
+def _name_others(path, container, stream):
+    others = [
+        name_of(other)
+        for other in container.streams.video
+        if other != stream and not other.disposition & STILL
+    ]
+    if others:
+        text = f"{path}: {name_of(stream)} is read, not {', '.join(others)}."
+        warnings.warn(text, stacklevel=3)
+
+
+def _rate(stream) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def probe(path) -> VideoInfo:
+    """Read a clip's header and its first frame.
+
+    Args:
+        path: a video file.
+
+    Returns:
+        Its `VideoInfo`.
+
+    Raises:
+        MediaError: the file is missing, unreadable or holds no picture.
+    """
+    with _opened(path) as (container, stream):
+        with closing(_decoded(path, container, stream)) as frames:
+            start_pts, frame = next(frames)
+        width, height = Filters(path, stream, frame).size
+        becomes_sdr = frame.color_trc in HDR
+        if stream.duration:
+            duration = float(stream.duration * stream.time_base)
+        else:
+            duration = container.duration / av.time_base if container.duration else None
+        count = stream.frames or None
+        if count and stream.duration:  # an edit list may hide some
+            shown = round(duration * _rate(stream))
+            count = shown if 0 < shown < count - 1 else count
+        return VideoInfo(
+            path=Path(path),
+            width=width,
+            height=height,
+            fps=_rate(stream),
+            time_base=stream.time_base,
+            start_pts=start_pts,
+            frames=count,
+            duration=duration,
+            rotation=frame.rotation,
+            has_audio=any(s.codec_context for s in container.streams.audio),
+            matrix=BT709 if becomes_sdr else matrix(frame),
+            color_range=LIMITED if frame.format.is_rgb else value_range(frame),
+            primaries=BT709 if becomes_sdr else int(frame.color_primaries),
+            transfer=BT709 if becomes_sdr else int(frame.color_trc),
+        )
+
+
+def index(path) -> list[tuple[int, bool]] | None:
+    """List a clip's frames without decoding them, for reading parts of it at once.
+
+    Args:
+        path: a video file.
+
+    Returns:
+        (pts, whether it is a keyframe) of each frame in display order, or None where
+        only decoding from the beginning can tell.
+
+    Raises:
+        MediaError: the file is missing, unreadable or holds no video.
+    """
+    with _opened(path) as (container, stream):
+        # Others find a place only nearly.
+        if not {"mp4", "matroska"} & set(container.format.name.split(",")):
+            return None
+        found = []
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    found.append((packet.pts, packet.is_keyframe))
+        except av.FFmpegError:
+            return None
+        times = {pts for pts, _ in found}
+        whole = len(times) == len(found) >= stream.frames and None not in times
+        found = sorted(found) if whole else []
+        return found if found and found[0][1] else None
+
+
+def read_frames(
+    path, start: int = 0, part: list[int] | None = None, quick: bool = False
+) -> Iterator[Frame]:
+    """Decode a clip frame by frame.
+
+    A damaged clip yields every frame that can still be decoded, then warns.
+
+    Args:
+        path: a video file.
+        start: the first frame wanted; those before it are decoded, not converted.
+        part: the pts of the frames wanted, as from `index`, `start` being the first
+            of them; the clip is entered at the keyframe before it.
+        quick: Convert colours in a tenth of the time, a level or two off.
+
+    Returns:
+        An iterator over `Frame`, images upright, RGB uint8 (H, W, 3).
+
+    Raises:
+        MediaError: at the first step, if nothing can be read.
+    """
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        frames = _decoded(path, container, stream)
+        first = next(frames)
+        enters = bool(part and start)
+        filters = Filters(path, stream, first[1], quick, said=enters)
+        if not enters:
+            _name_others(path, container, stream)
+        frames = chain([first], frames)
+        if enters:
+            frames = _entered(path, container, stream, part[0], filters)
+        for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
+            if part:
+                if pts > part[-1]:
+                    return
+                index = start + bisect_left(part, pts)
+                wanted = pts >= part[0]
+            else:
+                wanted = index >= start
+            if wanted:
+                image = filters.picture(index, *shown)
+                time = float(pts * stream.time_base)
+                yield Frame(index, time, pts, image, path)
+
+
+class VideoWriter:
+    """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
+
+    The clip is written beside its final place and renamed when complete, so that a
+    file under the final name is always whole; after an exception nothing is left.
+
+    Made with `like`, it keeps that clip's timestamps and colour tags, how long its last
+    frame is held, all its sound and subtitles, chapters and titles. What MP4 cannot
+    hold is encoded again, or named in a warning. Pixels are square.
+
+    Args:
+        path: the file to write, ending in `.mp4`.
+        like: `VideoInfo` of the clip whose timing, colours and sound to keep.
+        size: (width, height) of the frames; by default the first frame's.
+        fps: frames a second, when there is no `like`.
+        codec: a name in `CODECS`.
+        crf: the encoder's quality, 0 (lossless) to 51; the default looks like the
+            source.
+        sound: also write sound and subtitles of `like`.
+        part: only a part of `like` is written: they stop where the frames do.
+
+    Raises:
+        ValueError: the arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        path,
+        like: VideoInfo | None = None,
+        *,
+        size=None,
+        fps=None,
+        codec="h264",
+        crf=None,
+        sound=True,
+        part=False,
+    ):
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".mp4":
+            raise ValueError(f"{path} must end in .mp4, the format that is written.")
+        if (like is None) == (fps is None):
+            raise ValueError("Give VideoWriter either `like` or `fps`, not both.")
+        if codec not in CODECS:
+            raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
+        self.like, self.size, self.codec, self.crf = like, size, codec, crf
+        self.sound, self.part = sound, part
+        self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
+        self.time_base = like.time_base if like else 1 / self.fps
+        self.temporary = records.aside(self.path)
+        self._step = max(1, round(1 / (self.fps * self.time_base)))
+        self._pts = None  # of the frame last written
+        self._held = None  # the packet last encoded
+        self._container = self._rest = None
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, image: np.ndarray, pts: int | None = None):
+        """Add one frame.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            pts: its time in units of `like.time_base`, or as a frame count if the
+                writer was made with `fps`; by default one frame after the last.
+
+        Raises:
+            ValueError: the image has another size than the first, or time stands still.
+        """
+        image = np.ascontiguousarray(image)
+        width, height = self.size = self.size or (image.shape[1], image.shape[0])
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(
+                f"{self.path} takes RGB uint8 frames of shape {(height, width, 3)}, "
+                f"not {image.dtype} {image.shape}."
+            )
+        if pts is None:
+            first = self.like.start_pts if self.like else 0
+            pts = first if self._pts is None else self._pts + self._step
+        self._advance(pts)
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
+            format=self._video.pix_fmt,
+            dst_colorspace=SWS_MATRIX[self._video.codec_context.colorspace],
+            dst_color_range=self._video.codec_context.color_range,
+            interpolation=EXACT,
+        )
+        frame.pts, frame.time_base = pts - self._origin, self.time_base
+        self._mux(self._video.encode(frame))
+        if self._rest:
+            self._rest.copy_until(pts * self.time_base)
+
+    def append(self, path, pts: int):
+        """Add the frames of a clip as they are, without encoding them again.
+
+        Args:
+            path: what another writer of the same arguments wrote, without sound.
+            pts: the time of its first frame, as for `write`.
+        """
+        with opened(path) as part:
+            stream, first = part.streams.video[0], None
+            for packet in part.demux(stream):
+                if packet.dts is None:  # the end
+                    continue
+                first = packet.pts if first is None else first
+                passed = (packet.pts - first) * packet.time_base
+                now = pts + round(passed / self.time_base)
+                self._advance(now, stream)
+                packet.stream, packet.time_base = self._video, self.time_base
+                packet.pts = packet.dts = now - self._origin
+                self._mux([packet])
+                if self._rest:
+                    self._rest.copy_until(now * self.time_base)
+
+    def _advance(self, pts, template=None):
+        if self._pts is not None:
+            if pts <= self._pts:
+                raise ValueError(f"{self.path}: pts {pts} after {self._pts}.")
+            self._step = pts - self._pts
+        if self._container is None:
+            self._open(pts, template)
+        self._pts = pts
+
+    def _open(self, pts, template):
+        """Start the file, now that size and first timestamp are known."""
+        like = self.like
+        # Edit lists count in the movie's time scale; a coarse one would shift streams.
+        movflags = {
+            "movflags": "+faststart",
+            "movie_timescale": str(max(1000, self.time_base.denominator)),
+        }
+        self._container = opened(
+            self.temporary, "w", format="mp4", container_options=movflags
+        )
+        if template:
+            video = self._container.add_stream_from_template(template)
+            video.time_base = self.time_base
+        else:
+            video = self._encoder()
+        self._video, self._origin = video, pts
+        self._encodes = template is None
+        first = like and pts == like.start_pts
+        is_there = like and (like.has_audio or like.path.is_file())
+        if is_there and (self.sound or not self.part):
+            self._rest = Remux(like.path, self._container, self.sound)
+            start = self._rest.start
+            if first and start is not None:
+                # The clip begins with its first stream, be it the sound.
+                self._origin = min(pts, floor(start / self.time_base))
+            elif first:
+                self._origin = min(pts, 0)
+            whole = bool(first and not self.part)
+            self._rest.begin(self._origin * self.time_base, whole)
+        elif first:
+            self._origin = min(pts, 0)
+
+    def _encoder(self):
+        like, (width, height) = self.like, self.size
+        encoder, crf, options = CODECS[self.codec]
+        crf = crf if self.crf is None else self.crf
+        options = {"crf": str(crf), **options}
+        video = self._container.add_stream(encoder, rate=self.fps, options=options)
+        video.width, video.height = width, height
+        # Halved colour planes need even sizes; players are less fond of 4:4:4.
+        video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        video.time_base = video.codec_context.time_base = self.time_base
+        context = video.codec_context
+        context.thread_type, context.thread_count = "AUTO", 0
+        context.colorspace = like.matrix if like else BT709
+        context.color_range = like.color_range if like else LIMITED
+        context.color_primaries = like.primaries if like else BT709
+        context.color_trc = like.transfer if like else BT709
+        if self.codec == "hevc":
+            context.codec_tag = "hvc1"  # the one of two names that every player knows
+        return video
+
+    def _mux(self, packets):
+        for packet in packets:
+            # Only the last one counts: MP4 stores where each of the others ends.
+            packet.duration = self._step
+            if self._held:
+                self._container.mux(self._held)
+            self._held = packet
+
+    def _finish(self):
+        if self._container is None:
+            raise MediaError(f"{self.path} was given no frame; check the source.")
+        if self._encodes:
+            self._mux(self._video.encode(None))
+        if self._rest:
+            end = (self._pts + self._step) * self.time_base
+            self._rest.finish(end if self.part else None)
+            if not self.part:  # the last frame may be held
+                self._held.duration = self._rest.ends.get(self._pts) or self._step
+        self._container.mux(self._held)
+        self._container.close()
+        os.replace(self.temporary, self.path)
+
+    def __exit__(self, exception_type, exception, traceback):
+        try:
+            if exception_type is None:
+                self._finish()
+        finally:
+            if self._rest:
+                self._rest.source.close()
+            if self._container:
+                with suppress(av.FFmpegError):  # the first error is the one to show
+                    self._container.close()
+            self.temporary.unlink(missing_ok=True)

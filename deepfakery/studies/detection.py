@@ -1,0 +1,322 @@
+"""Which faces were painted? A discriminator as a detector, and what its word is worth.
+
+    seen = pairs("clip.mp4", {"swap": (swapper, "hopper", {})})
+    detector = build_detector()
+    run = runs.Run("data/output/detector", detector, {"seed": 0}, steps=200)
+    run.fit(partial(batches, seen.real, seen.painted["swap"]))
+    metrics.auc(judge(detector, seen.real), judge(detector, seen.painted["swap"]))
+
+Scores are higher for real, as everywhere in this project.
+
+Reference:
+    Rössler et al. 2019, "FaceForensics++: Learning to Detect Manipulated Facial Images"
+    (a detector on aligned faces, and how compression wears it down); Durall et al.
+    2019, "Unmasking DeepFakes with simple Features" (`build_spectral`); Zeiler & Fergus
+    2014, "Visualizing and Understanding Convolutional Networks", section 4.2
+    (`occlusion`).
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+
+from deepfakery import networks
+from deepfakery.adversarial import Adam
+from deepfakery.convert import merge
+from deepfakery.evaluate import metrics, tables
+from deepfakery.faces import detect, geometry, search
+from deepfakery.media import images
+from deepfakery.media.video import MediaError
+
+#: Side in pixels of the faces that are judged.
+SIZE = 128
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The same faces untouched and painted: nothing but the painting differs.
+
+    Attributes:
+        real: (N, SIZE, SIZE, 3) uint8 RGB.
+        painted: Painter → the same faces by it, likewise.
+        frames: (N,) the frames' indices.
+        landmarks: (N, 68, 2) pixels of the faces as they are here.
+    """
+
+    real: np.ndarray
+    painted: dict[str, np.ndarray]
+    frames: np.ndarray
+    landmarks: np.ndarray
+
+
+def pairs(
+    source: str | os.PathLike, painters: dict, size: int = SIZE, limit: int = 300
+) -> Pairs:
+    """Cut out the largest face of each frame, as it was and as painters paint it.
+
+    Both come from one decoded frame and go through one crop. Files would not do: what
+    is exported is encoded once more than its target, and a detector would learn that.
+
+    Args:
+        source: A clip, or a folder of photos.
+        painters: Name → (swapper, identity, what is to differ from `merge.LOOK`).
+        size: Side of the faces in pixels.
+        limit: Frames: the first of a clip, or photos spread evenly over a folder.
+
+    Raises:
+        ValueError: No face was found.
+    """
+    is_clip = not Path(source).is_dir()
+    if is_clip:
+        stream = search.follow_clip(source)
+    else:
+        files = images.list_files(source)
+        files = files[:: max(1, len(files) // limit)]
+        photos = (replace(f, index=i) for i, f in enumerate(_first_frames(files)))
+        stream = detect.detect_each(photos)
+    found = [(frame, seen) for frame, seen in islice(stream, limit) if seen]
+    if not found:
+        raise ValueError(f"{source} shows no face; give footage that does.")
+    places = [geometry.alignment(seen[0].landmarks, size) for _, seen in found]
+
+    def cut(pictures):
+        crops = zip(pictures, places, strict=True)
+        return np.stack(
+            [geometry.crop(picture, place, size) for picture, place in crops]
+        )
+
+    painted = {
+        name: cut(
+            [
+                image
+                for _, image, _ in merge.paint_stream(
+                    found, swapper, identity, steady=is_clip, **look
+                )
+            ]
+        )
+        for name, (swapper, identity, look) in painters.items()
+    }
+    points = [
+        geometry.transform_points(seen[0].landmarks, place)
+        for (_, seen), place in zip(found, places, strict=True)
+    ]
+    indices = np.array([frame.index for frame, _ in found])
+    return Pairs(cut([f.image for f, _ in found]), painted, indices, np.stack(points))
+
+
+def _first_frames(files):
+    for file in files:
+        try:
+            yield next(images.read_source(file))
+        except MediaError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+
+
+def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
+    """The swapper's discriminator, grown by a map and compiled to be trained alone.
+
+    Args:
+        size: Side of the face in pixels.
+        widths: As for `networks.build_discriminator`.
+
+    Returns:
+        A model (B, size, size, 3) in [0, 1] → (B, 1), the mean score of all patches.
+    """
+    with networks.precision():
+        # No spectral normalisation: there is no painter here that must learn from it.
+        D = networks.build_discriminator(size, widths, spectral=False)
+    score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
+    detector = keras.Model(D.input, score, name="detector")
+    detector.compile(
+        Adam(1e-3),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy("told_apart", threshold=0.0)],
+    )
+    return detector
+
+
+def batches(
+    real: np.ndarray,
+    painted: np.ndarray,
+    batch: int = 16,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    sturdy: bool = False,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless batches, half real and half painted; the n-th is always the same.
+
+    Args:
+        real, painted: (N, S, S, 3) and (M, S, S, 3) uint8.
+        batch: Faces of each kind.
+        seed: The only source of randomness.
+        start: Number of the first batch.
+        sturdy: Wear two of three faces down by one of `DEGRADATIONS`, at random
+            strength, so that the detector learns what such wear leaves.
+
+    Yields:
+        (faces (2 · batch, S, S, 3) float32 in [0, 1], (2 · batch, 1): 1 for real).
+    """
+    labels = np.repeat(np.float32([[1], [0]]), batch, axis=0)
+    while True:
+        random = np.random.default_rng((seed, start))
+        chosen = [
+            kind[random.integers(len(kind), size=batch)] for kind in (real, painted)
+        ]
+        chosen = np.concatenate(chosen)
+        if sturdy:
+            chosen = np.stack([_worn(face, random) for face in chosen])
+        mirrored = random.random((2 * batch, 1, 1, 1)) < 0.5
+        chosen = np.where(mirrored, chosen[:, :, ::-1], chosen)
+        # Light and white balance differ from clip to clip, and give nothing away.
+        gain = 1 + random.uniform(-0.2, 0.2, (2 * batch, 1, 1, 1))
+        gain = gain + random.uniform(-0.05, 0.05, (2 * batch, 1, 1, 3))
+        yield np.minimum(chosen * np.float32(gain / 255), 1), labels
+        start += 1
+
+
+def jpeg(face: np.ndarray, quality: int = 50) -> np.ndarray:
+    """A face after JPEG at that quality."""
+    _, data = cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def shrink(face: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """A face made smaller, and large again as a detector needs it."""
+    small = cv2.resize(face, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
+    """A face out of focus; `sigma` in pixels."""
+    return cv2.GaussianBlur(face, (0, 0), sigma)
+
+
+#: What happens to pictures on their way. Name → (function, the range of its strength
+#: that a sturdy detector is trained on). As it stands, each function is a test.
+DEGRADATIONS = {
+    "JPEG 50": (jpeg, (30, 95)),
+    "half size": (shrink, (0.4, 1.0)),
+    "blur": (blur, (0.3, 2.0)),
+}
+
+
+def _worn(face, random):
+    change, (low, high) = list(DEGRADATIONS.values())[random.integers(3)]
+    strength = random.uniform(low, high)
+    if random.random() < 1 / 3:
+        return face
+    return change(face, int(strength) if change is jpeg else strength)
+
+
+def judge(detector: keras.Model, pictures: np.ndarray) -> np.ndarray:
+    """How real faces look to a detector.
+
+    Args:
+        detector: As from `build_detector`.
+        pictures: (N, S, S, 3) uint8.
+
+    Returns:
+        (N,) float32, higher for real.
+    """
+    return networks.predict(detector, np.float32(pictures) / 255)[:, 0]
+
+
+def spectrum(pictures: np.ndarray) -> np.ndarray:
+    """How much detail of each size pictures hold: log power by spatial frequency.
+
+    Args:
+        pictures: (N, S, S, 3) uint8.
+
+    Returns:
+        (N, S / 2) float64, from the coarsest to the finest, averaged over directions.
+    """
+    side = pictures.shape[1]
+    window = np.hanning(side)[:, None] * np.hanning(side)  # no edges where it ends
+    grey = np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in pictures])
+    power = np.abs(np.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window)) ** 2
+    at = np.fft.fftfreq(side, 1 / side)
+    radius = np.hypot(at[:, None], at).round().astype(int).ravel()
+    rings = [radius == r for r in range(1, side // 2 + 1)]
+    flat = np.log(power + 1e-3).reshape(len(pictures), -1)
+    return np.stack([flat[:, ring].mean(1) for ring in rings], -1)
+
+
+def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
+    """The detector of the years before networks: Fisher's discriminant on `spectrum`.
+
+    Args:
+        real, painted: (N, S, S, 3) and (M, S, S, 3) uint8 to learn from.
+
+    Returns:
+        A function: faces (N, S, S, 3) uint8 → scores (N,), higher for real.
+    """
+    kinds = [spectrum(kind) for kind in (real, painted)]
+    means = [kind.mean(0) for kind in kinds]
+    within = sum(np.cov(kind.T) for kind in kinds)
+    # A little of a sphere: neighbouring rings say nearly the same.
+    within += 0.01 * np.trace(within) / len(within) * np.eye(len(within))
+    across = np.linalg.solve(within, means[0] - means[1])
+    return lambda pictures: (spectrum(pictures) - sum(means) / 2) @ across
+
+
+def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
+    """How well detectors tell real from painted, with intervals.
+
+    Args:
+        cases: Name → (real, painted, frames in a block of the bootstrap); the faces
+            are the same in both, in order of time.
+        judges: Name → a function: faces → scores, higher for real.
+        draws: Bootstrap samples.
+        seed: The only source of randomness.
+
+    Returns:
+        A table, a row a case and detector: `case`, `detector`, `auc`, `low` and `high`
+        (95 %, see `tables.summarise`), `faces` of each kind, `block`.
+    """
+    rows = []
+    for case, (real, painted, block) in cases.items():
+        block = max(1, min(block, len(real) // 4))
+        samples = tables.draw_blocks(len(real), block, draws, seed)
+        for name, judging in judges.items():
+            a, b = judging(real), judging(painted)
+            drawn = [metrics.auc(a[chosen], b[chosen]) for chosen in samples]
+            spread = np.percentile(drawn, (2.5, 97.5))
+            rows.append((case, name, metrics.auc(a, b), *spread, len(real), block))
+    names = ["case", "detector", "auc", "low", "high", "faces", "block"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.ndarray:
+    """Where a detector looks: what happens to its score when a patch is hidden.
+
+    Args:
+        judging: Faces (N, S, S, 3) uint8 → scores (N,).
+        pictures: (N, S, S, 3) uint8.
+        patch: Side of the grey patch in pixels.
+        step: Pixels from one place to the next.
+
+    Returns:
+        (N, S, S) float32: by how much the score rises, on average, where the pixel is
+        hidden. High: this is what spoke for painted.
+    """
+    count, side = pictures.shape[:2]
+    before = judging(pictures)
+    total, times = np.zeros((count, side, side), np.float32), np.zeros((side, side))
+    for y in range(0, side - patch + 1, step):
+        for x in range(0, side - patch + 1, step):
+            hidden = pictures.copy()
+            box = np.s_[y : y + patch, x : x + patch]
+            hidden[:, *box] = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
+            total[:, *box] += (judging(hidden) - before)[:, None, None]
+            times[box] += 1
+    return total / np.maximum(times, 1)

@@ -1,0 +1,317 @@
+"""Small pictures made large: a pyramid of doublings that adds what bicubic leaves out.
+
+    upscaler = Upscaler.from_preset("light")
+    upscaler.compile(factors=(2,))
+    feed = partial(degrade.pairs, files, factors=(2,))
+    run = training.Run("data/output/upscaler/x2", upscaler, upscaler.config, steps=3000)
+    run.fit(feed)
+    large = upscaler.enlarge(picture, 4)              # or `tiles.resize` to any size
+
+The networks are in `pyramid`; here is how they train: stage by stage on photos alone,
+then against discriminators that see residuals, what was added, and not pictures.
+
+Reference:
+    Wang et al. 2018, "A Fully Progressive Approach to Single-Image Super-Resolution"
+    (the curriculum, and a discriminator of residuals).
+"""
+
+import os
+from functools import cache, partial
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from deepfakery import checkpoints, losses, networks, training
+from deepfakery.adversarial import Adam
+from deepfakery.presets import WEIGHTS, look_up, name_of
+from deepfakery.studies.pyramid import Bicubic, build_pyramid
+
+#: Arguments of `pyramid.build_pyramid` and of `networks.build_discriminator`, by name.
+PRESETS = {
+    # The larger a map, the fewer blocks; two CPU cores train it in an hour.
+    "light": {
+        "pyramid": {"widths": [64, 32, 32, 16], "blocks": [6, 4, 2, 1]},
+        "discriminator": {"widths": [32, 64, 128]},
+    },
+    # As deep as the paper's smaller network, for a GPU.
+    "deep": {
+        "pyramid": {"widths": [128, 64, 64, 32], "blocks": [24, 8, 4, 2]},
+        "discriminator": {"widths": [64, 128, 256]},
+    },
+}
+
+#: The curriculum: one stage after another, what is compiled and what it is fed. Each
+#: begins where the one before ended.
+STAGES = {
+    "x2": {"steps": 1200, "factors": (2,), "batch": 16},
+    "x4": {"steps": 2000, "factors": (2, 4), "batch": 16, "fade": 200},
+    "x8": {"steps": 360, "factors": (2, 4, 8), "batch": 6, "patch": 160, "fade": 100},
+    "adversarial": {
+        "steps": 300,
+        "factors": (2, 4, 8),
+        "batch": 8,
+        "patch": 96,
+        "train": "both",
+    },
+}
+
+#: What can be trained, and Adam's learning rate and first momentum for it.
+ADAM = {"pixels": (1e-3, 0.9), "both": (2e-4, 0.5)}
+
+
+class Upscaler(keras.Model):
+    """A pyramid of doublings, and for each factor a discriminator.
+
+    `fit` takes ({factor: small}, {factor: large}) as `degrade.pairs` yields them, for
+    all factors that train.
+
+    Args:
+        preset: A name in `PRESETS`, or such a dict.
+        precision: A Keras dtype policy; the best one of this machine by default.
+    """
+
+    def __init__(self, preset="light", precision=None, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.preset = preset = look_up(preset, PRESETS)
+        with networks.precision(precision):
+            self.pyramid = build_pyramid(**preset["pyramid"])
+            self.discriminators = {
+                k: networks.build_discriminator(
+                    None, **preset["discriminator"], name=f"judge_{k}"
+                )
+                for k in self.pyramid
+            }
+        self.factors = tuple(self.pyramid)
+        self.whole = self.pyramid[self.factors[-1]]
+        self._judges = {
+            k: networks.with_features(D) for k, D in self.discriminators.items()
+        }
+        self._bicubic = {k: Bicubic(k, dtype="float32") for k in self.factors}
+        self.errors = {k: keras.metrics.Mean(f"x{k}_error") for k in self.factors}
+        self.right = keras.metrics.Mean("told_apart")
+        self.built = True
+
+    def compile(
+        self,
+        optimizer=None,
+        *,
+        factors=(2, 4),
+        train: str = "pixels",
+        adversarial: float = 0.005,
+        matching: float = 0.1,
+        kind: str = "hinge",
+        fade: int = 0,
+        **kwargs,
+    ):
+        """Choose what trains, and on what.
+
+        Args:
+            optimizer: A Keras optimizer; by default Adam as in `ADAM`, its gradients
+                clipped.
+            factors: Which enlargements train; stages above the largest stand still.
+            train: "pixels": on the mean absolute error alone; "both": against the
+                discriminators too.
+            adversarial: Weight of being taken for real, where both train.
+            matching: Weight of matching the discriminators' features, likewise.
+            kind: The adversarial loss, one of `losses.KINDS`.
+            fade: Steps over which the largest stage that trains is faded in; 0: it
+                counts in full from the first.
+            **kwargs: Of `keras.Model.compile`.
+
+        Raises:
+            ValueError: `train`, `kind` or a factor is none of these.
+        """
+        for given, known in (
+            *((k, self.factors) for k in factors),
+            (train, tuple(ADAM)),
+            (kind, losses.KINDS),
+        ):
+            if given not in known:
+                raise ValueError(f"{given!r} is unknown; choose from {known}.")
+        self.trains, self.kind, self.fade = train, kind, fade
+        self.weight = {"adversarial": adversarial, "matching": matching}
+        self.last = max(factors)
+        for layer in self.whole.layers:
+            stage, _, part = layer.name.partition("_")
+            if part and stage[1:].isdecimal():
+                layer.trainable = int(stage[1:]) <= self.last
+        for k, D in self.discriminators.items():
+            D.trainable = train == "both" and k in factors
+        self._fading.assign(0.0 if fade else 1.0)
+        if optimizer is None:
+            rate, momentum = ADAM[train]
+            # All kernels together, as the project's weights were trained.
+            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
+        super().compile(optimizer, **kwargs)
+
+    @classmethod
+    def from_preset(cls, name_or_path) -> "Upscaler":
+        """A new one from a named preset, or a trained one.
+
+        Args:
+            name_or_path: A name in `PRESETS`, a file written by `save_base` with the
+                preset "light", or a run folder.
+
+        Raises:
+            FileNotFoundError: It is none of these.
+            ValueError: The file does not fit.
+        """
+        if str(name_or_path) in PRESETS:
+            return cls(str(name_or_path))
+        if Path(name_or_path).suffix == ".npz":
+            return cls().start_from(name_or_path)
+        return checkpoints.rebuild(name_or_path, lambda config: cls(config["preset"]))
+
+    def start_from(self, base: str | os.PathLike) -> "Upscaler":
+        """Take over weights written by `save_base`; the discriminators stay as new.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It was made with another preset.
+        """
+        if not Path(base).exists():
+            raise FileNotFoundError(f"There are no upscaler's weights at {base}.")
+        shapes = [tuple(w.shape) for w in self.whole.weights]
+        weights = networks.load_arrays(base, shapes, self.preset_name)
+        self.whole.set_weights(weights)
+        return self
+
+    def save_base(self, path: str | os.PathLike) -> None:
+        """Write the pyramid as float16, without its discriminators."""
+        networks.save_arrays(path, self.whole.get_weights())
+
+    @property
+    def preset_name(self) -> str:
+        """Name of the preset, or "custom"."""
+        return name_of(self.preset, PRESETS)
+
+    def sha256(self) -> str:
+        """Fingerprint of what enlarges, hexadecimal."""
+        return networks.sha256(self.whole)
+
+    @property
+    def config(self) -> dict:
+        """What it takes to build this again, as plain JSON."""
+        return {"preset": self.preset}
+
+    @property
+    def _fading(self):
+        return self.whole.get_layer(f"x{self.last}_fade").share
+
+    def call(self, small):
+        """{factor: (B, H, W, 3)} → {factor: (B, factor·H, factor·W, 3)}."""
+        return {k: self.pyramid[k](x) for k, x in small.items()}
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        """Mean over factors of what `compile` chose."""
+        total = 0.0
+        for k, large in y_pred.items():
+            real = ops.convert_to_tensor(y[k])
+            error = losses.mae(real, large)
+            self.errors[k].update_state(error)
+            total += error
+            if self.trains == "both":
+                base = self._bicubic[k](ops.convert_to_tensor(x[k]))
+                residuals = real - base, large - base
+                total += self._adversarial_loss(k, *residuals, training)
+        if training and self.fade:
+            share = self._fading
+            share.assign(ops.minimum(share + 1 / self.fade, 1.0))
+        return losses.of_replica(total / len(y_pred))
+
+    def _adversarial_loss(self, k, real, fake, training):
+        # One backward pass for both sides, as in `FaceSwapper`. The residual is judged,
+        # not the picture: that is all that the pyramid answers for.
+        D, half = self._judges[k], 0.5
+        real, fake = half + real, half + fake
+        n = ops.shape(real)[0]
+        *features, scores = D(
+            ops.concatenate([real, ops.stop_gradient(fake)]), training=training
+        )
+        real_scores, fake_scores = scores[:n], scores[n:]
+        loss = losses.told_apart(real_scores, fake_scores, self.kind)
+        right = ops.concatenate([real_scores > 0, fake_scores < 0])
+        self.right.update_state(ops.cast(right, "float32"))
+        *fake_features, fooled = networks.frozen(D, fake, training)
+        real_features = [ops.stop_gradient(f[:n]) for f in features]
+        loss += self.weight["adversarial"] * losses.taken_for_real(fooled, self.kind)
+        return loss + self.weight["matching"] * losses.matching(
+            real_features, fake_features
+        )
+
+    def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
+        """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.
+
+        Args:
+            pictures: (N, H, W, 3) float32 in [0, 1].
+            factor: One of `factors`.
+            batch: Pictures at a time.
+
+        Returns:
+            (N, factor·H, factor·W, 3) float32 in [0, 1].
+
+        Raises:
+            ValueError: The factor is none of these.
+        """
+        if factor not in self.pyramid:
+            raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
+        pictures = np.asarray(pictures, np.float32)
+        return networks.predict(self.pyramid[factor], pictures, batch).clip(0, 1)
+
+
+@cache
+def shipped() -> Upscaler:
+    """The project's own upscaler, trained on faces; see weights/README.md."""
+    return Upscaler.from_preset(WEIGHTS / "upscaler_light.npz")
+
+
+def train(
+    upscaler: Upscaler,
+    folder: str | os.PathLike,
+    feed,
+    stages=STAGES,
+    *,
+    times: float = 1.0,
+    seed: int = 0,
+    after: str | os.PathLike | None = None,
+    config: dict | None = None,
+    callbacks=(),
+) -> dict[str, list]:
+    """Go through a curriculum; interrupted, the same call goes on from there.
+
+    Args:
+        upscaler: What learns. In the end it is compiled as the last stage asks.
+        folder: For a run a stage.
+        feed: As `degrade.pairs` with its files given: it is called with `factors`,
+            `batch`, `patch`, `seed` and `start`.
+        stages: Name → steps, and arguments of `Upscaler.compile` and `feed`.
+        times: As many times the steps.
+        seed: The only source of randomness.
+        after: Folder of the run that the first stage goes on from, if any.
+        config: What else the runs are made with, such as `photos.fingerprint`; a run
+            made with something else is refused.
+        callbacks: More Keras callbacks.
+
+    Returns:
+        Name → history of that stage, as `training.Run.history`.
+    """
+    histories, known = {}, config or {}
+    for name, stage in stages.items():
+        stage = {"batch": 16, "patch": 96} | stage
+        fed = {key: stage.pop(key) for key in ("batch", "patch")}
+        steps = max(1, round(times * stage.pop("steps")))
+        config = {**known, **upscaler.config, **stage, **fed, "seed": seed}
+        if "fade" in stage:  # in full by the same share of the stage
+            stage["fade"] = max(1, round(times * stage["fade"]))
+        upscaler.compile(**stage)
+        run = training.Run(
+            Path(folder) / name, upscaler, config, steps=steps, after=after
+        )
+        run.fit(
+            partial(feed, factors=stage["factors"], seed=seed, **fed),
+            callbacks=callbacks,
+        )
+        histories[name], after = run.history, run.folder
+    return histories

@@ -1,0 +1,47 @@
+"""Ways of training beside each other."""
+
+import pytest
+
+import deepfakery
+from deepfakery import samples, training
+from deepfakery.evaluate import tables
+from deepfakery.media import images
+from deepfakery.notebook import compare
+
+#: The way that has all stages in it.
+WAYS = ["adversarial"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workspace and its table."""
+    out = tmp_path_factory.mktemp("compare")
+    moves = samples.motion(300, seed=1)[::25]
+    for name in samples.PEOPLE:
+        samples.write_clip(out / "clips" / f"{name}_unseen.mp4", name, moves)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deepfakery, "SMOKE", True)
+        frames = compare.compare(
+            "hopper", "collins", out, presets=["light"], minutes=[1], ways=WAYS
+        )
+    return out, tables.summarise(frames)
+
+
+def test_every_way_trains_its_stages_and_paints_a_clip(made):
+    out, _ = made
+    for way in WAYS:
+        folder, stages = out / f"light_{way}_1_min", compare.WAYS[way]
+        assert {f.name for f in folder.iterdir() if f.is_dir()} == set(stages)
+        assert all(training.read(folder / stage)["step"] == 20 for stage in stages)
+        assert images.count_frames(folder / "swap.mp4") == 12
+
+
+def test_the_table_has_floors_and_ceilings(made):
+    out, table = made
+    values = table.pivot(index="clip", columns="measure", values="value")
+    ways = [f"light, {way}, 1 min" for way in WAYS]
+    # Likeness to a person is no ceiling: twelve frames of a mask may be more like it.
+    like, away = values["ssim"], values["distance_painted"]
+    assert like["no mistake, 64 px"] > max(like[ways]) > like["target"]
+    assert max(*away[ways], away["landmark warp"]) < away["target"]
+    assert images.read_image(out / "painted.png").shape[1] > 1000

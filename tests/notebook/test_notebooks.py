@@ -1,0 +1,109 @@
+"""The notebooks, executed for real and shrunk to seconds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+
+from deepfakery import __main__ as cli
+from deepfakery import training
+from deepfakery.faces.faceset import FaceSet
+from deepfakery.media import images, video
+from deepfakery.notebook.run import ROOT
+
+
+def demo(out):
+    return subprocess.run(
+        [sys.executable, "-m", "deepfakery", "demo", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The demo's workspace, and what it printed."""
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    done = demo(out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_the_demo_leaves_a_whole_clip(made):
+    out, _ = made
+    before = video.probe(out / "clips" / "collins_unseen.mp4")
+    after = video.probe(out / "swap.mp4")
+    assert (after.width, after.height) == (before.width, before.height)
+    assert after.frames == before.frames and after.fps == before.fps
+    names = sorted(f.name for f in (out / "frames").iterdir())
+    assert names == [f"{i:06d}.png" for i in range(before.frames)]
+    picture = images.read_image(out / "frames" / names[0])
+    assert picture.shape == (after.height, after.width, 3)
+    sheet = images.read_image(out / "contact_sheet.jpg")
+    assert sheet.shape[1] > 1000 and sheet.std() > 10
+    assert {f.name for f in out.rglob(".*")} <= {".lock", ".deepfakery"}
+
+
+def test_the_demo_says_how_good_it_is(made):
+    out, done = made
+    figures = json.loads((out / "demo.json").read_text())
+    assert figures["painted"] == "hopper" and figures["target"] == "collins"
+    count = images.count_frames(out / "swap.mp4")
+    assert 0.9 * count <= figures["painted_frames"] == figures["frames"] <= count
+    assert figures["frames_per_s"] > 0
+    for share in ("found_fraction", "verified_fraction", "nearer_fraction"):
+        assert 0 <= figures[share] <= 1
+    for distance in ("distance_painted", "distance_target"):
+        assert 0 < figures[distance] < 1.5
+    for key in ("truth", "truth_unswapped"):
+        assert 0 < figures[key]["ssim"] < 1 and figures[key]["psnr"] > 0
+    assert set(figures["seconds"]) == {*cli.SWAP, "total"}
+    for name in ("swap.mp4", "frames", "contact_sheet.jpg", "demo.json"):
+        assert name in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", cli.SWAP)
+def test_notebooks_run_without_error_and_say_nothing_of_where(name, made):
+    out, _ = made
+    notebook = nbformat.read(out / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells)
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs and not [o for o in outputs if o.output_type == "error"]
+    assert any("image/jpeg" in output.get("data", {}) for output in outputs)
+    said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
+    assert str(out) not in said and str(ROOT) not in said
+
+
+def test_two_face_folders_are_left(made):
+    out, _ = made
+    for name in ("collins", "hopper"):
+        count = images.count_frames(out / "clips" / f"{name}_train.mp4")
+        found = FaceSet.load(out / "faces" / name).require()
+        assert 0.9 * count <= len(found) <= count
+
+
+def test_the_demo_again_trains_nothing_new(made):
+    out, _ = made
+    before = training.read(out / "run")
+    kept = training.latest(out / "run").stat().st_mtime_ns
+    pictures = {n: f.stat().st_mtime_ns for n, f in faces_of(out).items()}
+    done = demo(out)
+    assert done.returncode == 0, done.stderr
+    assert training.read(out / "run") == before and before["step"] == 20
+    assert training.latest(out / "run").stat().st_mtime_ns == kept
+    assert {n: f.stat().st_mtime_ns for n, f in faces_of(out).items()} == pictures
+    assert np.isfinite(json.loads((out / "demo.json").read_text())["distance_painted"])
+
+
+def faces_of(out):
+    return {str(f): f for f in (out / "faces").rglob("*.jpg")}

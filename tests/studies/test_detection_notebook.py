@@ -1,0 +1,58 @@
+"""Notebook 7, executed for real on a workspace whose swapper never trained."""
+
+import json
+
+import nbformat
+import pytest
+
+from deepfakery import __main__ as cli
+from deepfakery.media import provenance
+from deepfakery.notebook.run import ROOT
+
+
+@pytest.fixture(scope="module")
+def workspace(demo_workspace, run_notebook):
+    return run_notebook("07_detection", demo_workspace)
+
+
+def test_it_runs_and_says_nothing_of_where(workspace):
+    notebook = nbformat.read(workspace / "07_detection.ipynb", as_version=4)
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type == "error"]
+    pictures = [o for o in outputs if "image/jpeg" in o.get("data", {})]
+    assert len(pictures) == 9
+    said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
+    assert str(workspace) not in said and str(ROOT) not in said
+
+
+def test_it_leaves_a_row_for_every_case_and_detector(workspace):
+    figures = json.loads((workspace / "detection.json").read_text())
+    cases = ["same kind", "other network", "other blending", "other method"]
+    cases += ["other person", "JPEG 50", "half size", "blur"]
+    detectors = ["naive", "careful", "sturdy", "spectrum"]
+    found = [(row["case"], row["detector"]) for row in figures["table"]]
+    assert found == [(case, name) for case in cases for name in detectors]
+    for row in figures["table"]:
+        assert 0 <= row["low"] <= row["high"] <= 1 and row["faces"] == 10
+    assert figures["by_pose"] and figures["thresholds"].keys() == set(detectors)
+
+
+def test_what_was_done_to_the_files_is_what_they_say(workspace):
+    told = {
+        path.name: provenance.inspect(path)
+        for path in (workspace / "detection").glob("*.*g")
+    }
+    assert told["signed.png"]["state"] == "Valid"
+    assert told["one_bit.png"]["tampered"]
+    for name in ("saved_again_as_JPEG.jpg", "cropped.jpg", "a_screenshot_of_it.jpg"):
+        assert told[name] == {"signed": False}
+
+
+def test_a_workspace_without_a_swapper_is_named(tmp_path, capsys):
+    assert cli.main(["detect", "--workspace", str(tmp_path / "empty")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("Error:") == 1 and "empty holds no trained swapper" in said
+    (tmp_path / "run").mkdir()
+    given = ["detect", "--workspace", str(tmp_path), "--others", "gone.mp4"]
+    assert cli.main(given) == 1
+    assert "gone.mp4 does not exist" in capsys.readouterr().err

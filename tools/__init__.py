@@ -1,0 +1,1 @@
+"""For maintainers; not installed: benchmarks, pre-training."""
