@@ -1,9 +1,25 @@
-"""DeepFakery: learn how deepfakes work by making one, measuring it and marking it."""
+"""DeepFakery: learn how deepfakes work by making one, measuring it and marking it.
+
+    import deepfakery as df
+
+    faces = {name: df.extract(clip, folder / name) for name, clip in clips.items()}
+    swapper = df.FaceSwapper.from_preset("light", identities=faces)
+    swapper.compile()
+    df.Run(folder / "run", swapper, minutes=3).fit(faces)
+    df.swap_clip(clips["collins"], swapper, "hopper", folder / "swap.mp4")
+
+The method is in the modules of this folder, in this order: networks, losses,
+adversarial, swapper, batches, training, checkpoints. Everything else is in a folder
+named after a stage of the data's way: media, faces, samples, convert, evaluate,
+studies, notebook. What stands here is imported when it is first used.
+"""
 
 import logging
 import os
 import tempfile
 import warnings
+
+import lazy_loader
 
 __version__ = "0.2.0"
 
@@ -23,3 +39,22 @@ if os.path.expanduser("~") == "~":
         "HOME to keep what is made there, such as the identity that signs exports.",
         stacklevel=2,
     )
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        *("adversarial", "batches", "checkpoints", "losses", "networks", "training"),
+        *("media", "faces", "samples", "convert", "evaluate", "studies", "notebook"),
+    ],
+    submod_attrs={
+        "convert.export": ["swap_clip", "swap_photos"],
+        "evaluate": ["measure"],
+        "faces.faceset": ["FaceSet", "extract"],
+        "media.animation": ["animate"],
+        "media.provenance": ["inspect"],
+        "notebook": ["controls", "plots"],
+        "presets": ["PRESETS", "base_weights"],
+        "swapper": ["FaceSwapper"],
+        "training": ["Preview", "Run", "TensorBoard"],
+    },
+)

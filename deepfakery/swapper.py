@@ -44,6 +44,7 @@ class FaceSwapper(keras.Model):
     def __init__(self, identities, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.identities = tuple(identities)
+        self.base = None  # SHA-256 of the weights that it started from
         self.preset = preset = look_up(preset)
         self.size = preset["size"]
         with networks.precision(precision):
@@ -153,7 +154,9 @@ class FaceSwapper(keras.Model):
                 raise ValueError("identities is no list of names")
             if not all(isinstance(name, str) for name in people):
                 raise ValueError("identities holds what is no name")
-            return cls(people, config["preset"])
+            swapper = cls(people, config["preset"])
+            swapper.base = config.get("base")
+            return swapper
 
         return checkpoints.rebuild(name_or_folder, build)
 
@@ -196,6 +199,7 @@ class FaceSwapper(keras.Model):
                 first = next(iter(theirs.values()))
                 for name, model in mine.items():
                     model.set_weights(theirs.get(name, first).get_weights())
+            self.base = other.base
             return self
         if not Path(base).exists():
             raise FileNotFoundError(f"There are no base weights at {base}.")
@@ -203,6 +207,7 @@ class FaceSwapper(keras.Model):
         shapes = [tuple(w.shape) for w in (*self.encoder.weights, *first.weights)]
         weights = networks.load_arrays(base, shapes, self.preset_name)
         count = len(self.encoder.weights)
+        self.base = checkpoints.fingerprint(base)
         parts = [(self.encoder, weights[:count])]
         parts += [(decoder, weights[count:]) for decoder in self.decoders.values()]
         for model, part in parts:
@@ -230,7 +235,8 @@ class FaceSwapper(keras.Model):
     @property
     def config(self) -> dict:
         """What it takes to build this swapper again, as plain JSON."""
-        return {"identities": list(self.identities), "preset": self.preset}
+        config = {"identities": list(self.identities), "preset": self.preset}
+        return config | ({"base": self.base} if self.base else {})
 
     @property
     def objective(self) -> dict:

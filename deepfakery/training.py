@@ -11,6 +11,7 @@ asked for, scalars for TensorBoard:
 """
 
 import ctypes
+import inspect
 import itertools
 import json
 import math
@@ -20,6 +21,7 @@ import shutil
 import time
 import warnings
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -27,7 +29,7 @@ from keras import ops
 from tqdm import tqdm
 
 import deepfakery
-from deepfakery import checkpoints, networks
+from deepfakery import batches, checkpoints, networks
 from deepfakery.checkpoints import fingerprint, latest, load, read
 from deepfakery.media import records
 from deepfakery.presets import name_of
@@ -41,6 +43,9 @@ LOOK = 5
 
 #: A loss that breaks this often without progress is not mended by smaller steps.
 ROLLBACKS = 5
+
+#: What `Run.fit` adds to the configuration.
+FED = {"faces", "batch", "seed", "warp", "flip", "colour"}
 
 #: Names of glibc's settings for `mallopt`.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -56,9 +61,9 @@ class Run(keras.callbacks.Callback):
     Args:
         folder: The run folder. If it holds a checkpoint, the model takes it over.
         model: A compiled `keras.Model`.
-        config: What the run was made with, plain JSON; a checkpoint made with
-            another configuration is refused. `faces` in it may hold each person's
-            `FaceSet.fingerprint`.
+        config: What else the run is made with, plain JSON, beside the model's own
+            `config` and `objective`. A checkpoint made with another configuration is
+            refused.
         minutes: Stop after this much training, all sittings together.
         steps: Stop after this many steps, all sittings together.
         threshold: Stop when the loss of an entry of the history is below this.
@@ -67,11 +72,11 @@ class Run(keras.callbacks.Callback):
             that run left it. From the first step
             on, that run is over: with a larger budget it trains no further, for what it
             learned would never reach this one.
-        held_out: A batch (x, y) that is never trained on. Its loss and metrics enter
-            every fifth entry of the history, as `held_out_loss` and so on.
-        known: A batch of what is trained on, looked at as the held-out one is; its
-            figures enter beside it, as `known_loss` and so on. By how much they are
-            better was learned by heart.
+        held_out: {identity: `FaceSet`} that is never trained on, or one batch (x, y).
+            Its loss and metrics enter every fifth entry of the history, as
+            `held_out_loss` and so on.
+        known: The same of what is trained on; its figures enter beside it, as
+            `known_loss` and so on. By how much they are better was learned by heart.
         patience: Stop when `held_out_loss` has not improved this many times in a row.
         every: Steps between entries of the history, counted from step 0.
         save_seconds: Seconds between checkpoints.
@@ -92,22 +97,22 @@ class Run(keras.callbacks.Callback):
             checkpoints are damaged.
 
     Example:
-        run = Run("weights/pair", swapper, config, minutes=3)
-        run.fit(lambda start: batches.batches(facesets, swapper.size, start=start))
+        run = Run("data/output/pair", swapper, minutes=3)
+        run.fit({"collins": faces_of_collins, "hopper": faces_of_hopper})
     """
 
     def __init__(
         self,
         folder: str | os.PathLike,
         model: keras.Model,
-        config: dict,
+        config: dict | None = None,
         *,
         minutes: float | None = None,
         steps: int | None = None,
         threshold: float | None = None,
         after: str | os.PathLike | None = None,
-        held_out: tuple | None = None,
-        known: tuple | None = None,
+        held_out: dict | tuple | None = None,
+        known: dict | tuple | None = None,
         patience: int | None = None,
         every: int = 20,
         save_seconds: float = 20,
@@ -122,6 +127,8 @@ class Run(keras.callbacks.Callback):
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 20, 20), 5
         self.folder = Path(folder)
+        given = (getattr(model, "config", {}), getattr(model, "objective", {}))
+        config = {**given[0], **given[1], **(config or {})}
         self._after = self._start = None  # folder; SHA-256 of its weights
         if after is not None:
             self._after = Path(after).resolve()
@@ -135,9 +142,9 @@ class Run(keras.callbacks.Callback):
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
         self.patience = patience
         self.watched = {
-            name: batch
-            for name, batch in (("held_out", held_out), ("known", known))
-            if batch is not None
+            name: _one_batch(given, model) if isinstance(given, dict) else given
+            for name, given in (("held_out", held_out), ("known", known))
+            if given is not None
         }
         self.every, self.save_seconds, self.decay = every, save_seconds, decay
         self.step, self.seconds, self.history = 0, 0.0, []
@@ -148,33 +155,57 @@ class Run(keras.callbacks.Callback):
         self._optimizers = getattr(model.optimizer, "optimizers", [model.optimizer])
         self._rates = [_number(o.learning_rate) for o in self._optimizers]
         self._kept = self._broken = None  # checkpoint; step
+        self._made = {}  # the configuration that a checkpoint was made with
         self._scale, self._rollbacks = 1.0, []
         self._resume()
 
-    def fit(self, batches, callbacks=()):
+    def fit(self, faces, callbacks=(), **settings):
         """`model.fit` until the budget is spent or there is another reason to stop.
 
         Args:
-            batches: A function: `batches(start=n)` gives an endless iterator over
-                batches that begins at number n. A rollback calls it again.
+            faces: {identity: `FaceSet`}. Or, for a model that is no face swapper, a
+                function: `faces(start=n)` gives an endless iterator over batches that
+                begins at number n. A rollback calls it again.
             callbacks: More Keras callbacks, such as a `Preview`.
+            **settings: Of `batches.batches`: batch, seed, warp, flip, colour.
 
         Raises:
             BlockingIOError: Somebody else trains in the folder.
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.
             OSError: The first or the last checkpoint could not be written.
-            ValueError: The loss broke again and again, or somebody else trained in the
-                folder since this run was made.
+            ValueError: The loss broke again and again; somebody else trained in the
+                folder since this run was made; or it was trained with other faces or
+                settings.
         """
-        if not callable(batches):
-            raise TypeError("Give fit a function, such as lambda start: batches(...).")
+        if isinstance(faces, dict):
+            faces = self._batches_of(faces, settings)
+        elif not callable(faces) or settings:
+            raise TypeError(
+                "Give fit {identity: FaceSet}, or a function of `start` alone that "
+                "gives batches."
+            )
         if reason := self._reason_to_stop():
             print(f"Nothing to train at step {self.step}: {reason}.")
             for callback in callbacks:  # a preview shows how it ended
                 callback.on_train_end()
             return
         with self._alone():
-            self._train(batches, callbacks)
+            self._train(faces, callbacks)
+
+    def _batches_of(self, faces, settings):
+        """A function that gives batches; what they are made of enters the config."""
+        asked = inspect.signature(batches.batches)
+        asked = asked.bind(faces, self.trained.size, **settings)
+        asked.apply_defaults()
+        settings = {**asked.kwargs, "batch": asked.arguments["batch"]}
+        del settings["start"]
+        self.config |= {
+            "faces": {name: found.fingerprint() for name, found in faces.items()},
+            **settings,
+        }
+        if self._made and (differing := _differences(self._made, self.config)):
+            self._refuse(differing)
+        return partial(batches.batches, faces, self.trained.size, **settings)
 
     @contextmanager
     def _alone(self):
@@ -187,8 +218,8 @@ class Run(keras.callbacks.Callback):
                 )
             yield
 
-    def _train(self, batches, callbacks):
-        feed = iter(batches(start=self.step))
+    def _train(self, make, callbacks):
+        feed = iter(make(start=self.step))
         first = next(feed)
         self._trace(first)
         feed = itertools.chain([first], feed)
@@ -201,7 +232,7 @@ class Run(keras.callbacks.Callback):
             while not (stopped or self._reason_to_stop()):
                 step = self.step
                 made = int(_number(self.trained.optimizer.iterations))
-                feed = feed or batches(start=step)
+                feed = feed or make(start=step)
                 try:
                     self._fit(feed, callbacks)
                 except KeyboardInterrupt:
@@ -219,11 +250,11 @@ class Run(keras.callbacks.Callback):
             raise KeyboardInterrupt
         print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
 
-    def _fit(self, batches, callbacks):
+    def _fit(self, feed, callbacks):
         # After the stop button a first, shorter epoch ends where entries end.
         missing = -self.step % self.every
         self.trained.fit(
-            (batch for batch in batches),
+            (batch for batch in feed),
             steps_per_epoch=missing or self.every,
             epochs=1 if missing else 10**9,
             shuffle=False,
@@ -417,7 +448,10 @@ class Run(keras.callbacks.Callback):
         if self._newest is None:
             return
         checkpoint, state = checkpoints.newest(self.folder)
-        if differing := _differences(state["config"], self.config):
+        self._made = state["config"]
+        # What it was fed with is known when `fit` is called.
+        made = {k: v for k, v in self._made.items() if k in self.config or k not in FED}
+        if differing := _differences(made, self.config):
             self._refuse(differing)
         self._take_over(checkpoint, state)
         self.seconds = state["seconds"]
@@ -447,6 +481,11 @@ class Run(keras.callbacks.Callback):
             state["step"],
             state["history"],
         )
+
+
+def _one_batch(faces: dict, model) -> tuple:
+    """Thirty-two of each person's faces, not warped."""
+    return next(batches.batches(faces, model.size, batch=32, warp=0))
 
 
 def _differences(then: dict, now: dict):

@@ -12,7 +12,7 @@ class Preview(keras.callbacks.Callback):
 
     Args:
         draw: Called without arguments; gives a `matplotlib` figure or an RGB uint8
-            picture.
+            picture. In a script, where nothing is displayed, it may save what it drew.
         steps: Steps between refreshes, up to whole entries of the history; by default
             as many as take `seconds`.
         seconds: Time between refreshes, where no steps are given.
@@ -35,10 +35,13 @@ class Preview(keras.callbacks.Callback):
         self._show()
 
     def _show(self):
+        from IPython import get_ipython
         from IPython.display import display
 
         picture = self.draw()
-        if self._handle is None:
+        if get_ipython() is None:
+            pass
+        elif self._handle is None:
             self._handle = display(picture, display_id=True)
         elif self._handle:
             self._handle.update(picture)

@@ -319,7 +319,7 @@ def fault(error, root):
     """What an error lacks to be an answer."""
     said = str(error)
     known = isinstance(error, ValueError | OSError)
-    known = known and type(error).__module__ in ("builtins", "deepfakery.video")
+    known = known and type(error).__module__ in ("builtins", "deepfakery.media.video")
     advises = re.search(r"[;:.] \w| \(", said)
     sound = known and not isinstance(error, UnicodeError) and str(root) in said
     if sound and advises and said.endswith((".", ")")) and "\n" not in said:
@@ -334,7 +334,7 @@ def serve(whole):
     """Answer seeds from stdin, a line each: (fault, said, seconds, memory at most)."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what is printed meanwhile is no answer
-    import deepfakery.runs  # noqa: F401 (loads TensorFlow, outside the clock)
+    import deepfakery.training  # noqa: F401 (loads TensorFlow, outside the clock)
 
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

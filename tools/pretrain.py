@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from deepfakery import batches, training
+from deepfakery import training
 from deepfakery.faces import faceset
 from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
@@ -39,11 +39,8 @@ def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
     swapper = FaceSwapper(("base",), preset)
     swapper.compile()
     faces = {"base": people.require()}
-    config = {**swapper.config, "seed": 0, "faces": {"base": people.fingerprint()}}
-    run_ = training.Run(
-        out / "run", swapper, config, minutes=minutes, every=100, decay=0.3
-    )
-    run_.fit(partial(batches.batches, faces, swapper.size, 16, flip=0.5))
+    run_ = training.Run(out / "run", swapper, minutes=minutes, every=100, decay=0.3)
+    run_.fit(faces, batch=16, flip=0.5)
     path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)
     print(f"{path.relative_to(ROOT)} after {run_.step} steps")

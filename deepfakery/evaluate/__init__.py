@@ -1,1 +1,16 @@
 """How good a swap is: measures, tables, baselines."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "baselines",
+        "looks",
+        "measure",
+        "metrics",
+        "seams",
+        "tables",
+        "trials",
+    ],
+)

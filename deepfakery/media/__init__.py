@@ -1,1 +1,17 @@
 """Files in and out: clips, pictures, folders, and what made them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "animation",
+        "filters",
+        "images",
+        "provenance",
+        "records",
+        "remux",
+        "video",
+        "workers",
+    ],
+)

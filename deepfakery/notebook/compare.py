@@ -9,13 +9,12 @@ paints the same clip; what the figures mean is said in `metrics.MEASURES`.
 
 import itertools
 import os
-from functools import partial
 from pathlib import Path
 
 import keras
 import pandas as pd
 
-from deepfakery import batches, samples, training
+from deepfakery import samples, training
 from deepfakery.convert import export
 from deepfakery.evaluate import baselines, measure
 from deepfakery.faces import faceset
@@ -120,26 +119,18 @@ def train(
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
     if base := base_weights(preset):
         swapper.start_from(base)
-    config = {
-        **swapper.config,
-        "seed": seed,
-        "base": base and training.fingerprint(base),
-    }
-    config["faces"] = {name: f.fingerprint() for name, f in facesets.items()}
-    feed = partial(batches.batches, facesets, swapper.size, seed=seed)
     before, (*_, last) = None, WAYS[way]
     for stage, (share, losses) in WAYS[way].items():
         swapper.compile(train=stage, **losses)
         run = training.Run(
             folder / stage,
             swapper,
-            {**config, **swapper.objective},
             minutes=share * minutes,
             after=before,
             # What is refined before the end, the opponent undoes.
             decay=0.4 if stage == last else 0.0,
         )
-        run.fit(feed)
+        run.fit(facesets, seed=seed)
         before = run.folder
     return swapper
 

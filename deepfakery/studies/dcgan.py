@@ -2,7 +2,7 @@
 
     gan = DCGAN.from_preset("small")
     gan.compile()
-    run = runs.Run("data/output/dcgan", gan, gan.config, steps=5000)
+    run = training.Run("data/output/dcgan", gan, gan.config, steps=5000)
     run.fit(partial(photos.batches, files, gan.size, latent=gan.latent))
     faces = gan.imagine(np.random.default_rng(0).normal(size=(64, gan.latent)))
 

@@ -2,7 +2,7 @@
 
     seen = pairs("clip.mp4", {"swap": (swapper, "hopper", {})})
     detector = build_detector()
-    run = runs.Run("data/output/detector", detector, {"seed": 0}, steps=200)
+    run = training.Run("data/output/detector", detector, {"seed": 0}, steps=200)
     run.fit(partial(batches, seen.real, seen.painted["swap"]))
     metrics.auc(judge(detector, seen.real), judge(detector, seen.painted["swap"]))
 

@@ -121,7 +121,7 @@ def test_a_deleted_image_is_a_deleted_face(copied, facesets):
     assert len(left) == 69 and len(left.images(32)) == 69
     assert not {r["image"] for r in left.records} & set(gone)
     assert left.fingerprint() != facesets["hopper"].fingerprint()
-    assert left.fingerprint().startswith("69 detect, ")
+    assert left.fingerprint().startswith("69 faces, ")
     assert FaceSet.load(copied).fingerprint() == left.fingerprint()
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -89,8 +91,8 @@ def test_what_is_written_of_a_face_is_a_jpeg_of_it(posed):
 )
 def test_bad_faces_are_turned_away_for_their_reason(change, reason, posed):
     sifted = filtering.Sifted()
-    frame = video.Frame(0, 0.0, 0, posed("collins"), filtering.Path("clip.mp4"))
-    found = filtering.faces.detect(frame.image)
+    frame = video.Frame(0, 0.0, 0, posed("collins"), Path("clip.mp4"))
+    found = filtering.detect.detect(frame.image)
     bad = video.Frame(0, 0.0, 0, change(frame.image), frame.file)
     novelty = filtering.Novelty(None)
     filtering._add(sifted, bad, found, filtering.LIMITS, novelty)

@@ -135,7 +135,7 @@ def test_what_ended_a_worker_is_said(work, argument, said):
 def test_workers_use_no_gpu_and_load_no_framework():
     code = "[os.environ['CUDA_VISIBLE_DEVICES'], 'tensorflow' in sys.modules]"
     with pool(1) as crew:
-        crew.submit(exec, "import deepfakery.faces").result()
+        crew.submit(exec, "import deepfakery.faces.detect").result()
         said = crew.submit(eval, code, {"os": os, "sys": sys}).result()
     assert said == ["-1", False]
 

@@ -140,7 +140,8 @@ def test_a_panel_stands_where_it_is_told_to(short_clips):
 def lab(tmp_path, short_clips):
     """JupyterLab on localhost with a notebook that holds a panel; its address."""
     code = (
-        "from deepfakery import baselines, controls\n"
+        "from deepfakery.evaluate import baselines\n"
+        "from deepfakery.notebook import controls\n"
         f"clip = {str(short_clips['collins'])!r}\n"
         "controls.Panel(clip, baselines.IdentityCopy(64), 'hopper', colour='none')"
     )
