@@ -21,7 +21,7 @@ import warnings
 
 import lazy_loader
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # TensorFlow reads this once, when it is first imported; its start-up chatter about
 # missing GPUs is not what a reader came for.

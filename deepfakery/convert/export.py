@@ -24,9 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from deepfakery import __version__, samples
-from deepfakery.convert import merge
+from deepfakery.convert import merge, tiles
 from deepfakery.media import images, provenance, records, video
-from deepfakery.studies import tiles
 
 #: What to show: the swap alone, beside its target, or beside target and mask.
 PANELS = ("swap", "pair", "triple")
@@ -576,11 +575,8 @@ def _joined(presets_and_weights, target):
 
 def _painters(swapper, look):
     """Who paints: the swapper, and the upscaler where the look asks for it."""
-    if look.get("sharpen") != "upscaler":
-        return swapper
-    from deepfakery.studies import upscaler  # most exports need no second network
-
-    return swapper, upscaler.shipped()
+    upscaler = merge.upscaler_of(look)
+    return (swapper, upscaler) if upscaler else swapper
 
 
 def _settings(source, facts, identity, look, *rest):
@@ -590,6 +586,8 @@ def _settings(source, facts, identity, look, *rest):
             name: hashlib.sha256(np.float32(who).tobytes()).hexdigest()
             for name, who in identity.items()
         }
+    if upscaler := merge.upscaler_of(look):
+        look = look | {"sharpen": upscaler.sha256()}
     stat = Path(source).stat()
     settings = {
         "version": __version__,

@@ -22,8 +22,8 @@ LOOK = {
     "feather": 0.08,  # width of its soft edge, likewise
     "forehead": 0.3,  # how far it reaches above the brows, as in `geometry.hull`
     "colour": "reinhard",  # "none", "reinhard", "linear", "histogram" or "poisson"
-    # 0 to 1: how far the face goes towards the frame's sharpness; or "upscaler": it is
-    # enlarged by the network of notebook 06 before it is laid into a larger frame
+    # 0 to 1: how far the face goes towards the frame's sharpness; or an `Upscaler`
+    # (notebook 06), by which it is enlarged before it is laid into a larger frame
     "sharpen": 0.0,
     "grain": 0.0,  # 0 to 1: how much of the frame's grain it is given
     "scale": 1.0,  # size of the painted face
@@ -89,12 +89,12 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
     if unknown := look.keys() - LOOK.keys():
         raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
     look = LOOK | look
-    if look["sharpen"] == "upscaler":
-        painted, mask, own = _enlarged(landmarks, painted, mask, own)
+    if upscaler := upscaler_of(look):
+        painted, mask, own = _enlarged(upscaler, landmarks, painted, mask, own)
         look |= {"sharpen": 0.0}  # done
-    elif isinstance(look["sharpen"], str):
+    elif not isinstance(look["sharpen"], int | float):
         raise ValueError(
-            f"sharpen must be 0 to 1 or 'upscaler', not {look['sharpen']!r}."
+            f"sharpen must be 0 to 1 or an Upscaler, not {look['sharpen']!r}."
         )
     size = painted.shape[0]
     transform = geometry.alignment(landmarks, size)
@@ -279,21 +279,24 @@ def _painted(stream, swapper, look):
         )
 
 
-def _enlarged(landmarks, painted, mask, own):
-    """A painted face with as many pixels as the frame has for it, and its mask."""
-    from deepfakery.studies import upscaler  # most merging needs no network
+def upscaler_of(look: dict):
+    """The upscaler in the blend options, or None."""
+    given = look.get("sharpen")
+    return given if hasattr(given, "enlarge") else None
 
+
+def _enlarged(upscaler, landmarks, painted, mask, own):
+    """A painted face with as many pixels as the frame has for it, and its mask."""
     size = painted.shape[0]
     transform = geometry.alignment(landmarks, size)
     scale = 1 / np.hypot(transform[0, 0], transform[1, 0])  # frame pixels a pixel
     if scale <= 1:
         return painted, mask, own
-    trained = upscaler.shipped()
-    enough = [k for k in trained.factors if k >= scale]
-    factor = enough[0] if enough else trained.factors[-1]
+    enough = [k for k in upscaler.factors if k >= scale]
+    factor = enough[0] if enough else upscaler.factors[-1]
     side = (size * factor,) * 2
     mask = cv2.resize(np.float32(mask), side, interpolation=cv2.INTER_LINEAR)
-    return trained.enlarge(painted[None], factor)[0], mask[..., None], None
+    return upscaler.enlarge(painted[None], factor)[0], mask[..., None], None
 
 
 def _evened(stream, reach: int = 4):

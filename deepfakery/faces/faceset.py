@@ -1,6 +1,6 @@
 """Footage → a folder of aligned faces that a person can look through and weed.
 
-A face folder is plain images plus `detect.jsonl`, one JSON object a face. The images
+A face folder is plain images plus `faces.jsonl`, one JSON object a face. The images
 are the truth: delete one in a file manager and that face is gone.
 """
 
@@ -33,7 +33,7 @@ class FaceSet:
 
     Attributes:
         folder: Where the images lie.
-        records: One dict a face, in order of extraction, as in `detect.jsonl`:
+        records: One dict a face, in order of extraction, as in `faces.jsonl`:
             `image` (file name in the folder), `source` (file name, with as many of its
             folders as tell it from the others), `frame` (index; of a photo, its place),
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),

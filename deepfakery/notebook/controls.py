@@ -25,6 +25,7 @@ from deepfakery.convert import colour, export, masks, merge
 from deepfakery.faces import detect, faceset, geometry, people, tracking
 from deepfakery.media import images, provenance
 from deepfakery.notebook import plots
+from deepfakery.studies.upscaler import shipped
 
 #: Name in `merge.LOOK` → choices, or (smallest, largest, step).
 CONTROLS = {
@@ -71,7 +72,8 @@ class Panel(widgets.HBox):
             self.controls["identity"] = widgets.Dropdown(
                 options=names, value=identity, description="paint"
             )
-        enlarged = look["sharpen"] == "upscaler"
+        self._upscaler = merge.upscaler_of(look)
+        enlarged = self._upscaler is not None
         self.controls["upscaler"] = widgets.Checkbox(enlarged, description="upscaler")
         look["sharpen"] = 0.0 if enlarged else look["sharpen"]
         for name, choices in CONTROLS.items():
@@ -102,7 +104,7 @@ class Panel(widgets.HBox):
         """What the controls say, for `merge.merge` and `export.swap_clip`."""
         look = {name: self.controls[name].value for name in CONTROLS}
         if self.controls["upscaler"].value:
-            look["sharpen"] = "upscaler"
+            look["sharpen"] = self._upscaler or shipped()
         return look
 
     @property

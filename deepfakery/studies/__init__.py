@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "likeness",
         "photos",
         "pyramid",
-        "tiles",
         "upscaler",
     ],
 )

@@ -16,6 +16,7 @@ from deepfakery.convert.merge import (
 from deepfakery.evaluate.baselines import IdentityCopy
 from deepfakery.faces import detect, geometry
 from deepfakery.media import video
+from deepfakery.studies.upscaler import shipped
 
 SIZE = 256
 
@@ -298,7 +299,7 @@ def test_a_small_painted_face_is_enlarged_to_the_frames_pixels(scene, inside_hul
     small = cv2.resize(own, (64, 64), interpolation=cv2.INTER_AREA)
     plain, enlarged = (
         lay(frame, points, small, mask[:64, :64], sharpen=sharpen, colour="none")
-        for sharpen in (0.0, "upscaler")
+        for sharpen in (0.0, shipped())
     )
     # The face covers more than 128 of the frame's pixels, and less than 256.
     assert plain.rgb.shape == (64, 64, 3) and enlarged.rgb.shape == (256, 256, 3)
@@ -313,7 +314,7 @@ def test_a_small_painted_face_is_enlarged_to_the_frames_pixels(scene, inside_hul
 
 def test_a_face_as_fine_as_its_frame_is_left_alone(scene):
     frame, points, own, mask = scene
-    fine = lay(frame, points, own, mask, sharpen="upscaler")
+    fine = lay(frame, points, own, mask, sharpen=shipped())
     np.testing.assert_array_equal(fine.rgb, own)
     with pytest.raises(ValueError, match="sharpen.*'very'"):
         lay(frame, points, own, mask, sharpen="very")

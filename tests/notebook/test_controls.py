@@ -17,6 +17,7 @@ from deepfakery.convert import merge
 from deepfakery.evaluate.baselines import IdentityCopy
 from deepfakery.media import video
 from deepfakery.notebook.controls import CONTROLS, Panel
+from deepfakery.studies.upscaler import shipped
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -70,8 +71,8 @@ def test_moving_a_control_changes_the_picture_without_painting_again(panel, name
 
 
 def test_the_upscaler_is_ticked_and_unticked(short_clips):
-    panel = Panel(short_clips["collins"], Counting(64), "hopper", sharpen="upscaler")
-    assert panel.look == merge.LOOK | {"sharpen": "upscaler"}
+    panel = Panel(short_clips["collins"], Counting(64), "hopper", sharpen=shipped())
+    assert panel.look == merge.LOOK | {"sharpen": shipped()}
     before = panel.image.value
     panel.controls["upscaler"].value = False
     assert panel.image.value != before and panel.look == merge.LOOK

@@ -143,7 +143,7 @@ def test_bad_input_is_named_in_a_sentence(source, out, size, words, tmp_path, ca
 
 def test_every_network_that_had_a_hand_in_it_is_named(clip, untrained, tmp_path):
     swap, walk = tmp_path / "swap.mp4", tmp_path / "walk.mp4"
-    sharpen = {"sharpen": "upscaler", "workers": 0}
+    sharpen = {"sharpen": shipped(), "workers": 0}
     export.swap_clip(clip, untrained, "hopper", swap, **sharpen)
     frames = [frame.image for frame in video.read_frames(clip)]
     export.imagined_clip(frames, (untrained, shipped()), walk)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from deepfakery import samples
-from deepfakery.studies import tiles
+from deepfakery.convert import tiles
 from deepfakery.studies.upscaler import shipped
 from tools.bench import train
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery.studies import tiles
+from deepfakery.convert import tiles
 from deepfakery.studies.upscaler import Upscaler
 
 TINY = {
