@@ -1,4 +1,4 @@
-"""What training minimises: how far a painted face is from the one it should be.
+"""The loss functions: reconstruction, adversarial, feature matching.
 
 Reference:
     Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural
@@ -16,26 +16,49 @@ from keras import ops
 KINDS = ("hinge", "least_squares", "cross_entropy")
 
 
-def mae(target, painted, weight=None):
+def reconstruction_loss(target, generated, weight=None, mae=1.0, dssim=0.5):
+    """How far a generated face is from the one it should be: mae · MAE + dssim · DSSIM.
+
+    Args:
+        target: (B, H, W, C) in [0, 1].
+        generated: The same shape.
+        weight: (B, H, W, 1) weights, or None for equal ones.
+        mae, dssim: Weights of the two terms.
+
+    Returns:
+        The loss and the mean absolute error alone, two scalars.
+
+    Reference:
+        Zhao et al. 2017, "Loss Functions for Image Restoration with Neural Networks"
+        (the sum of both terms).
+    """
+    error = mean_absolute_error(target, generated, weight)
+    loss = mae * error
+    if dssim:
+        loss += dssim * structural_dissimilarity(target, generated, weight)
+    return loss, error
+
+
+def mean_absolute_error(target, generated, weight=None):
     """Mean absolute error.
 
     Args:
         target: (B, H, W, C) in [0, 1].
-        painted: The same shape.
+        generated: The same shape.
         weight: (B, H, W, 1) weights, or None for equal ones.
 
     Returns:
         A scalar.
     """
-    return _mean(ops.abs(target - painted), weight)
+    return _mean(ops.abs(target - generated), weight)
 
 
-def dssim(target, painted, weight=None, window: int = 7):
+def structural_dissimilarity(target, generated, weight=None, window: int = 7):
     """Structural dissimilarity, (1 - SSIM) / 2.
 
     Args:
         target: (B, H, W, C) in [0, 1].
-        painted: The same shape.
+        generated: The same shape.
         weight: (B, H, W, 1) weights, or None for equal ones.
         window: Side of the sliding window in pixels.
 
@@ -51,7 +74,7 @@ def dssim(target, painted, weight=None, window: int = 7):
     _, h, w, _ = target.shape
     rows, columns = _band(h, window), ops.transpose(_band(w, window))
     t = ops.transpose(target, (0, 3, 1, 2))  # (B, C, H, W)
-    p = ops.transpose(painted, (0, 3, 1, 2))
+    p = ops.transpose(generated, (0, 3, 1, 2))
     stacked = blur(ops.concatenate([t, p, t * t, p * p, t * p], axis=1))
     mean_t, mean_p, square_t, square_p, product = ops.split(stacked, 5, axis=1)
     var = square_t - mean_t**2 + square_p - mean_p**2
@@ -63,12 +86,12 @@ def dssim(target, painted, weight=None, window: int = 7):
     return _mean(error, weight)
 
 
-def told_apart(real, fake, kind: str = "hinge"):
-    """What a discriminator minimises: real scored high, painted scored low.
+def discriminator_loss(real, fake, kind: str = "hinge"):
+    """Small where a discriminator scores real faces high and generated ones low.
 
     Args:
         real: Its scores of real faces, any shape.
-        fake: Its scores of painted ones.
+        fake: Its scores of generated ones.
         kind: One of `KINDS`.
 
     Returns:
@@ -81,11 +104,11 @@ def told_apart(real, fake, kind: str = "hinge"):
     return 0.5 * (ops.mean((real - 1) ** 2) + ops.mean((fake + 1) ** 2))
 
 
-def taken_for_real(fake, kind: str = "hinge"):
-    """What an adversarial painter minimises, so that its faces are scored high.
+def generator_loss(fake, kind: str = "hinge"):
+    """Small where a discriminator scores generated faces high.
 
     Args:
-        fake: The discriminator's scores of painted faces, any shape.
+        fake: Its scores of generated faces, any shape.
         kind: One of `KINDS`.
 
     Returns:
@@ -96,12 +119,12 @@ def taken_for_real(fake, kind: str = "hinge"):
     return -ops.mean(fake) if kind == "hinge" else 0.5 * ops.mean((fake - 1) ** 2)
 
 
-def matching(real, fake):
-    """How far painted faces are from real ones as a discriminator sees them.
+def feature_matching_loss(real, fake):
+    """How far generated faces are from real ones in a discriminator's feature maps.
 
     Args:
         real: Its feature maps of real faces, a list of tensors.
-        fake: Its feature maps of the same faces painted.
+        fake: Its feature maps of the same faces as they were generated.
 
     Returns:
         A scalar, the mean absolute error over all maps.
@@ -115,7 +138,7 @@ def matching(real, fake):
     return sum(errors) / len(errors)
 
 
-def of_replica(loss):
+def per_replica(loss):
     """A replica's share of a loss: `tf.distribute` sums the gradients of all.
 
     Args:

@@ -1,16 +1,16 @@
 """The networks as functional Keras models: encoder, decoder and discriminator.
 
-One encoder serves every identity and one decoder each paints a single one. Because
-all decoders read the same latent, a decoder can be handed the latent of somebody
-else's face: that is the whole trick of a face swap. A discriminator looks at patches
-of a face and says of each whether it is real or painted.
+One encoder serves every identity; each identity has a decoder that generates its face.
+Because all decoders read the same latent, a decoder can be given the latent of somebody
+else's face: that is the whole trick of a face swap. A discriminator scores patches of a
+face as real or generated.
 
 Reference:
     The shared-encoder autoencoder of the first deepfakes (2017); Shi et al. 2016,
     "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
     Convolutional Neural Network" (the upscaling); Isola et al. 2017, "Image-to-Image
-    Translation with Conditional Adversarial Networks" (judging patches); Miyato et al.
-    2018, "Spectral Normalization for Generative Adversarial Networks".
+    Translation with Conditional Adversarial Networks" (the PatchGAN discriminator);
+    Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks".
 """
 
 import hashlib
@@ -105,56 +105,6 @@ class DepthToSpace(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class PatchConv2D(layers.Conv2D):
-    """A convolution as one matrix product over patches; same weights, same result.
-
-    Where a map is small and a kernel large, a CPU takes several times as long over the
-    gradients of the usual kind.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        (side, _), (stride, _) = self.kernel_size, self.strides
-        _, *sides, channels = inputs.shape
-        h, w = (-(-length // stride) for length in sides)
-        # Padded as "same" is: where the sum is odd, one more at the end.
-        rims = [
-            max(0, (after - 1) * stride + side - before)
-            for before, after in zip(sides, (h, w), strict=True)
-        ]
-        x = ops.pad(inputs, [(0, 0), *((r // 2, r - r // 2) for r in rims), (0, 0)])
-        patches = [
-            x[:, i : i + stride * h - stride + 1 : stride][
-                :, :, j : j + stride * w - stride + 1 : stride
-            ]
-            for i in range(side)
-            for j in range(side)
-        ]
-        # (B, h, w, k·k·C) · (k·k·C, F)
-        kernel = ops.reshape(kernel, (side**2 * channels, self.filters))
-        return ops.matmul(ops.concatenate(patches, axis=-1), kernel)
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class SlimConv2D(layers.Conv2D):
-    """A convolution to a few channels; same weights, same result.
-
-    A processor works on many channels at once, and three leave most of it idle. So the
-    kernel's columns become channels, and their results are moved to where they belong.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        side, _, channels, few = kernel.shape
-        columns = ops.transpose(kernel, (0, 2, 1, 3))  # (k, C, k, F)
-        columns = ops.reshape(columns, (side, 1, channels, side * few))
-        out = ops.conv(inputs, columns, 1, "same", **LAST)
-        width, total = inputs.shape[2], 0
-        for at, part in enumerate(ops.split(out, side, axis=-1), -((side - 1) // 2)):
-            part = part[:, :, max(at, 0) : width + min(at, 0)]
-            total += ops.pad(part, [(0, 0), (0, 0), (max(-at, 0), max(at, 0)), (0, 0)])
-        return total
 
 
 @keras.saving.register_keras_serializable("deepfakery")
@@ -287,60 +237,38 @@ def sha256(*models: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def frozen(model: keras.Model, x, training: bool):
-    """Call a model so that gradients pass through it and none reaches its weights."""
-    weights = [ops.stop_gradient(v) for v in model.trainable_variables]
-    out, _ = model.stateless_call(
-        weights, model.non_trainable_variables, x, training=training
-    )
-    return out
-
-
-def with_features(D: keras.Model) -> keras.Model:
-    """A discriminator that gives its feature maps too, before its scores."""
-    features = [x.output for x in D.layers if x.name.startswith("feature")]
-    return keras.Model(D.input, [*features, D.output], name=D.name)
-
-
 def _activate(x, activation, slope=0.1, name=None):
     if activation == "leaky_relu":
         return layers.LeakyReLU(slope, name=name)(x)
     return layers.Activation(activation, name=name)(x)
 
 
-def _convolve(x, width, kernel=3, strides=1):
-    # Found by timing each kind, forwards and backwards, on every map of the presets.
-    kind = layers.Conv2D
-    if strides == 1 and width <= 4:
-        kind = SlimConv2D
-    elif strides == 1 and x.shape[1] <= 4 or kernel**2 * x.shape[-1] * width > 4e6:
-        kind = PatchConv2D
-    return kind(width, kernel, strides, padding="same", **LAST)(x)
-
-
 def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
-    return _activate(_convolve(x, width, kernel, strides), activation)
+    x = layers.Conv2D(width, kernel, strides, padding="same", **LAST)(x)
+    return _activate(x, activation)
 
 
 def _upscale(x, width, activation="leaky_relu"):
-    return _activate(DepthToSpace()(_convolve(x, 4 * width)), activation)
+    x = layers.Conv2D(4 * width, 3, padding="same", **LAST)(x)
+    return _activate(DepthToSpace()(x), activation)
 
 
 def _residual(x, activation):
     width = x.shape[-1]
     y = _conv(x, width, activation=activation)
-    return _activate(layers.Add()([x, _convolve(y, width)]), activation)
+    y = layers.Conv2D(width, 3, padding="same", **LAST)(y)
+    return _activate(layers.Add()([x, y]), activation)
 
 
 def build_encoder(
     size: int = 64,
     widths=(64, 128, 256),
     kernel: int = 3,
-    stem: int = 4,
+    first_stride: int = 4,
     residual: int = 0,
-    latent: int = 256,
-    grid: int = 128,
-    depth: int = 128,
+    bottleneck: int = 256,
+    reshape_channels: int = 128,
+    latent_channels: int = 128,
     activation: str = "leaky_relu",
     normalized: bool = False,
 ) -> keras.Model:
@@ -349,21 +277,22 @@ def build_encoder(
     Args:
         size: Side of the face in pixels, a multiple of the product of all strides.
         widths: Channels of each strided convolution.
-        kernel: Side of the convolutions' kernels; the first one's is at least `stem`.
-        stem: Stride of the first one; the others have stride 2.
+        kernel: Side of the convolutions' kernels; the first one's is at least
+            `first_stride`.
+        first_stride: Stride of the first one; the others have stride 2.
         residual: Residual blocks after each strided convolution but the first.
-        latent: Units of the bottleneck.
-        grid: Channels of the map that the bottleneck is unfolded into.
-        depth: Channels of the latent map.
+        bottleneck: Units of the dense layer at the narrowest place.
+        reshape_channels: Channels of the map that a second dense layer is reshaped to.
+        latent_channels: Channels of the latent map.
         activation: Name of a Keras activation; a leaky ReLU has slope 0.1.
         normalized: Move faces to [-1, 1], and each bottleneck to mean 0 and variance 1.
             As they come, faces differ less from each other than all of them do from
-            black; their latents are nearly the same, and the decoders paint one mean
-            face for hundreds of steps before they learn what a latent is for.
+            black; their latents are nearly the same, and the decoders generate one mean
+            face for hundreds of steps (posterior collapse).
 
     Returns:
-        A model (B, size, size, 3) in [0, 1] → (B, s, s, depth), s twice the side at
-        which the convolutions end.
+        A model (B, size, size, 3) in [0, 1] → (B, s, s, latent_channels), s twice
+        the side at which the convolutions end.
 
     Reference:
         LeCun et al. 1998, "Efficient BackProp" (centred inputs); Ba et al. 2016, "Layer
@@ -372,7 +301,7 @@ def build_encoder(
     faces = x = keras.Input((size, size, 3), dtype="float32", name="face")
     if normalized:
         x = layers.Rescaling(2.0, -1.0)(x)
-    x = _conv(x, widths[0], max(kernel, stem), stem, activation)
+    x = _conv(x, widths[0], max(kernel, first_stride), first_stride, activation)
     for width in widths[1:]:
         x = _conv(x, width, kernel, 2, activation)
         for _ in range(residual):
@@ -380,12 +309,12 @@ def build_encoder(
     s = x.shape[1]
     # All spatial order is lost here and found again: the latent says what the face
     # does, not where its pixels were.
-    x = layers.Dense(latent, name="bottleneck")(layers.Flatten(**LAST)(x))
+    x = layers.Dense(bottleneck, name="bottleneck")(layers.Flatten(**LAST)(x))
     if normalized:
         x = layers.LayerNormalization(center=False, scale=False)(x)
-    x = layers.Dense(s * s * grid)(x)
-    x = layers.Reshape((s, s, grid))(x)
-    x = _upscale(x, depth, activation)
+    x = layers.Dense(s * s * reshape_channels)(x)
+    x = layers.Reshape((s, s, reshape_channels))(x)
+    x = _upscale(x, latent_channels, activation)
     return keras.Model(faces, x, name="encoder")
 
 
@@ -393,9 +322,9 @@ def build_decoder(
     latent_shape,
     widths=(64,),
     residual: int = 0,
-    refine: int = 128,
-    shuffle: int = 4,
-    last: int = 3,
+    head_width: int = 128,
+    pixel_shuffle: int = 4,
+    head_kernel: int = 3,
     mask: bool = True,
     activation: str = "leaky_relu",
     name: str = "decoder",
@@ -403,19 +332,19 @@ def build_decoder(
     """Latent → face and mask.
 
     Args:
-        latent_shape: (s, s, depth), as the encoder gives it.
+        latent_shape: (s, s, channels), as the encoder gives it.
         widths: Channels after each doubling.
         residual: Residual blocks after each doubling.
-        refine: Channels of the last convolution before the picture; 0 leaves it out.
-        shuffle: Factor of the final depth-to-space.
-        last: Side of the final convolution's kernel.
-        mask: Also paint how much each pixel belongs to the face.
+        head_width: Channels of the last convolution before the picture; 0: without.
+        pixel_shuffle: Factor of the final sub-pixel convolution.
+        head_kernel: Side of its kernel.
+        mask: Also generate how much each pixel belongs to the face.
         activation: Name of a Keras activation; a leaky ReLU has slope 0.1.
         name: Name of the model.
 
     Returns:
-        A model (B, s, s, depth) → (B, S, S, 4) in [0, 1]: RGB and the mask, or
-        (B, S, S, 3) without one; S = s · 2 ** len(widths) · shuffle.
+        A model (B, s, s, channels) → (B, S, S, 4) in [0, 1]: RGB and the mask, or
+        (B, S, S, 3) without one; S = s · 2 ** len(widths) · pixel_shuffle.
     """
     latent = keras.Input(latent_shape, dtype="float32", name="latent")
     x = latent
@@ -423,15 +352,15 @@ def build_decoder(
         x = _upscale(x, width, activation)
         for _ in range(residual):
             x = _residual(x, activation)
-    if refine:
-        x = _conv(x, refine, activation=activation)
-    channels = 4 if mask else 3
-    x = _convolve(x, channels * shuffle**2, last)
+    if head_width:
+        x = _conv(x, head_width, activation=activation)
+    channels = (4 if mask else 3) * pixel_shuffle**2
+    x = layers.Conv2D(channels, head_kernel, padding="same", **LAST)(x)
     # Kept in float32 under mixed precision: the picture has more than 8 bits to give.
     x = layers.Activation("linear", dtype="float32")(x)
-    if shuffle > 1:
-        x = DepthToSpace(shuffle, dtype="float32")(x)
-    x = layers.Activation("sigmoid", dtype="float32", name="painted")(x)
+    if pixel_shuffle > 1:
+        x = DepthToSpace(pixel_shuffle, dtype="float32")(x)
+    x = layers.Activation("sigmoid", dtype="float32", name="generated")(x)
     return keras.Model(latent, x, name=name)
 
 
@@ -455,8 +384,8 @@ def build_discriminator(
 
     Returns:
         A model (B, size, size, 3) in [0, 1] → (B, s, s, 1), s = size / 2 **
-        len(widths): unbounded scores, higher for real, lower for painted. Their mean
-        is the score of the face.
+        len(widths): unbounded scores, higher for real, lower for generated. Their
+        mean is the score of the face.
     """
     convolution = SpectralConv2D if spectral else partial(layers.Conv2D, **LAST)
     faces = keras.Input((size, size, 3), dtype="float32", name="face")

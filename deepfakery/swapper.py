@@ -7,19 +7,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import checkpoints, losses, networks
-from deepfakery.adversarial import Adam, for_each
+from deepfakery import adversarial, checkpoints, losses, networks
 from deepfakery.presets import PRESETS, look_up, name_of
 
-#: Adam's first momentum, by what trains. Against an opponent that changes under way,
-#: the usual one of 0.9 overshoots.
-MOMENTUM = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
+#: Adam's beta_1, by what trains. Against a discriminator that learns too, the usual one
+#: of 0.9 overshoots.
+BETA_1 = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
 
-#: Adam's second. A painter may spend hundreds of steps on one mean face before it finds
-#: out what a latent is for, and then the encoder's gradient grows a hundredfold: with
-#: the usual 0.999, which still remembers how small it was, that step broke `hd`. See
-#: Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning".
-MEMORY = 0.99
+#: Adam's beta_2. A decoder may generate one mean face for hundreds of steps before the
+#: latent matters; then the encoder's gradient grows a hundredfold in a step. With the
+#: usual 0.999 the second moment is still that of the small gradient, and the step broke
+#: `hd`. See Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine
+#: Learning".
+BETA_2 = 0.99
 
 
 class FaceSwapper(keras.Model):
@@ -30,7 +30,7 @@ class FaceSwapper(keras.Model):
     own identity alone; the encoder learns from all.
 
     Args:
-        identities: Names of the people to paint.
+        identities: Names of the people whose faces are generated.
         preset: A name in `presets.PRESETS`, or such a dict.
         precision: A Keras dtype policy; the best one of this machine by default.
 
@@ -38,7 +38,7 @@ class FaceSwapper(keras.Model):
         swapper = FaceSwapper(("collins", "hopper"))
         swapper.compile()
         swapper.fit(batches.batches(facesets, swapper.size), steps_per_epoch=100)
-        painted, mask = swapper.swap(faces_of_collins, "hopper")
+        generated, mask = swapper.swap(faces_of_collins, "hopper")
     """
 
     def __init__(self, identities, preset="light", precision=None, **kwargs):
@@ -54,17 +54,18 @@ class FaceSwapper(keras.Model):
             for i, name in enumerate(self.identities):
                 # Not named after its person: file names hold what Keras names may not.
                 self.decoders[name] = networks.build_decoder(
-                    latent, **preset["decoder"], name=f"paint_{i}"
+                    latent, **preset["decoder"], name=f"decoder_{i}"
                 )
                 self.discriminators[name] = networks.build_discriminator(
-                    self.size, **preset["discriminator"], name=f"judge_{i}"
+                    self.size, **preset["discriminator"], name=f"discriminator_{i}"
                 )
-        self._judges = {
-            n: networks.with_features(D) for n, D in self.discriminators.items()
+        self._with_features = {
+            n: adversarial.with_features(D) for n, D in self.discriminators.items()
         }
-        self.painted = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
-        self.right = keras.metrics.Mean("told_apart")
-        self._painters = {}
+        self.errors = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
+        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
+        self.adversarial = means
+        self._generators = {}
         self.built = True
 
     def compile(
@@ -86,13 +87,13 @@ class FaceSwapper(keras.Model):
             optimizer: A Keras optimizer; by default Adam, at the preset's rate, each
                 network's gradient clipped.
             train: "autoencoder": encoder and decoders alone; "discriminator": the
-                discriminators alone, against what the decoders paint now; "both":
+                discriminators alone, against what the decoders generate now; "both":
                 adversarially, in one step.
             mae: Weight of the mean absolute error.
             dssim: Weight of the structural dissimilarity.
             emphasis: How much more eyes and mouth count than the rest of the face.
-            adversarial: Weight of being taken for real, where both train.
-            matching: Weight of matching the discriminator's features, likewise.
+            adversarial: Weight of the generator loss, where both train.
+            matching: Weight of the feature matching loss, likewise.
             kind: The adversarial loss, one of `losses.KINDS`.
             **kwargs: Of `keras.Model.compile`.
 
@@ -100,7 +101,7 @@ class FaceSwapper(keras.Model):
             ValueError: `train` or `kind` is none of these.
         """
         for given, known in (
-            (train, tuple(MOMENTUM)),
+            (train, tuple(BETA_1)),
             (kind, losses.KINDS),
         ):
             if given not in known:
@@ -125,10 +126,11 @@ class FaceSwapper(keras.Model):
         # Clipped: one odd batch must not undo what a thousand taught. Each network by
         # itself, so that no other decides how far it steps; and not each kernel, which
         # lets a network of twenty through with several times as much.
-        rate, momentum = self.preset.get("rate", 1e-3), MOMENTUM[self.trains]
+        rate, beta_1 = self.preset.get("rate", 1e-3), BETA_1[self.trains]
         parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
-        return for_each(
-            *((n, Adam(rate, momentum, MEMORY, global_clipnorm=1.0)) for n in parts)
+        adam = keras.optimizers.Adam
+        return adversarial.optimizer_for_each(
+            *((n, adam(rate, beta_1, BETA_2, global_clipnorm=1.0)) for n in parts)
         )
 
     @classmethod
@@ -137,7 +139,7 @@ class FaceSwapper(keras.Model):
 
         Args:
             name_or_folder: A name in `presets.PRESETS`, or a run folder.
-            identities: Names of the people to paint; a run folder knows its own.
+            identities: Names of the people; a run folder knows its own.
 
         Raises:
             ValueError: A preset was given without identities.
@@ -164,10 +166,10 @@ class FaceSwapper(keras.Model):
         """Start from weights that already know faces, instead of from noise.
 
         Encoder and every decoder start three tenths of the way from noise to the base.
-        After as many steps they rebuild faces better than from noise, and swap as well.
-        All of the base would rebuild them no better still and swap worse: it was taught
-        to tell thousands of people apart, so the encoder passes on who somebody is, and
-        a decoder paints it.
+        After as many steps they reconstruct faces better than from noise, and swap as
+        well. All of the base would reconstruct them no better and swap worse: it was
+        trained on thousands of people, so the encoder passes on who somebody is, and a
+        decoder generates that.
 
         From an earlier run all is kept: its encoder already serves several decoders.
         People who were in it keep their own decoder and discriminator.
@@ -229,7 +231,7 @@ class FaceSwapper(keras.Model):
         return name_of(self.preset)
 
     def sha256(self) -> str:
-        """Fingerprint of what paints, hexadecimal."""
+        """Fingerprint of encoder and decoders, hexadecimal."""
         return networks.sha256(self.encoder, *self.decoders.values())
 
     @property
@@ -244,7 +246,7 @@ class FaceSwapper(keras.Model):
         return {"train": self.trains, "kind": self.kind, **self.weight}
 
     def call(self, faces):
-        """{identity: faces (B, S, S, 3)} → {identity: painted (B, S, S, 4)}."""
+        """{identity: faces (B, S, S, 3)} → {identity: generated (B, S, S, 4)}."""
         names = list(faces)
         # One pass of the encoder over everybody: larger batches fill the processor.
         latents = ops.split(
@@ -258,83 +260,76 @@ class FaceSwapper(keras.Model):
         for name in self.identities:
             target = ops.convert_to_tensor(y[name])  # PyTorch is given it as NumPy
             rgb, mask = target[..., :3], target[..., 3:4]
-            painted = y_pred[name][..., :3]
+            generated = y_pred[name][..., :3]
             # The surroundings count a little: hair and neck make a face believable.
             weight = 0.1 + 0.9 * mask
             if self.weight["emphasis"]:
                 weight += self.weight["emphasis"] * target[..., 4:]
-            error = losses.mae(rgb, painted, weight)
-            self.painted[name].update_state(error)
+            loss, error = losses.reconstruction_loss(
+                rgb, generated, weight, self.weight["mae"], self.weight["dssim"]
+            )
+            self.errors[name].update_state(error)
             if self.trains != "discriminator":
-                total += self.weight["mae"] * error
-                if self.weight["dssim"]:
-                    total += self.weight["dssim"] * losses.dssim(rgb, painted, weight)
+                total += loss
                 if y_pred[name].shape[-1] == 4:
-                    total += 0.2 * losses.mae(mask, y_pred[name][..., 3:])
+                    made = y_pred[name][..., 3:]
+                    total += 0.2 * losses.mean_absolute_error(mask, made)
             if self.trains != "autoencoder":
-                # Only the face is judged: what surrounds it is the same in both.
-                fake = mask * painted + (1 - mask) * rgb
+                # Only the face is scored: what surrounds it is the same in both.
+                fake = mask * generated + (1 - mask) * rgb
                 total += self._adversarial_loss(name, rgb, fake, training)
-        return losses.of_replica(total)
+        return losses.per_replica(total)
 
     def _adversarial_loss(self, name, real, fake, training):
-        # Both sides learn in one backward pass: the discriminator from faces that no
-        # gradient leaves, the painter from a discriminator that no gradient enters.
-        D = self._judges[name]
-        n = ops.shape(real)[0]
-        *features, scores = D(
-            ops.concatenate([real, ops.stop_gradient(fake)]), training=training
+        step = adversarial.step(
+            self._with_features[name],
+            real,
+            fake,
+            self.kind,
+            generator=self.trains == "both",
+            training=training,
         )
-        real_scores, fake_scores = scores[:n], scores[n:]
-        loss = losses.told_apart(real_scores, fake_scores, self.kind)
-        right = ops.cast(real_scores > 0, "float32") + ops.cast(
-            fake_scores < 0, "float32"
+        for metric, mean in self.adversarial.items():
+            mean.update_state(getattr(step, metric))
+        return (
+            step.d_loss
+            + self.weight["adversarial"] * step.g_loss
+            + self.weight["matching"] * step.feature_matching
         )
-        self.right.update_state(right / 2)
-        if self.trains == "both":
-            *fake_features, fake_scores = networks.frozen(D, fake, training)
-            real_features = [ops.stop_gradient(f[:n]) for f in features]
-            loss += self.weight["adversarial"] * losses.taken_for_real(
-                fake_scores, self.kind
-            )
-            loss += self.weight["matching"] * losses.matching(
-                real_features, fake_features
-            )
-        return loss
 
     def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
-        """Paint faces as another person with the same pose and expression.
+        """Generate another person's face with the same pose and expression.
 
         Args:
             faces: (N, S, S, 3) float32 in [0, 1], aligned.
-            identity: Whose decoder paints.
+            identity: Whose decoder generates.
             batch: Faces at a time.
 
         Returns:
-            Painted faces (N, S, S, 3) and masks (N, S, S, 1), float32 in [0, 1]; all
-            ones where the preset paints no mask.
+            Generated faces (N, S, S, 3) and masks (N, S, S, 1), float32 in [0, 1]; all
+            ones where the preset has no mask.
 
         Raises:
             ValueError: Nobody of that name was trained.
         """
         if identity not in self.decoders:
             known = ", ".join(self.identities)
-            raise ValueError(f"No decoder paints {identity!r}; there are {known}.")
-        if identity not in self._painters:
+            raise ValueError(f"There is no decoder of {identity!r}; there are {known}.")
+        if identity not in self._generators:
             latent = self.encoder(self.encoder.input)
-            painter = keras.Model(self.encoder.input, self.decoders[identity](latent))
-            self._painters[identity] = painter
-        painter = self._painters[identity]
-        out = networks.predict(painter, faces, batch)
+            self._generators[identity] = keras.Model(
+                self.encoder.input, self.decoders[identity](latent)
+            )
+        out = networks.predict(self._generators[identity], faces, batch)
         mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
         return out[..., :3], mask
 
-    def judge(self, faces: np.ndarray, identity: str, batch: int = 64) -> np.ndarray:
-        """How real faces look to somebody's discriminator.
+    def discriminate(self, faces: np.ndarray, identity: str, batch: int = 64):
+        """How real faces look to an identity's discriminator.
 
         Args:
             faces: (N, S, S, 3) float32 in [0, 1], aligned.
-            identity: Whose discriminator judges.
+            identity: Whose discriminator.
             batch: Faces at a time.
 
         Returns:

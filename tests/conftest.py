@@ -140,12 +140,12 @@ def tiny():
         "size": 32,
         "encoder": {
             "widths": (16, 32),
-            "stem": 2,
-            "latent": 32,
-            "grid": 16,
-            "depth": 16,
+            "first_stride": 2,
+            "bottleneck": 32,
+            "reshape_channels": 16,
+            "latent_channels": 16,
         },
-        "decoder": {"widths": (16,), "refine": 16, "shuffle": 1},
+        "decoder": {"widths": (16,), "head_width": 16, "pixel_shuffle": 1},
         "discriminator": {"widths": (8, 16)},
     }
 

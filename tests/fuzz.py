@@ -91,8 +91,14 @@ def make(root):
 def swapper():
     from deepfakery.swapper import FaceSwapper
 
-    encoder = {"widths": (16, 32), "stem": 2, "latent": 32, "grid": 16, "depth": 16}
-    decoder = {"widths": (16,), "refine": 16, "shuffle": 1}
+    encoder = {
+        "widths": (16, 32),
+        "first_stride": 2,
+        "bottleneck": 32,
+        "reshape_channels": 16,
+        "latent_channels": 16,
+    }
+    decoder = {"widths": (16,), "head_width": 16, "pixel_shuffle": 1}
     preset = {"size": 32, "encoder": encoder, "decoder": decoder}
     model = FaceSwapper(("a", "b"), preset | {"discriminator": {"widths": (8, 16)}})
     model.compile()

@@ -1,38 +1,100 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers, ops
 
-from deepfakery.adversarial import Adam
-from deepfakery.networks import PatchConv2D
-
-
-@pytest.mark.parametrize("clip", [None, 0.01])
-def test_it_updates_as_keras_does(clip):
-    def trained(kind):
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential(
-            [keras.Input((8, 8, 3)), PatchConv2D(4, 3, padding="same")]
-        )
-        model.add(keras.layers.Flatten())
-        model.add(keras.layers.Dense(2))
-        model.compile(kind(1e-2, 0.5, global_clipnorm=clip), "mse")
-        for i in range(12):
-            random = np.random.default_rng(i)
-            x, y = random.random((4, 8, 8, 3)), random.random((4, 2))
-            if i == 6:  # as runs do when the end is near
-                model.optimizer.learning_rate = 3e-3
-            model.train_on_batch(x.astype("f4"), y.astype("f4"))
-        state = [np.array(v) for v in model.optimizer.variables]
-        return model.get_weights(), state
-
-    (ours, our_state), (theirs, their_state) = (
-        trained(kind) for kind in (Adam, keras.optimizers.Adam)
-    )
-    for a, b in zip(ours + our_state, theirs + their_state, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+from deepfakery import adversarial, losses
+from deepfakery.networks import build_discriminator
 
 
-def test_it_can_be_written_down():
-    again = keras.optimizers.deserialize(keras.optimizers.serialize(Adam(3e-4, 0.7)))
-    assert isinstance(again, Adam)
-    assert float(again.learning_rate) == pytest.approx(3e-4) and again.beta_1 == 0.7
+@pytest.fixture
+def D():
+    keras.utils.set_random_seed(0)
+    return build_discriminator(16, widths=(8, 16))
+
+
+@pytest.fixture
+def faces():
+    random = np.random.default_rng(0)
+    return [random.random((4, 16, 16, 3)).astype("f4") for _ in range(2)]
+
+
+def array(x):
+    return ops.convert_to_numpy(x)
+
+
+@pytest.mark.parametrize("kind", losses.KINDS)
+def test_a_step_gives_the_losses_of_the_literature(D, faces, kind):
+    real, fake = faces
+    both = adversarial.with_features(D)
+    step = adversarial.step(both, real, fake, kind, training=False)
+    *real_maps, real_scores = both(real)
+    *fake_maps, fake_scores = both(fake)
+    for found, expected in (
+        (step.d_loss, losses.discriminator_loss(real_scores, fake_scores, kind)),
+        (step.g_loss, losses.generator_loss(fake_scores, kind)),
+        (step.feature_matching, losses.feature_matching_loss(real_maps, fake_maps)),
+        (step.d_accuracy, np.mean(array(real_scores) > array(fake_scores))),
+    ):
+        np.testing.assert_allclose(array(found), array(expected), rtol=1e-4)
+
+
+def test_one_batch_or_two_is_the_same_without_batch_normalization(D, faces):
+    for one in zip(
+        adversarial.step(D, *faces, training=False),
+        adversarial.step(D, *faces, one_batch=False, training=False),
+        strict=True,
+    ):
+        np.testing.assert_allclose(*map(array, one), rtol=1e-5, atol=1e-6)
+
+
+class Both(keras.Model):
+    """A generator of one convolution and a discriminator; one loss trains."""
+
+    def __init__(self, D, chosen):
+        super().__init__()
+        self.D, self.chosen = D, chosen
+        self.generator = keras.Sequential([keras.Input((16, 16, 3))])
+        self.generator.add(layers.Conv2D(3, 1))
+        self.built = True
+
+    def call(self, x):
+        return self.generator(x)
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        step = adversarial.step(self.D, y, y_pred, training=training)
+        return getattr(step, self.chosen)
+
+
+@pytest.mark.parametrize("loss", ["d_loss", "g_loss"])
+def test_each_loss_reaches_its_own_network_alone(D, faces, loss):
+    model = Both(D, loss)
+    model.compile(keras.optimizers.SGD(0.1))
+    parts = {"d_loss": D, "g_loss": model.generator}
+    before = {k: [array(v) for v in m.trainable_variables] for k, m in parts.items()}
+    model.train_on_batch(*faces)
+    for name, part in parts.items():
+        moved = [
+            np.abs(array(v) - was).max()
+            for v, was in zip(part.trainable_variables, before[name], strict=True)
+        ]
+        assert (max(moved) > 0) == (name == loss)
+
+
+def test_where_the_generator_does_not_train_there_is_no_loss_of_it(D, faces):
+    step = adversarial.step(D, *faces, generator=False)
+    assert float(step.g_loss) == float(step.feature_matching) == 0
+    assert float(step.d_loss) > 0
+
+
+def test_each_network_has_an_optimizer_of_its_own(D):
+    other = build_discriminator(16, widths=(8,), name="other")
+    pairs = [(D, keras.optimizers.SGD(0.5)), (other, keras.optimizers.SGD(0.25))]
+    both = adversarial.optimizer_for_each(*pairs)
+    variables = [*D.trainable_variables, *other.trainable_variables]
+    before = [array(v) for v in variables]
+    both.build(variables)
+    both.apply([ops.ones_like(v) for v in variables], variables)
+    for i, (variable, was) in enumerate(zip(variables, before, strict=True)):
+        rate = 0.5 if i < len(D.trainable_variables) else 0.25
+        np.testing.assert_allclose(was - array(variable), rate, rtol=1e-5)

@@ -37,7 +37,7 @@ models += [gan.generator, gan.discriminator, detection.build_detector(32)]
 models += pyramid.build_pyramid((8, 8), (1, 1)).values()
 for m in models:
     print(m.input_shape, m.output_shape, m.input.dtype, m.count_params())
-print(one.right.dtype, keras.config.epsilon())
+print(one.adversarial["d_loss"].dtype, keras.config.epsilon())
 """
 
 

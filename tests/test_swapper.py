@@ -212,12 +212,12 @@ def test_a_discriminator_learns_to_tell_real_from_painted(
         swapper.train_on_batch(*batch, return_dict=True)
         for batch in islice(batches(facesets, 32, batch=8), 120)
     ]
-    assert logs[-1]["told_apart"] > logs[0]["told_apart"] + 0.1
+    assert logs[-1]["d_accuracy"] > logs[0]["d_accuracy"] + 0.1
     assert logs[-1]["loss"] < 0.9 * logs[0]["loss"]
     assert same(weights(swapper.encoder), painters)
     for name in PEOPLE:
-        real = swapper.judge(aligned[name], name)
-        made = swapper.judge(swapper.swap(aligned[name], name)[0], name)
+        real = swapper.discriminate(aligned[name], name)
+        made = swapper.discriminate(swapper.swap(aligned[name], name)[0], name)
         assert real.shape == (6,) and np.median(real) > np.median(made)
 
 
@@ -373,14 +373,14 @@ def test_an_earlier_run_is_a_start_for_the_same_people_and_for_others(
     assert same(weights(new.encoder), weights(swapper.encoder))
     for name, origin in (("hopper", "hopper"), ("lovelace", "collins")):
         assert same(weights(new.decoders[name]), weights(swapper.decoders[origin]))
-    wider = {**tiny, "decoder": {**tiny["decoder"], "refine": 24}}
+    wider = {**tiny, "decoder": {**tiny["decoder"], "head_width": 24}}
     with pytest.raises(ValueError, match="run was trained with another preset"):
         FaceSwapper(PEOPLE, wider).start_from(folder)
 
 
 def test_base_weights_that_do_not_fit_are_named(untrained, tiny, tmp_path):
     untrained.save_base(tmp_path / "base.npz")
-    wider = {**tiny, "decoder": {**tiny["decoder"], "refine": 24}}
+    wider = {**tiny, "decoder": {**tiny["decoder"], "head_width": 24}}
     with pytest.raises(ValueError, match=r"base\.npz does not fit"):
         FaceSwapper(PEOPLE, wider).start_from(tmp_path / "base.npz")
     with pytest.raises(FileNotFoundError, match=r"none\.npz"):

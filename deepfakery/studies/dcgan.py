@@ -19,8 +19,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery import checkpoints, losses, networks
-from deepfakery.adversarial import Adam, for_each
+from deepfakery import adversarial, checkpoints, losses, networks
 from deepfakery.networks import LAST
 from deepfakery.presets import look_up, name_of
 
@@ -144,7 +143,8 @@ class DCGAN(keras.Model):
         self.averaged.set_weights(self.generator.get_weights())
         self.averaged.trainable = False
         self.random = keras.random.SeedGenerator(0)
-        self.right = keras.metrics.Mean("told_apart")
+        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
+        self.adversarial = means
         self.built = True
 
     def compile(
@@ -173,7 +173,7 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        super().compile(optimizer or Adam(2e-4, 0.5), **kwargs)
+        super().compile(optimizer or keras.optimizers.Adam(2e-4, 0.5), **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
@@ -201,9 +201,10 @@ class DCGAN(keras.Model):
             to a Local Nash Equilibrium"; Gidel et al. 2019, "Negative Momentum for
             Improved Game Dynamics" (why less momentum).
         """
-        return for_each(
-            (self.generator, Adam(generator, momentum)),
-            (self.discriminator, Adam(discriminator, momentum)),
+        adam = keras.optimizers.Adam
+        return adversarial.optimizer_for_each(
+            (self.generator, adam(generator, momentum)),
+            (self.discriminator, adam(discriminator, momentum)),
         )
 
     @property
@@ -231,25 +232,27 @@ class DCGAN(keras.Model):
         return self.generator(noise, training=training)
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        """Both networks' losses, in one backward pass as in `FaceSwapper`."""
+        """Both networks' losses, in one backward pass."""
         real, fake = ops.convert_to_tensor(y), y_pred
         if self.augment and training:
             real, fake = self._augmented(real), self._augmented(fake)
-        D = self.discriminator
-        real_scores = D(real, training=training)
-        fake_scores = D(ops.stop_gradient(fake), training=training)
-        # Pair by pair: where a score begins and ends says nothing of who is right.
-        self.right.update_state(ops.cast(real_scores > fake_scores, "float32"))
-        loss = losses.told_apart(real_scores, fake_scores, self.kind)
-        fooled = networks.frozen(D, fake, training)
-        loss += losses.taken_for_real(fooled, self.kind)
+        step = adversarial.step(
+            self.discriminator,
+            real,
+            fake,
+            self.kind,
+            one_batch=False,
+            training=training,
+        )
+        for metric, mean in self.adversarial.items():
+            mean.update_state(getattr(step, metric))
         if training:
             for slow, fast in zip(
                 self.averaged.variables, self.generator.variables, strict=True
             ):
                 if keras.backend.is_float_dtype(slow.dtype):
                     slow.assign(self.average * slow + (1 - self.average) * fast)
-        return losses.of_replica(loss)
+        return losses.per_replica(step.d_loss + step.g_loss)
 
     def _augmented(self, images):
         """Brightness, contrast, place and a hole, each picture its own."""
@@ -290,7 +293,7 @@ class DCGAN(keras.Model):
         noise = np.asarray(noise, np.float32)
         return networks.predict(self.averaged, noise, batch).clip(0, 1)
 
-    def judge(self, faces: np.ndarray, batch: int = 64) -> np.ndarray:
+    def discriminate(self, faces: np.ndarray, batch: int = 64) -> np.ndarray:
         """How real faces look to the discriminator.
 
         Args:
@@ -332,7 +335,7 @@ def invert(
     starts = [np.abs(made - photo).mean((1, 2, 3)).argmin() for photo in photos]
     seeking = _Seeking(gan, len(photos))
     seeking.noise.assign(draws[starts])
-    seeking.compile(Adam(rate))
+    seeking.compile(keras.optimizers.Adam(rate))
     same = iter(lambda: (photos, photos), None)
     seeking.fit(
         (pair for pair in same), steps_per_epoch=steps, shuffle=False, verbose=0
@@ -358,7 +361,7 @@ class _Seeking(keras.Model):
         photos = ops.convert_to_tensor(y)
         # Noise far from where it is drawn makes what nobody has seen.
         far = ops.mean(ops.square(self.noise))
-        near = losses.mae(photos, y_pred) + 0.5 * losses.dssim(photos, y_pred)
+        near, _ = losses.reconstruction_loss(photos, y_pred, dssim=0.5)
         return near + 0.01 * far
 
 

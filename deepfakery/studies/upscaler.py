@@ -23,8 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import checkpoints, losses, networks, training
-from deepfakery.adversarial import Adam
+from deepfakery import adversarial, checkpoints, losses, networks, training
 from deepfakery.presets import WEIGHTS, look_up, name_of
 from deepfakery.studies.pyramid import Bicubic, build_pyramid
 
@@ -79,18 +78,19 @@ class Upscaler(keras.Model):
             self.pyramid = build_pyramid(**preset["pyramid"])
             self.discriminators = {
                 k: networks.build_discriminator(
-                    None, **preset["discriminator"], name=f"judge_{k}"
+                    None, **preset["discriminator"], name=f"discriminator_{k}"
                 )
                 for k in self.pyramid
             }
         self.factors = tuple(self.pyramid)
         self.whole = self.pyramid[self.factors[-1]]
-        self._judges = {
-            k: networks.with_features(D) for k, D in self.discriminators.items()
+        self._with_features = {
+            k: adversarial.with_features(D) for k, D in self.discriminators.items()
         }
         self._bicubic = {k: Bicubic(k, dtype="float32") for k in self.factors}
         self.errors = {k: keras.metrics.Mean(f"x{k}_error") for k in self.factors}
-        self.right = keras.metrics.Mean("told_apart")
+        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
+        self.adversarial = means
         self.built = True
 
     def compile(
@@ -113,8 +113,8 @@ class Upscaler(keras.Model):
             factors: Which enlargements train; stages above the largest stand still.
             train: "pixels": on the mean absolute error alone; "both": against the
                 discriminators too.
-            adversarial: Weight of being taken for real, where both train.
-            matching: Weight of matching the discriminators' features, likewise.
+            adversarial: Weight of the generator loss, where both train.
+            matching: Weight of the feature matching loss, likewise.
             kind: The adversarial loss, one of `losses.KINDS`.
             fade: Steps over which the largest stage that trains is faded in; 0: it
                 counts in full from the first.
@@ -143,7 +143,7 @@ class Upscaler(keras.Model):
         if optimizer is None:
             rate, momentum = ADAM[train]
             # All kernels together, as the project's weights were trained.
-            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
+            optimizer = keras.optimizers.Adam(rate, momentum, global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 
     @classmethod
@@ -209,7 +209,7 @@ class Upscaler(keras.Model):
         total = 0.0
         for k, large in y_pred.items():
             real = ops.convert_to_tensor(y[k])
-            error = losses.mae(real, large)
+            error = losses.mean_absolute_error(real, large)
             self.errors[k].update_state(error)
             total += error
             if self.trains == "both":
@@ -219,26 +219,19 @@ class Upscaler(keras.Model):
         if training and self.fade:
             share = self._fading
             share.assign(ops.minimum(share + 1 / self.fade, 1.0))
-        return losses.of_replica(total / len(y_pred))
+        return losses.per_replica(total / len(y_pred))
 
     def _adversarial_loss(self, k, real, fake, training):
-        # One backward pass for both sides, as in `FaceSwapper`. The residual is judged,
-        # not the picture: that is all that the pyramid answers for.
-        D, half = self._judges[k], 0.5
-        real, fake = half + real, half + fake
-        n = ops.shape(real)[0]
-        *features, scores = D(
-            ops.concatenate([real, ops.stop_gradient(fake)]), training=training
+        # The residual is scored, not the picture: that is all that the pyramid adds.
+        step = adversarial.step(
+            self._with_features[k], real + 0.5, fake + 0.5, self.kind, training=training
         )
-        real_scores, fake_scores = scores[:n], scores[n:]
-        loss = losses.told_apart(real_scores, fake_scores, self.kind)
-        right = ops.concatenate([real_scores > 0, fake_scores < 0])
-        self.right.update_state(ops.cast(right, "float32"))
-        *fake_features, fooled = networks.frozen(D, fake, training)
-        real_features = [ops.stop_gradient(f[:n]) for f in features]
-        loss += self.weight["adversarial"] * losses.taken_for_real(fooled, self.kind)
-        return loss + self.weight["matching"] * losses.matching(
-            real_features, fake_features
+        for metric, mean in self.adversarial.items():
+            mean.update_state(getattr(step, metric))
+        return (
+            step.d_loss
+            + self.weight["adversarial"] * step.g_loss
+            + self.weight["matching"] * step.feature_matching
         )
 
     def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):

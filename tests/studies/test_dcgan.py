@@ -90,8 +90,8 @@ def test_a_run_folder_gives_it_back(trained):
     noise = np.random.default_rng(2).normal(size=(3, 8))
     np.testing.assert_array_equal(gan.imagine(noise), again.imagine(noise))
     real = next(feed())[1]
-    np.testing.assert_array_equal(gan.judge(real), again.judge(real))
-    assert gan.judge(real).shape == (16,)
+    np.testing.assert_array_equal(gan.discriminate(real), again.discriminate(real))
+    assert gan.discriminate(real).shape == (16,)
 
 
 def test_a_stopped_run_goes_on_exactly(tmp_path):

@@ -99,7 +99,7 @@ def test_no_photos_at_all_is_said(tmp_path):
         take(1, [], 8)
 
 
-def test_other_photos_of_the_same_names_are_told_apart(tmp_path):
+def test_other_photos_of_the_same_names_are_discriminator_loss(tmp_path):
     for name in ("one", "two"):
         for i in range(3):
             image = np.full((8, 8 + (name == "two"), 3), 90, np.uint8)

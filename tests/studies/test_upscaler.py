@@ -216,7 +216,7 @@ def test_the_discriminator_learns_to_tell_residuals():
         optimizer=keras.optimizers.Adam(2e-3, 0.5), train="both", adversarial=0.0
     )
     right = [
-        upscaler.train_on_batch(*batch, return_dict=True)["told_apart"]
+        upscaler.train_on_batch(*batch, return_dict=True)["d_accuracy"]
         for batch in itertools.islice(feed(), 60)
     ]
     assert right[-1] > right[0]
