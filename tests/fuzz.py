@@ -8,7 +8,6 @@ import faulthandler
 import json
 import os
 import re
-import resource
 import shutil
 import sys
 import tempfile
@@ -343,7 +342,9 @@ def serve(whole):
     import deepfakery.training  # noqa: F401 (loads TensorFlow, outside the clock)
 
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # Not getrusage: its peak is also that of the process which started this one.
+        said = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s*(\d+) kB", said)[1]) * 1024
 
     def watch():
         while peak() < BYTES:

@@ -15,6 +15,7 @@ import pytest
 
 from deepfakery import presets, training
 from deepfakery.batches import batches
+from deepfakery.faces.faceset import FaceSet
 
 STEPS, EVERY = 40, 4
 
@@ -106,7 +107,8 @@ def test_a_run_writes_down_how_it_went(whole):
     assert all(np.isfinite(entry["loss"]) for entry in whole.history)
     said = training.read(whole.folder)
     assert said["step"] == STEPS and said["history"] == whole.history
-    assert said["config"] == json.loads(json.dumps(whole.trained.config))
+    made = {**whole.trained.config, **whole.trained.objective}
+    assert said["config"] == json.loads(json.dumps(made))
     newest = training.latest(whole.folder)
     assert {f.name for f in newest.iterdir()} == {"model.weights.h5", "run.json"}
 
@@ -195,12 +197,51 @@ def test_a_run_with_another_configuration_is_refused(whole, make_swapper, tmp_pa
     with pytest.raises(ValueError, match="seed=None, not 1") as caught:
         training.Run(whole.folder, swapper, other, steps=24)
     assert str(whole.folder) in str(caught.value)
-    fewer = {"identities": whole.config["identities"]}
-    with pytest.raises(ValueError, match="preset="):
-        training.Run(whole.folder, swapper, fewer, steps=24)
+    other = {"preset": {**swapper.preset, "size": 64}}
+    with pytest.raises(ValueError, match="preset.size=32, not 64"):
+        training.Run(whole.folder, swapper, other, steps=24)
+    swapper.compile(keras.optimizers.Adam(2e-3), dssim=0.25)
+    with pytest.raises(ValueError, match="dssim=0.5, not 0.25"):
+        training.Run(whole.folder, swapper, steps=24)
     for a, b in zip(before, swapper.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert training.read(whole.folder)["step"] == STEPS
+
+
+def test_face_sets_are_made_into_batches_and_written_down(
+    make_swapper, facesets, tmp_path
+):
+    def run(steps, faces=facesets, **settings):
+        options = {"steps": steps, "every": 2, "decay": 0}
+        made = training.Run(tmp_path / "run", make_swapper(), **options)
+        made.fit(faces, **settings)
+        return made
+
+    first = run(2, seed=3)
+    said = training.read(first.folder)["config"]
+    assert said["faces"] == {n: found.fingerprint() for n, found in facesets.items()}
+    assert (said["batch"], said["seed"], said["warp"]) == (8, 3, 0.09)
+    whole, by_hand = run(4, seed=3), make_swapper()
+    assert whole.step == 4
+    other = training.Run(tmp_path / "by hand", by_hand, steps=4, every=2, decay=0)
+    other.fit(lambda start: batches(facesets, by_hand.size, seed=3, start=start))
+    assert_equal(whole.trained, by_hand)
+    with pytest.raises(ValueError, match="seed=3, not 4"):
+        run(6, seed=4)
+    fewer = {n: FaceSet(f.folder, f.records[1:]) for n, f in facesets.items()}
+    with pytest.raises(ValueError, match="faces.*put the faces back"):
+        run(6, fewer, seed=3)
+    assert training.read(first.folder)["step"] == 4
+
+
+def test_held_out_face_sets_are_looked_at(make_swapper, facesets, tmp_path):
+    swapper = make_swapper()
+    watched = {"held_out": facesets, "known": facesets}
+    run = training.Run(tmp_path / "run", swapper, steps=4, every=2, **watched)
+    run.fit(facesets)
+    last = run.history[-1]
+    assert last["held_out_loss"] == pytest.approx(last["known_loss"])
+    assert last["held_out_loss"] != last["loss"]
 
 
 def test_minutes_are_a_budget_too(make_swapper, facesets, tmp_path):
@@ -488,8 +529,9 @@ def test_several_optimizers_go_on_exactly_too(tmp_path):
 
 
 def test_batches_are_given_as_a_function(tmp_path):
-    with pytest.raises(TypeError, match="lambda start"):
-        run_of(tmp_path / "run").fit(sums())
+    for given, settings in ((sums(), {}), (sums, {"seed": 1})):
+        with pytest.raises(TypeError, match="a function of `start` alone"):
+            run_of(tmp_path / "run").fit(given, **settings)
 
 
 def test_the_bar_says_how_long_it_takes(tmp_path, capsys):
