@@ -1,6 +1,6 @@
 """Training batches: every step the same faces look a little different.
 
-The encoder is fed a warped face and the decoder must paint the unwarped one, so the
+The encoder is fed a warped face and the decoder must generate the unwarped one, so the
 encoder learns to read whose expression it is whatever the shape of the face: later
 it is fed another person and treats them as a distorted version of the one it knows.
 """

@@ -13,6 +13,10 @@ from pathlib import Path
 import fuzz
 import pytest
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*passed over, which are no images:UserWarning"
+)
+
 
 class Worker:
     """One process for many cases; started anew when a case ends it."""

@@ -333,7 +333,7 @@ def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often each kind is taken for real, at every threshold.
+    """True and false positive rates at every threshold.
 
     Args:
         real: (N,) scores of real faces, higher for real.

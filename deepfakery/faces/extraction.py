@@ -248,10 +248,10 @@ class Job:
         bar.set_description(f"faces of {self.folder.name}")
         waiting = deque()
         with bar, pool(workers) as crew:
-            for part, sifted in self._sift(crew, workers):
+            for part, filtered in self._filter(crew, workers):
                 # Descriptors are computed while later pieces are looked through.
-                kept = [face for face in sifted.kept if self._is_new(face, sifted)]
-                waiting.append((part, sifted, kept, self._described(kept, crew)))
+                kept = [face for face in filtered.kept if self._is_new(face, filtered)]
+                waiting.append((part, filtered, kept, self._described(kept, crew)))
                 if len(waiting) > bool(workers):
                     self._store(*waiting.popleft(), bar)
             while waiting:
@@ -300,7 +300,7 @@ class Job:
                         filtering.looks(filtering.decode(image.read_bytes()))
                     )
 
-    def _sift(self, crew, workers) -> Iterator[tuple]:
+    def _filter(self, crew, workers) -> Iterator[tuple]:
         """((files, pieces so far, whether that is all), what was found), in order."""
         limits, waiting = self.state["limits"], deque()
         for group in _groups(self._to_do()):
@@ -313,30 +313,30 @@ class Job:
                     while waiting:
                         yield _result(*waiting.popleft())
                     pieces, start = [], first * filtering.FRAMES
-                    for sifted in filtering.sift(paths[0], limits, start):
+                    for filtered in filtering.filter_clip(paths[0], limits, start):
                         last += 1
-                        yield (files, last, False), sifted
+                        yield (files, last, False), filtered
             except video.MediaError as error:
                 pieces = []
                 warnings.warn(f"Left out: {error}", stacklevel=2)
             for last, piece in enumerate(pieces[first:], first + 1):
-                future = crew.submit(filtering.sift_piece, piece, limits)
+                future = crew.submit(filtering.filter_piece, piece, limits)
                 part = (files, 0 if still else last, last == len(pieces))
                 waiting.append((part, future))
                 if len(waiting) > workers:
                     yield _result(*waiting.popleft())
             if not pieces[first:]:
                 nothing = Future()
-                nothing.set_result(filtering.Sifted())
+                nothing.set_result(filtering.Filtered())
                 waiting.append(((files, last, True), nothing))
         while waiting:
             yield _result(*waiting.popleft())
 
-    def _is_new(self, face: filtering.Candidate, sifted: filtering.Sifted) -> bool:
+    def _is_new(self, face: filtering.Candidate, filtered: filtering.Filtered) -> bool:
         image = filtering.decode(face.jpeg)
         if self.novelty.add(filtering.looks(image)):
             return True
-        sifted.reject("near-duplicate", image)
+        filtered.reject("near-duplicate", image)
         return False
 
     def _described(self, kept: list[filtering.Candidate], crew) -> list[Future]:
@@ -344,9 +344,9 @@ class Job:
         parts = (chips[i : i + 8] for i in range(0, len(chips), 8))
         return [crew.submit(detect.describe_chips, part) for part in parts]
 
-    def _store(self, part, sifted, kept, described, bar) -> None:
+    def _store(self, part, filtered, kept, described, bar) -> None:
         state, (files, at, is_done) = self.state, part
-        for text in sifted.warnings:
+        for text in filtered.warnings:
             warnings.warn(text, stacklevel=3)
         vectors = [vector for part in described for vector in part.result().tolist()]
         for i, face in enumerate(kept):
@@ -360,7 +360,7 @@ class Job:
             if state["describe"]:
                 record["descriptor"] = [round(v, 5) for v in vectors[i]]
             records.write(self.folder / record["image"], face.jpeg)
-        for reason, pictures in sifted.examples.items():
+        for reason, pictures in filtered.examples.items():
             place = self.folder / "rejected" / reason
             place.mkdir(parents=True, exist_ok=True)
             free = (place / f"{i:02d}.jpg" for i in range(filtering.EXAMPLES))
@@ -372,15 +372,15 @@ class Job:
         for file in files:
             file["at"], file["done"] = at, is_done
         state["lines"] += len(kept)
-        state["seen"] += sifted.frames
-        state["with_face"] += sifted.with_face
-        state["rejected"] = dict(Counter(state["rejected"]) + sifted.rejected)
+        state["seen"] += filtered.frames
+        state["with_face"] += filtered.with_face
+        state["rejected"] = dict(Counter(state["rejected"]) + filtered.rejected)
         started = time.monotonic()
         if started >= self.next_save:  # a list of many thousand files takes its time
             self.save()
             self.next_save = started + 20 * (time.monotonic() - started)
         bar.set_postfix(kept=state["lines"], refresh=False)
-        bar.update(sifted.frames)
+        bar.update(filtered.frames)
 
 
 def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:

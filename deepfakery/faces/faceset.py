@@ -1,4 +1,4 @@
-"""Footage → a folder of aligned faces that a person can look through and weed.
+"""Footage → a folder of aligned faces that a person can look through.
 
 A face folder is plain images plus `faces.jsonl`, one JSON object a face. The images
 are the truth: delete one in a file manager and that face is gone.
@@ -217,7 +217,7 @@ def extract(
     limits: dict | None = None,
     workers: int | None = None,
 ) -> FaceSet:
-    """Find the faces of footage, weed them, and keep those of one person.
+    """Find the faces of footage, filter them, and keep those of one person.
 
     Interrupted and called again, it goes on where it stopped. Where clips or photos
     were added, only these are looked through. The faces of footage that is no longer

@@ -1,7 +1,7 @@
 """Which faces are worth keeping: large, sharp, well lit, turned not too far, and new.
 
-`sift` looks through a piece of footage in one process; many pieces are looked through
-at once. What it turns away is counted by reason, with a few examples to look at.
+`filter_clip` looks through footage in one process, `filter_piece` through one of many
+pieces at once. What is turned away is counted by reason, and a few examples are kept.
 """
 
 import re
@@ -79,7 +79,7 @@ class Candidate:
 
 
 @dataclass
-class Sifted:
+class Filtered:
     """What was found in a piece of footage."""
 
     frames: int = 0
@@ -188,9 +188,9 @@ def pieces(source: Path | tuple[Path, ...], place: int = 0) -> list[Piece] | Non
     ]
 
 
-def sift_piece(piece: Piece, limits: dict) -> Sifted:
+def filter_piece(piece: Piece, limits: dict) -> Filtered:
     """Look through one piece to its end; made to be called in another process."""
-    total = Sifted()
+    total = Filtered()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         novelty = Novelty(limits["alike"])
@@ -203,15 +203,15 @@ def sift_piece(piece: Piece, limits: dict) -> Sifted:
     return total
 
 
-def sift(clip: Path, limits: dict, start: int = 0) -> Iterator[Sifted]:
+def filter_clip(clip: Path, limits: dict, start: int = 0) -> Iterator[Filtered]:
     """Look through a clip from a frame on; what was found every `FRAMES` frames."""
-    part, novelty = Sifted(), Novelty(limits["alike"])
+    part, novelty = Filtered(), Novelty(limits["alike"])
     frames = video.read_frames(clip, start, quick=True)
     for frame, found in search.follow(frames):
         _add(part, frame, found, limits, novelty)
         if part.frames == FRAMES:
             yield part
-            part, novelty = Sifted(), Novelty(limits["alike"])
+            part, novelty = Filtered(), Novelty(limits["alike"])
     if part.frames:
         yield part
 
@@ -232,7 +232,7 @@ def _looked_at(piece: Piece) -> Iterator[tuple]:
         yield from search.follow([video.Frame(i, 0.0, i, image, file)])
 
 
-def _add(total: Sifted, frame, found, limits: dict, novelty: Novelty) -> None:
+def _add(total: Filtered, frame, found, limits: dict, novelty: Novelty) -> None:
     total.frames += 1
     total.with_face += bool(found)
     for number, face in enumerate(found):

@@ -127,7 +127,7 @@ def train(
             swapper,
             minutes=share * minutes,
             after=before,
-            # What is refined before the end, the opponent undoes.
+            # What is refined before the end, the discriminator undoes.
             decay=0.4 if stage == last else 0.0,
         )
         run.fit(facesets, seed=seed)

@@ -406,7 +406,11 @@ def roc(scores: dict, title: str = "", width: float = 5) -> Figure:
     for name, (real, fake) in scores.items():
         axes.plot(*metrics.roc(real, fake), label=f"{name}, area {auc(real, fake):.2f}")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    axes.set(xlabel="painted taken for real", ylabel="real taken for real", title=title)
+    axes.set(
+        xlabel="false positive rate (generated)",
+        ylabel="true positive rate (real)",
+        title=title,
+    )
     axes.legend(fontsize=8, loc="lower right", frameon=False)
     return figure
 

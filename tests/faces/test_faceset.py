@@ -13,6 +13,10 @@ from deepfakery.faces import detect, faceset, filtering, geometry, people
 from deepfakery.faces.faceset import FaceSet, extract
 from deepfakery.media import images, records, video
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*passed over, which are no images:UserWarning"
+)
+
 KEYS = {
     "image",
     "source",
@@ -459,10 +463,10 @@ def test_photos_added_are_looked_through_and_removed_ones_laid_aside(
     first = quick(album, folder)
     (folder / first.records[0]["image"]).unlink()
     grown(album, posed)
-    looked, look = [], filtering.sift_piece
+    looked, look = [], filtering.filter_piece
     monkeypatch.setattr(
         filtering,
-        "sift_piece",
+        "filter_piece",
         lambda p, limits: looked.extend(p.files) or look(p, limits),
     )
     more = quick(album, folder)
@@ -481,7 +485,7 @@ def test_photos_added_are_looked_through_and_removed_ones_laid_aside(
 def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeypatch):
     monkeypatch.setattr(filtering, "PHOTOS", 1)
     album, folder = photos(tmp_path / "album", "collins", posed, 5), tmp_path / "faces"
-    look, looked = filtering.sift_piece, []
+    look, looked = filtering.filter_piece, []
 
     def interrupted(piece, limits):
         if len(looked) == 3:
@@ -489,10 +493,10 @@ def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeyp
         looked.append(piece)
         return look(piece, limits)
 
-    monkeypatch.setattr(filtering, "sift_piece", interrupted)
+    monkeypatch.setattr(filtering, "filter_piece", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quick(album, folder)
-    monkeypatch.setattr(filtering, "sift_piece", look)
+    monkeypatch.setattr(filtering, "filter_piece", look)
     grown(album, posed)
     for gone in ("IMG_0.png", "IMG_4.png"):
         (album / gone).unlink()
@@ -556,13 +560,13 @@ def test_one_writer_a_folder(copied, clips, tmp_path):
 
 
 def test_what_somebody_put_into_a_new_folder_stays(tmp_path, monkeypatch):
-    folder, look = tmp_path / "faces", filtering.sift_piece
+    folder, look = tmp_path / "faces", filtering.filter_piece
 
     def meanwhile(piece, limits):
         (folder / "mine.jpg").write_text("mine")
         return look(piece, limits)
 
-    monkeypatch.setattr(filtering, "sift_piece", meanwhile)
+    monkeypatch.setattr(filtering, "filter_piece", meanwhile)
     with pytest.raises(ValueError, match="no face"):
         extract(grey_clip(tmp_path / "fog.mp4"), folder, workers=0)
     assert [file.name for file in folder.iterdir()] == ["mine.jpg"]

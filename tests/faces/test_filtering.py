@@ -50,7 +50,7 @@ def test_a_clip_without_an_index_is_read_from_its_beginning(clip, tmp_path):
     torn.write_bytes(content[: len(content) * 2 // 3])
     assert filtering.pieces(torn) is None
     with pytest.warns(UserWarning, match="damaged"):
-        parts = list(filtering.sift(torn, filtering.LIMITS))
+        parts = list(filtering.filter_clip(torn, filtering.LIMITS))
     assert 10 < sum(part.frames for part in parts) < 30
     assert sum(len(part.kept) for part in parts) == sum(p.frames for p in parts)
 
@@ -90,15 +90,15 @@ def test_what_is_written_of_a_face_is_a_jpeg_of_it(posed):
     ],
 )
 def test_bad_faces_are_turned_away_for_their_reason(change, reason, posed):
-    sifted = filtering.Sifted()
+    filtered = filtering.Filtered()
     frame = video.Frame(0, 0.0, 0, posed("collins"), Path("clip.mp4"))
     found = filtering.detect.detect(frame.image)
     bad = video.Frame(0, 0.0, 0, change(frame.image), frame.file)
     novelty = filtering.Novelty(None)
-    filtering._add(sifted, bad, found, filtering.LIMITS, novelty)
-    assert sifted.rejected == {reason: 1} and not sifted.kept
-    filtering._add(sifted, frame, found, filtering.LIMITS, novelty)
-    assert len(sifted.kept) == 1 and sifted.frames == 2
+    filtering._add(filtered, bad, found, filtering.LIMITS, novelty)
+    assert filtered.rejected == {reason: 1} and not filtered.kept
+    filtering._add(filtered, frame, found, filtering.LIMITS, novelty)
+    assert len(filtered.kept) == 1 and filtered.frames == 2
 
 
 def test_quick_colours_are_a_level_or_two_off(clip):

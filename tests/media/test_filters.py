@@ -18,6 +18,12 @@ from deepfakery.media.video import (
     read_frames,
 )
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*has pixels that are not square:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*is interlaced:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*has high dynamic range:UserWarning"),
+]
+
 TURNED = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # a display matrix, by 90 degrees
 
 

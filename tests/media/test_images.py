@@ -10,6 +10,10 @@ from PIL import Image, ImageCms, ImageOps
 from deepfakery.media import images
 from deepfakery.media.video import MediaError, VideoWriter, read_frames
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*passed over, which are no images:UserWarning"
+)
+
 
 @pytest.fixture
 def folder(tmp_path):

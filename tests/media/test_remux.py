@@ -10,6 +10,10 @@ import pytest
 from deepfakery.media import images
 from deepfakery.media.video import VideoWriter, probe, read_frames
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is read, not video stream:UserWarning"
+)
+
 MS = Fraction(1, 1000)
 RATE = 48_000
 
