@@ -66,6 +66,7 @@ class Both(keras.Model):
         return getattr(step, self.chosen)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # that is the point
 @pytest.mark.parametrize("loss", ["d_loss", "g_loss"])
 def test_each_loss_reaches_its_own_network_alone(D, faces, loss):
     model = Both(D, loss)
