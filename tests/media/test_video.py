@@ -466,6 +466,7 @@ def test_images_of_every_kind_become_rgb(tmp_path):
     assert read_image(tmp_path / "grey.png").shape == (8, 8, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*passed over, which are no images:UserWarning")
 def test_a_folder_is_read_in_natural_order_without_its_bad_images(tmp_path):
     for name in ("b/f2.png", "b/f10.png", "b/f1.png", "a.jpg", ".hidden.png"):
         write_image(tmp_path / name, picture(1))

@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -27,19 +26,6 @@ def test_a_step_is_timed_against_the_machines_own_peak():
     }
     assert np.isfinite(list(found.values())).all() and min(found.values()) > 0
     assert found["train.augmentation_share"] < 1
-
-
-def test_plain_keras_is_the_same_network():
-    decoder = FaceSwapper(PEOPLE[:1], "light", "float32").decoders[PEOPLE[0]]
-    plain = train.stock(decoder)
-    kinds = {type(x) for x in plain.layers if isinstance(x, keras.layers.Conv2D)}
-    assert kinds == {keras.layers.Conv2D}
-    plain.set_weights(decoder.get_weights())
-    latent = np.random.default_rng(0).random((2, 8, 8, 128), np.float32)
-    ours, theirs = (m.predict_on_batch(latent) for m in (decoder, plain))
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    [(key, times)] = train.against_plain("light", steps=2).items()
-    assert key == "train.light.float32.times_plain_keras" and 0 < times < 100
 
 
 def test_the_time_of_something_is_that_of_its_better_half():

@@ -14,7 +14,7 @@ from deepfakery.notebook.run import ROOT
 def _train() -> dict:
     from tools.bench import train
 
-    return train.speed() | train.against_plain() | train.until_verified()
+    return train.speed() | train.until_verified()
 
 
 def _extract() -> dict:

@@ -61,49 +61,6 @@ def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
     return figures
 
 
-def against_plain(name: str = "original", steps: int = 4) -> dict:
-    """Time a preset's training step beside that of the same network in plain Keras.
-
-    Args:
-        name: The preset.
-        steps: Steps timed of each.
-
-    Returns:
-        `train.<preset>.float32.times_plain_keras`: how many times as many images a
-        second, though the plain one minimises the absolute error alone.
-    """
-    batch = BATCH[name]
-    swapper = _compiled(name, "float32")
-    parts = [swapper.encoder, *swapper.decoders.values()]
-    encoder, *decoders = (stock(part) for part in parts)
-    inputs = [keras.Input(encoder.input.shape[1:]) for _ in decoders]
-    outputs = [D(encoder(x)) for D, x in zip(decoders, inputs, strict=True)]
-    plain = keras.Model(inputs, outputs)
-    plain.compile(keras.optimizers.Adam(1e-4), "mae")
-    random, side = np.random.default_rng(0), swapper.size
-    x, y = (
-        {n: random.random((batch, side, side, c), np.float32) for n in samples.PEOPLE}
-        for c in (3, 5)
-    )
-    channels = outputs[0].shape[-1]
-    faces = list(x.values()), [target[..., :channels] for target in y.values()]
-    ours = _time(lambda: swapper.train_on_batch(x, y), steps)
-    theirs = _time(lambda: plain.train_on_batch(*faces), steps)
-    return {f"train.{name}.float32.times_plain_keras": theirs / ours}
-
-
-def stock(model: keras.Model) -> keras.Model:
-    """A network of Keras' own layers: as it would be without those of `networks`."""
-
-    def clone(layer):
-        kind = type(layer)
-        if isinstance(layer, keras.layers.Conv2D):
-            kind = keras.layers.Conv2D
-        return kind.from_config(layer.get_config())
-
-    return keras.models.clone_model(model, clone_function=clone)
-
-
 def until_verified(limit: float = 240) -> dict:
     """Time the training until 95 % of the target's unseen faces are verified.
 
