@@ -5,8 +5,8 @@ PY = .venv/bin/python
 GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
 $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 export $(GIVEN)
-CHECKED = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_swapper test_batches convert/test_masks convert/test_merge)
-CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_swapper test_training test_distribution studies/test_dcgan studies/test_upscaler)
+CHECKED = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_batches convert/test_masks convert/test_merge)
+CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_training test_distribution studies/test_dcgan studies/test_upscaler)
 
 .PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
 

@@ -43,7 +43,8 @@ if os.path.expanduser("~") == "~":
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
-        *("adversarial", "batches", "checkpoints", "losses", "networks", "training"),
+        *("adversarial", "batches", "checkpoints", "losses", "networks"),
+        *("optimizers", "training"),
         *("media", "faces", "samples", "convert", "evaluate", "studies", "notebook"),
     ],
     submod_attrs={

@@ -92,16 +92,6 @@ def with_features(D: keras.Model) -> keras.Model:
     return keras.Model(D.input, [*features, D.output], name=D.name)
 
 
-def optimizer_for_each(*pairs) -> keras.optimizers.MultiOptimizer:
-    """One optimizer for `compile` that leaves each network to its own.
-
-    Args:
-        *pairs: (network, optimizer); a network that is frozen takes no part.
-    """
-    chosen = {v.path: o for network, o in pairs for v in network.trainable_variables}
-    return keras.optimizers.MultiOptimizer(lambda v: chosen[v.path])
-
-
 def _outputs(given) -> list:
     return list(given) if isinstance(given, list | tuple) else [given]
 

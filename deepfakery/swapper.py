@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import adversarial, checkpoints, losses, networks
+from deepfakery import adversarial, checkpoints, losses, networks, optimizers
 from deepfakery.presets import PRESETS, look_up, name_of
 
 #: Adam's beta_1, by what trains. Against a discriminator that learns too, the usual one
@@ -128,8 +128,8 @@ class FaceSwapper(keras.Model):
         # lets a network of twenty through with several times as much.
         rate, beta_1 = self.preset.get("rate", 1e-3), BETA_1[self.trains]
         parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
-        adam = keras.optimizers.Adam
-        return adversarial.optimizer_for_each(
+        adam = optimizers.Adam
+        return optimizers.for_each(
             *((n, adam(rate, beta_1, BETA_2, global_clipnorm=1.0)) for n in parts)
         )
 

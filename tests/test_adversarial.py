@@ -86,16 +86,3 @@ def test_where_the_generator_does_not_train_there_is_no_loss_of_it(D, faces):
     step = adversarial.step(D, *faces, generator=False)
     assert float(step.g_loss) == float(step.feature_matching) == 0
     assert float(step.d_loss) > 0
-
-
-def test_each_network_has_an_optimizer_of_its_own(D):
-    other = build_discriminator(16, widths=(8,), name="other")
-    pairs = [(D, keras.optimizers.SGD(0.5)), (other, keras.optimizers.SGD(0.25))]
-    both = adversarial.optimizer_for_each(*pairs)
-    variables = [*D.trainable_variables, *other.trainable_variables]
-    before = [array(v) for v in variables]
-    both.build(variables)
-    both.apply([ops.ones_like(v) for v in variables], variables)
-    for i, (variable, was) in enumerate(zip(variables, before, strict=True)):
-        rate = 0.5 if i < len(D.trainable_variables) else 0.25
-        np.testing.assert_allclose(was - array(variable), rate, rtol=1e-5)

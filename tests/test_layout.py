@@ -8,7 +8,7 @@ import deepfakery
 PACKAGE = Path(deepfakery.__file__).parent
 #: Each may import those before it, and no others.
 ORDER = (
-    *("media", "networks", "presets", "losses", "adversarial", "faces"),
+    *("media", "networks", "presets", "losses", "adversarial", "optimizers", "faces"),
     *("samples", "batches", "checkpoints", "watching", "training", "swapper"),
     *("convert", "evaluate", "studies", "notebook", "__main__"),
 )

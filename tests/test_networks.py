@@ -6,6 +6,7 @@ from keras.ops import convert_to_numpy as array
 from deepfakery import networks
 from deepfakery.networks import (
     DepthToSpace,
+    PatchConv2D,
     SpectralConv2D,
     best_precision,
     build_decoder,
@@ -95,6 +96,21 @@ def test_each_preset_paints_and_judges_faces_as_large_as_it_reads(preset):
     assert encoder.input_shape == D.input_shape == (None, size, size, 3)
     assert decoder.output_shape == (None, size, size, channels)
     assert D.output_shape[1] == D.output_shape[2] >= 8 and D.output_shape[3] == 1
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+@pytest.mark.parametrize("side", [4, 7])
+def test_a_faster_convolution_is_the_same_convolution(side, kernel, strides):
+    x = inputs(2, side, side, 3)
+    usual = keras.layers.Conv2D(5, kernel, strides, padding="same")
+    ours = PatchConv2D(5, kernel, strides, padding="same")
+    expected = array(usual(x))
+    ours.build(x.shape)
+    ours.set_weights(usual.get_weights())
+    found = array(ours(x))
+    assert found.shape == expected.shape == ours.compute_output_shape(x.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_original_is_the_historic_network():

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery import adversarial, checkpoints, losses, networks
+from deepfakery import adversarial, checkpoints, losses, networks, optimizers
 from deepfakery.networks import LAST
 from deepfakery.presets import look_up, name_of
 
@@ -173,7 +173,7 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        super().compile(optimizer or keras.optimizers.Adam(2e-4, 0.5), **kwargs)
+        super().compile(optimizer or optimizers.Adam(2e-4, 0.5), **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
@@ -201,8 +201,8 @@ class DCGAN(keras.Model):
             to a Local Nash Equilibrium"; Gidel et al. 2019, "Negative Momentum for
             Improved Game Dynamics" (why less momentum).
         """
-        adam = keras.optimizers.Adam
-        return adversarial.optimizer_for_each(
+        adam = optimizers.Adam
+        return optimizers.for_each(
             (self.generator, adam(generator, momentum)),
             (self.discriminator, adam(discriminator, momentum)),
         )
@@ -335,7 +335,7 @@ def invert(
     starts = [np.abs(made - photo).mean((1, 2, 3)).argmin() for photo in photos]
     seeking = _Seeking(gan, len(photos))
     seeking.noise.assign(draws[starts])
-    seeking.compile(keras.optimizers.Adam(rate))
+    seeking.compile(optimizers.Adam(rate))
     same = iter(lambda: (photos, photos), None)
     seeking.fit(
         (pair for pair in same), steps_per_epoch=steps, shuffle=False, verbose=0

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import adversarial, checkpoints, losses, networks, training
+from deepfakery import adversarial, checkpoints, losses, networks, optimizers, training
 from deepfakery.presets import WEIGHTS, look_up, name_of
 from deepfakery.studies.pyramid import Bicubic, build_pyramid
 
@@ -143,7 +143,7 @@ class Upscaler(keras.Model):
         if optimizer is None:
             rate, momentum = ADAM[train]
             # All kernels together, as the project's weights were trained.
-            optimizer = keras.optimizers.Adam(rate, momentum, global_clipnorm=1.0)
+            optimizer = optimizers.Adam(rate, momentum, global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 
     @classmethod
