@@ -99,7 +99,7 @@ test-backends: .venv-backends/installed
 	@for backend in jax torch; do \
 		.venv-backends/bin/python -c "import $$backend" 2>/dev/null || { echo "$$backend is not installed; left out."; continue; }; \
 		echo "── $$backend"; \
-		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -q $(CORE) || exit 1; \
+		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -q -W default $(CORE) || exit 1; \
 	done
 
 notebooks: .venv/installed

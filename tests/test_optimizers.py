@@ -42,9 +42,11 @@ def test_each_network_has_an_optimizer_of_its_own():
     pairs = [(D, keras.optimizers.SGD(0.5)), (other, keras.optimizers.SGD(0.25))]
     both = for_each(*pairs)
     variables = [*D.trainable_variables, *other.trainable_variables]
-    before = [np.array(v) for v in variables]
+    before = [keras.ops.convert_to_numpy(v) for v in variables]
     both.build(variables)
     both.apply([keras.ops.ones_like(v) for v in variables], variables)
     for i, (variable, was) in enumerate(zip(variables, before, strict=True)):
         rate = 0.5 if i < len(D.trainable_variables) else 0.25
-        np.testing.assert_allclose(was - np.array(variable), rate, rtol=1e-5)
+        np.testing.assert_allclose(
+            was - keras.ops.convert_to_numpy(variable), rate, rtol=1e-5
+        )
