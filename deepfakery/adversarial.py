@@ -1,7 +1,7 @@
 """The adversarial step: discriminator and generator learn in one backward pass.
 
     step = adversarial.step(D, real, fake)
-    loss = step.d_loss + 0.05 * step.g_loss
+    loss = step.loss(adversarial=0.05)
 
 The discriminator loss is computed on generated faces that no gradient leaves; the
 generator loss on a discriminator that no gradient enters. So one sum of both can be
@@ -38,6 +38,21 @@ class Step(NamedTuple):
     g_loss: Any
     feature_matching: Any
     d_accuracy: Any
+
+    def loss(self, adversarial: float = 1.0, matching: float = 1.0):
+        """What both networks minimise: the weights are of the generator's two terms."""
+        terms = adversarial * self.g_loss + matching * self.feature_matching
+        return self.d_loss + terms
+
+    def record(self, metrics: dict) -> None:
+        """Update the means that `metrics` made."""
+        for name, mean in metrics.items():
+            mean.update_state(getattr(self, name))
+
+
+def metrics() -> dict:
+    """The means of a `Step` that a model shows while it trains, by name."""
+    return {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
 
 
 def step(

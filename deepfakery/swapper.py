@@ -63,8 +63,7 @@ class FaceSwapper(keras.Model):
             n: adversarial.with_features(D) for n, D in self.discriminators.items()
         }
         self.errors = {n: keras.metrics.Mean(f"{n}_error") for n in self.identities}
-        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
-        self.adversarial = means
+        self.adversarial = adversarial.metrics()
         self._generators = {}
         self.built = True
 
@@ -289,13 +288,8 @@ class FaceSwapper(keras.Model):
             generator=self.trains == "both",
             training=training,
         )
-        for metric, mean in self.adversarial.items():
-            mean.update_state(getattr(step, metric))
-        return (
-            step.d_loss
-            + self.weight["adversarial"] * step.g_loss
-            + self.weight["matching"] * step.feature_matching
-        )
+        step.record(self.adversarial)
+        return step.loss(self.weight["adversarial"], self.weight["matching"])
 
     def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
         """Generate another person's face with the same pose and expression.

@@ -44,8 +44,12 @@ LOOK = 5
 #: A loss that breaks this often without progress is not mended by smaller steps.
 ROLLBACKS = 5
 
-#: What `Run.fit` adds to the configuration.
-FED = {"faces", "batch", "seed", "warp", "flip", "colour"}
+#: Settings of `batches.batches` that `Run.fit` takes, and their defaults.
+SETTINGS = {
+    name: given.default
+    for name, given in inspect.signature(batches.batches).parameters.items()
+    if given.default is not given.empty and name != "start"
+}
 
 #: Names of glibc's settings for `mallopt`.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -194,11 +198,11 @@ class Run(keras.callbacks.Callback):
 
     def _batches_of(self, faces, settings):
         """A function that gives batches; what they are made of enters the config."""
-        asked = inspect.signature(batches.batches)
-        asked = asked.bind(faces, self.trained.size, **settings)
-        asked.apply_defaults()
-        settings = {**asked.kwargs, "batch": asked.arguments["batch"]}
-        del settings["start"]
+        if unknown := settings.keys() - SETTINGS.keys():
+            raise TypeError(
+                f"There is no {sorted(unknown)}; choose from {[*SETTINGS]}."
+            )
+        settings = SETTINGS | settings
         self.config |= {
             "faces": {name: found.fingerprint() for name, found in faces.items()},
             **settings,
@@ -450,7 +454,8 @@ class Run(keras.callbacks.Callback):
         checkpoint, state = checkpoints.newest(self.folder)
         self._made = state["config"]
         # What it was fed with is known when `fit` is called.
-        made = {k: v for k, v in self._made.items() if k in self.config or k not in FED}
+        fed = {"faces", *SETTINGS} - self.config.keys()
+        made = {key: value for key, value in self._made.items() if key not in fed}
         if differing := _differences(made, self.config):
             self._refuse(differing)
         self._take_over(checkpoint, state)

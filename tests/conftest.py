@@ -1,5 +1,6 @@
 """What is costly to make and is used by several test files: made once a session."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,12 +8,14 @@ import sys
 
 import cv2
 import keras
+import nbformat
 import numpy as np
 import pytest
 
 from deepfakery import batches, samples, training
 from deepfakery.convert import export
 from deepfakery.faces import detect, faceset, geometry
+from deepfakery.notebook.run import ROOT
 from deepfakery.swapper import FaceSwapper
 
 
@@ -185,3 +188,19 @@ def aligned(facesets):
 def noise():
     """(48, 48, 3) uint8 in which nobody can be seen."""
     return np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pictures_of():
+    """A function: an executed notebook that must hold no error → how many pictures."""
+
+    def count(path):
+        notebook = nbformat.read(path, as_version=4)
+        outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+        assert not [o for o in outputs if o.output_type == "error"]
+        texts = [o for o in outputs if "image/jpeg" not in o.get("data", {})]
+        said = json.dumps(texts)
+        assert str(path.parent) not in said and str(ROOT) not in said
+        return len(outputs) - len(texts)
+
+    return count

@@ -1,6 +1,7 @@
 """The order of the package: what may import what."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import deepfakery
@@ -35,6 +36,14 @@ def test_nothing_imports_what_comes_later():
         mine = part_of(file)
         later = set(ORDER[ORDER.index(mine) + 1 :])
         assert not later & set(imported(file)), f"{file} imports what comes later"
+
+
+def test_every_folder_offers_all_its_modules():
+    for folder in (f.parent for f in PACKAGE.glob("*/__init__.py")):
+        modules = {f.stem for f in folder.glob("*.py")} - {"__init__"}
+        if modules:  # samples is one module yet
+            room = importlib.import_module(f"deepfakery.{folder.name}")
+            assert modules == {*room.__all__}
 
 
 def test_every_folder_says_what_it_is_for():

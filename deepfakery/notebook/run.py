@@ -13,6 +13,7 @@ import nbformat
 import papermill
 
 from deepfakery import samples
+from deepfakery.media import records
 
 HERE = Path(__file__).resolve().parents[1]  # the package
 #: A wheel carries the notebooks in the package; what is made then goes where one is.
@@ -64,7 +65,7 @@ def _is_same(value, default: str) -> bool:
 
 
 def _execute(source: Path, passed: dict, path: Path, study: bool) -> None:
-    aside = path.with_name(f".{path.stem}.part.ipynb")
+    aside = records.beside(path, f".{path.stem}", ".part.ipynb")
     notebook = nbformat.read(source, as_version=4)
     if not study:
         cells = notebook.cells

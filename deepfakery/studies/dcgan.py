@@ -143,8 +143,7 @@ class DCGAN(keras.Model):
         self.averaged.set_weights(self.generator.get_weights())
         self.averaged.trainable = False
         self.random = keras.random.SeedGenerator(0)
-        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
-        self.adversarial = means
+        self.adversarial = adversarial.metrics()
         self.built = True
 
     def compile(
@@ -244,15 +243,14 @@ class DCGAN(keras.Model):
             one_batch=False,
             training=training,
         )
-        for metric, mean in self.adversarial.items():
-            mean.update_state(getattr(step, metric))
+        step.record(self.adversarial)
         if training:
             for slow, fast in zip(
                 self.averaged.variables, self.generator.variables, strict=True
             ):
                 if keras.backend.is_float_dtype(slow.dtype):
                     slow.assign(self.average * slow + (1 - self.average) * fast)
-        return losses.per_replica(step.d_loss + step.g_loss)
+        return losses.per_replica(step.loss())
 
     def _augmented(self, images):
         """Brightness, contrast, place and a hole, each picture its own."""

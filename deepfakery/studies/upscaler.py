@@ -89,8 +89,7 @@ class Upscaler(keras.Model):
         }
         self._bicubic = {k: Bicubic(k, dtype="float32") for k in self.factors}
         self.errors = {k: keras.metrics.Mean(f"x{k}_error") for k in self.factors}
-        means = {m: keras.metrics.Mean(m) for m in ("d_loss", "g_loss", "d_accuracy")}
-        self.adversarial = means
+        self.adversarial = adversarial.metrics()
         self.built = True
 
     def compile(
@@ -226,13 +225,8 @@ class Upscaler(keras.Model):
         step = adversarial.step(
             self._with_features[k], real + 0.5, fake + 0.5, self.kind, training=training
         )
-        for metric, mean in self.adversarial.items():
-            mean.update_state(getattr(step, metric))
-        return (
-            step.d_loss
-            + self.weight["adversarial"] * step.g_loss
-            + self.weight["matching"] * step.feature_matching
-        )
+        step.record(self.adversarial)
+        return step.loss(self.weight["adversarial"], self.weight["matching"])
 
     def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
         """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.

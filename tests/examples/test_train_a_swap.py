@@ -12,7 +12,7 @@ from deepfakery.media import images, provenance, video
 ROOT = Path(__file__).parents[2]
 
 
-def run(arguments, folder, signer):
+def run(arguments, folder):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -35,16 +35,16 @@ def check(clip, target):
     assert abs(before[middle].astype(int) - after[middle]).mean() > 5
 
 
-def test_the_example_of_the_readme(tmp_path, signer):
+def test_the_example_of_the_readme(tmp_path):
     readme = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?import deepfakery as df.*?)```", readme, re.S)
-    run(["-c", code], tmp_path, signer)
+    run(["-c", code], tmp_path)
     folder = tmp_path / "data/output/pair"
     check(folder / "swap.mp4", folder / "collins_train.mp4")
 
 
-def test_the_method_in_one_script(tmp_path, signer):
-    said = run([str(ROOT / "examples/train_a_swap.py"), "0.1"], tmp_path, signer)
+def test_the_method_in_one_script(tmp_path):
+    said = run([str(ROOT / "examples/train_a_swap.py"), "0.1"], tmp_path)
     out = tmp_path / "data/output/example"
     assert "data/output/example/swap.mp4" in said
     for stage in ("autoencoder", "discriminator", "both"):

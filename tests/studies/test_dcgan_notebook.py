@@ -2,11 +2,9 @@
 
 import json
 
-import nbformat
 import pytest
 
 from deepfakery.media import provenance, video
-from deepfakery.notebook.run import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +12,8 @@ def workspace(tmp_path_factory, run_notebook):
     return run_notebook("05_dcgan", tmp_path_factory.mktemp("imagine"), study=False)
 
 
-def test_it_runs_and_says_nothing_of_where(workspace):
-    notebook = nbformat.read(workspace / "05_dcgan.ipynb", as_version=4)
-    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
-    assert not [o for o in outputs if o.output_type == "error"]
-    assert len([o for o in outputs if "image/jpeg" in o.get("data", {})]) >= 9
-    said = json.dumps([o for o in outputs if "image/jpeg" not in o.get("data", {})])
-    assert str(workspace) not in said and str(ROOT) not in said
+def test_it_runs_and_says_nothing_of_where(workspace, pictures_of):
+    assert pictures_of(workspace / "05_dcgan.ipynb") >= 9
 
 
 def test_it_leaves_signed_clips_and_figures(workspace):
