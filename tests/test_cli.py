@@ -22,7 +22,7 @@ def swap(face, target, out, **more):
     command = [sys.executable, "-m", "deepfakery", "swap", "--face", str(face)]
     command += ["--target", str(target), "--out", str(out), *options]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=120
+        command, capture_output=True, text=True, cwd=ROOT, timeout=600
     )
 
 

@@ -21,7 +21,7 @@ def python(code, **more):
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -98,7 +98,7 @@ def test_a_wheel_carries_weights_and_notebooks(tmp_path):
         shutil.copy(ROOT / name, tmp_path / "src")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", tmp_path]
     command += ["--no-build-isolation", "--no-index", tmp_path / "src"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")

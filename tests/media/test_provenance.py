@@ -445,7 +445,7 @@ def test_processes_that_start_together_share_one_identity(tmp_path, identity):
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=600)
         assert worker.returncode == 0
     assert sorted(os.listdir(identity)) == ["certificate.pem", "key.pem"]
     for export in exports:

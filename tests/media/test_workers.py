@@ -84,7 +84,7 @@ def test_a_script_needs_no_guard(way, tmp_path, short_clips):
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        timeout=120,
+        timeout=600,
     )
     assert done.stdout.split("\n")[:3] == ["main runs", "3 frames", "12 faces"], done
 
@@ -106,7 +106,7 @@ def test_workers_end_with_their_parent(how, at_work):
 def test_an_interrupt_is_told_once_and_leaves_nobody(at_work):
     process, workers = at_work
     os.killpg(process.pid, signal.SIGINT)  # as a terminal and a notebook do
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=600)
     assert said.count("KeyboardInterrupt") == 1 and "Process" not in said
     for _ in range(50):
         if not alive(workers):

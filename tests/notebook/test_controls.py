@@ -179,7 +179,7 @@ def test_a_slider_moved_in_a_browser_changes_the_picture(lab, tmp_path):
     with playwright.sync_playwright() as run:
         browser = run.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1500, "height": 900})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(600_000)
         page.goto(lab)
         kernels = lab.replace("lab/tree/panel.ipynb", "api/kernels")
         for _ in range(600):  # what is run before the kernel is there is lost
