@@ -43,19 +43,20 @@ if os.path.expanduser("~") == "~":
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
-        *("adversarial", "batches", "checkpoints", "losses", "networks"),
-        *("optimizers", "training"),
+        *("adversarial", "batches", "checkpoints", "losses", "networks", "training"),
         *("media", "faces", "samples", "convert", "evaluate", "studies", "notebook"),
     ],
     submod_attrs={
+        "checkpoints": ["base_weights"],
         "convert.export": ["swap_clip", "swap_photos"],
         "evaluate": ["measure"],
         "faces.faceset": ["FaceSet", "extract"],
         "media.animation": ["animate"],
         "media.provenance": ["inspect"],
         "notebook": ["controls", "plots"],
-        "presets": ["PRESETS", "base_weights"],
+        "networks": ["PRESETS"],
+        "notebook.watching": ["Preview", "TensorBoard"],
         "swapper": ["FaceSwapper"],
-        "training": ["Preview", "Run", "TensorBoard"],
+        "training": ["Run"],
     },
 )

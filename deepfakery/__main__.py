@@ -29,9 +29,9 @@ import papermill
 from deepfakery import samples
 from deepfakery.faces import extraction
 from deepfakery.media import images, provenance, records, video
+from deepfakery.networks import PRESETS
 from deepfakery.notebook.results import RESULTS, note, tell
 from deepfakery.notebook.run import NOTEBOOKS, ROOT, execute, seen_from_there
-from deepfakery.presets import PRESETS
 
 #: Whom the notebooks swap where nothing else is said.
 SWAPPED = {"face": "hopper", "target": "collins"}

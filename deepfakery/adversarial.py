@@ -24,20 +24,12 @@ from deepfakery import losses
 
 
 class Step(NamedTuple):
-    """What `step` gives: four scalars.
+    """What `step` gives: four scalars."""
 
-    Attributes:
-        d_loss: The discriminator loss.
-        g_loss: The generator loss; 0 where the generator does not train.
-        feature_matching: The feature matching loss; 0 likewise, and where the
-            discriminator gives no feature maps.
-        d_accuracy: Share of pairs in which the real face has the higher score.
-    """
-
-    d_loss: Any
-    g_loss: Any
-    feature_matching: Any
-    d_accuracy: Any
+    d_loss: Any  # the discriminator loss
+    g_loss: Any  # the generator loss; 0 where the generator does not train
+    feature_matching: Any  # 0 likewise, and where D gives no feature maps
+    d_accuracy: Any  # share of pairs in which the real face has the higher score
 
     def loss(self, adversarial: float = 1.0, matching: float = 1.0):
         """What both networks minimise: the weights are of the generator's two terms."""
@@ -69,8 +61,7 @@ def step(
 
     Args:
         D: A discriminator, or `with_features` of one.
-        real: Real faces (B, S, S, 3).
-        fake: As many generated ones.
+        real, fake: Real and generated faces, each (B, S, S, 3).
         kind: One of `losses.KINDS`.
         generator: Whether the generator trains.
         one_batch: Score real and generated faces as one batch, which is faster. Not
@@ -118,3 +109,50 @@ def _frozen(model: keras.Model, x, training: bool):
         weights, model.non_trainable_variables, x, training=training
     )
     return out
+
+
+def for_each(*pairs) -> keras.optimizers.MultiOptimizer:
+    """One optimizer for `compile` that leaves each network to its own.
+
+    Args:
+        *pairs: (network, optimizer); a network that is frozen takes no part.
+    """
+    chosen = {v.path: o for network, o in pairs for v in network.trainable_variables}
+    return keras.optimizers.MultiOptimizer(lambda v: chosen[v.path])
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class Adam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam`, on TensorFlow in one sweep over memory.
+
+    Keras writes an update as a dozen operations, each of which passes every weight
+    through memory; on a CPU that was a sixth of the time of a small network's step.
+    Arguments, state and result are the same.
+
+    Reference:
+        Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization".
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
+
+        # Of a variable mirrored over several devices, Keras knows which copy to take.
+        if tf.distribute.has_strategy() or isinstance(gradient, tf.IndexedSlices):
+            return super().update_step(gradient, variable, learning_rate)
+        index, kind = self._get_variable_index(variable), variable.dtype
+        steps = ops.cast(self.iterations + 1, kind)
+        beta_1, beta_2 = ops.cast(self.beta_1, kind), ops.cast(self.beta_2, kind)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=ops.power(beta_1, steps),
+            beta2_power=ops.power(beta_2, steps),
+            lr=ops.cast(learning_rate, kind),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=ops.cast(self.epsilon, kind),
+            grad=ops.cast(gradient, kind),
+        )

@@ -6,7 +6,6 @@ A run folder holds the two newest checkpoints, each a folder of its own:
         model.weights.h5    weights and optimizer state
         run.json            step, seconds, configuration, history, share of the rate,
                             rollbacks, and the SHA-256 of the weights file
-    followed_by.json        the runs that go on from this one, see `follow`
 
 A checkpoint is written under another name and then renamed, so that one that is there
 is whole, whatever killed the run. If the disk spoils it later, its SHA-256 tells, and
@@ -14,16 +13,24 @@ the one before is used.
 """
 
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import warnings
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path
 
 import keras
+import numpy as np
 
 from deepfakery.media import records
+
+#: Where the project keeps weights that know faces in general: in the package where
+#: that was installed from a wheel, beside it in a checkout.
+WEIGHTS = Path(__file__).resolve().with_name("weights")
+WEIGHTS = WEIGHTS if WEIGHTS.is_dir() else WEIGHTS.parents[1] / "weights"
 
 #: The largest number that a foreign configuration may ask for: channels, units, sides.
 LARGEST = 4096
@@ -42,10 +49,10 @@ def _all(folder: Path) -> list[Path]:
 
 
 def read(folder: str | os.PathLike) -> dict:
-    """What the newest whole checkpoint of a run folder says of itself.
+    """What the newest whole checkpoint says of itself: step, seconds, config, ...
 
     Raises:
-        FileNotFoundError: It holds no checkpoint.
+        FileNotFoundError: The folder holds no checkpoint.
         ValueError: It holds damaged checkpoints only.
     """
     return newest(folder)[1]
@@ -54,17 +61,13 @@ def read(folder: str | os.PathLike) -> dict:
 def load(folder: str | os.PathLike, model: keras.Model) -> dict:
     """Give a model the weights of a run, and a compiled one its optimizer's state.
 
-    Args:
-        folder: The run folder. A damaged checkpoint is named in a warning, and the one
-            before it is used.
-        model: Built as the one that was trained.
+    A damaged checkpoint is named in a warning, and the one before it is used.
 
     Returns:
-        What the checkpoint says of itself: step, seconds, config, history, ...
+        What `read` gives; and it raises the same.
 
     Raises:
-        FileNotFoundError: It holds no checkpoint.
-        ValueError: The weights do not fit the model, or all checkpoints are damaged.
+        ValueError: The weights do not fit the model.
     """
     checkpoint, state = newest(folder)
     fill(model, checkpoint)
@@ -72,19 +75,18 @@ def load(folder: str | os.PathLike, model: keras.Model) -> dict:
 
 
 def rebuild(folder: str | os.PathLike, build):
-    """A trained model from its run folder alone.
+    """A trained model from its run folder alone; errors are as of `load`.
 
     Args:
         folder: The run folder.
         build: A function: the configuration that the run notes → a new model.
-
-    Raises:
-        FileNotFoundError: It holds no checkpoint.
-        ValueError: The configuration is none of such a model, or the weights are.
     """
     checkpoint, state = newest(folder)
     try:
-        _check_numbers([state["config"].get(key) for key in ("preset", "latent")])
+        # Refuse what no network is made of, before memory is asked for it.
+        asked = (state["config"].get(key) for key in ("preset", "latent"))
+        if large := [n for n in _numbers(list(asked)) if not abs(n) <= LARGEST]:
+            raise ValueError(f"{large[0]} is no size of a network")
         model = build(state["config"])
     except Exception as error:  # whatever Keras makes of somebody else's words
         raise ValueError(
@@ -95,20 +97,15 @@ def rebuild(folder: str | os.PathLike, build):
     return model
 
 
-def _check_numbers(given, deep: int = 0):
-    """Refuse what no network is made of, before memory is asked for it."""
+def _numbers(given):
+    """All numbers in nested lists and dictionaries, no longer than a network's are."""
     if isinstance(given, dict | list):
-        if deep > 8 or len(given) > 64:
-            raise ValueError("it is nested too deeply, or too long")
+        if len(given) > 64:
+            raise ValueError("it holds too long a list")
         for one in given.values() if isinstance(given, dict) else given:
-            _check_numbers(one, deep + 1)
-    elif isinstance(given, int | float) and not abs(given) <= LARGEST:
-        raise ValueError(f"{given} is no size of a network")
-
-
-def fingerprint(start: str | os.PathLike) -> str:
-    """SHA-256 of what a training starts from: a file, or a run's newest weights."""
-    return read(start)["sha256"] if Path(start).is_dir() else _sha256(Path(start))
+            yield from _numbers(one)
+    elif isinstance(given, int | float):
+        yield given
 
 
 def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
@@ -117,7 +114,7 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
     for checkpoint in reversed(_all(Path(folder))):
         try:
             state = _state(checkpoint / "run.json")
-            sha256 = _sha256(checkpoint / "model.weights.h5")
+            sha256 = fingerprint(checkpoint / "model.weights.h5")
             if state.setdefault("sha256", sha256) != sha256:
                 raise ValueError("its weights are not as they were written")
         except (OSError, OverflowError, RecursionError, ValueError) as error:
@@ -137,46 +134,28 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict]:
 
 def _state(file: Path) -> dict:
     """What a `run.json` says; it may come from anywhere, so every type is looked at."""
-    state = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(state, dict):
-        raise ValueError(f"{file.name} holds no object")
-    state = {"rate": 1.0, "rollbacks": [], **state}
-    whole, number = (lambda n: _is_number(n, int)), _is_number
-    known = {
-        "step": whole,
-        "seconds": number,
-        "rate": number,
-        "config": lambda config: isinstance(config, dict),
-        "rollbacks": lambda steps: isinstance(steps, list) and all(map(whole, steps)),
-        "history": lambda entries: (
-            isinstance(entries, list) and all(map(_is_entry, entries))
-        ),
-        "sha256": lambda text: isinstance(text, str),
-    }
-    for key, fits in known.items():
-        if key in state or key != "sha256":
-            if not fits(state.get(key)):
-                raise ValueError(f"{file.name}: {key} is missing or wrong")
+    try:
+        state = {"rate": 1.0, "rollbacks": [], **json.loads(file.read_text("utf-8"))}
+        history = state["history"]
+        counts = [state["step"], *state["rollbacks"], *(e["step"] for e in history)]
+        times = [state["seconds"], state["rate"], *(e["seconds"] for e in history)]
+        losses = [e[k] for e in history for k in {"loss", *e} if k.endswith("loss")]
+        values = [value for entry in history for value in entry.values()]
+        fits = (
+            all(type(n) is int for n in counts)
+            and all(0 <= n < 2**53 for n in (*counts, *times))  # NaN is not
+            and all(math.isfinite(loss) for loss in losses)
+            and all(type(n) in (int, float) for n in (*times, *values))
+            and isinstance(state["config"], dict)
+            and isinstance(state.get("sha256", ""), str)
+            and isinstance(history, list)
+            and isinstance(state["rollbacks"], list)
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file.name} holds something else: {error!r}") from error
+    if not fits:
+        raise ValueError(f"{file.name}: a value is missing or wrong")
     return state
-
-
-def _is_number(value, kind=(int, float)) -> bool:
-    is_one = isinstance(value, kind) and not isinstance(value, bool)
-    return is_one and 0 <= value < 2**53  # NaN is not
-
-
-def _is_entry(entry) -> bool:
-    """An entry of the history: step, seconds, and losses that a mean was made of."""
-    if not isinstance(entry, dict) or not _is_number(entry.get("step"), int):
-        return False
-    values = [v for k, v in entry.items() if k != "step"]
-    losses = [v for k, v in entry.items() if k.endswith("loss")]
-    return (
-        _is_number(entry.get("seconds"))
-        and "loss" in entry
-        and all(isinstance(v, int | float) for v in values)
-        and all(math.isfinite(v) for v in losses)
-    )
 
 
 def fill(model: keras.Model, checkpoint: Path) -> None:
@@ -199,16 +178,11 @@ def fill(model: keras.Model, checkpoint: Path) -> None:
 
 
 def write(folder: Path, model: keras.Model, state: dict, keep: Path | None) -> Path:
-    """Write a checkpoint, then delete all others but one.
+    """Write a checkpoint of a built model, then delete all others but `keep`.
 
     Args:
         folder: The run folder.
-        model: A built model.
-        state: Its step and whatever else to remember, plain JSON.
-        keep: The checkpoint before it.
-
-    Returns:
-        The checkpoint.
+        state: The model's step and whatever else to remember, plain JSON.
 
     Raises:
         OSError: It could not be written; all others are as they were.
@@ -220,8 +194,8 @@ def write(folder: Path, model: keras.Model, state: dict, keep: Path | None) -> P
         aside.mkdir(parents=True)
         _reserve(aside / "room", model)
         model.save_weights(aside / "model.weights.h5")
-        sha256 = _sha256(aside / "model.weights.h5")
-        (aside / "run.json").write_text(json.dumps({**state, "sha256": sha256}))
+        state = {**state, "sha256": fingerprint(aside / "model.weights.h5")}
+        (aside / "run.json").write_text(json.dumps(state))
         shutil.rmtree(final, ignore_errors=True)  # a damaged one that was passed over
         os.replace(aside, final)
     except OSError:
@@ -243,73 +217,120 @@ def _reserve(file, model):
         file.unlink()
 
 
-def follow(folder: Path, by: Path, sha256: str) -> None:
-    """Note in a run folder that another run goes on from a state of it.
+def amend(checkpoint: Path, **changes) -> None:
+    """Change what a checkpoint says of itself, all at once or not at all."""
+    file = checkpoint / "run.json"
+    records.write(file, json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def states(folder: Path) -> list[str]:
+    """SHA-256 of each state of a run that another one may go on from."""
+    return [note["sha256"] for note in _notes(folder)]
+
+
+def followers(folder: Path) -> list[str]:
+    """Names of the runs beside this one that go on from a state of it."""
+    begun = {f"{folder.resolve().name} {state}" for state in states(folder)}
+    others = [p for p in folder.resolve().parent.glob("*/") if begun and latest(p)]
+    return sorted(
+        other.name
+        for other in others
+        if any(note["config"].get("after") in begun for note in _notes(other))
+    )
+
+
+def _notes(folder: Path) -> list[dict]:
+    """What the checkpoints of a run folder say of themselves, damaged ones left out."""
+    found = []
+    for checkpoint in _all(folder):
+        with suppress(OSError, OverflowError, RecursionError, ValueError):
+            found.append({"sha256": None, **_state(checkpoint / "run.json")})
+    return found
+
+
+def fingerprint(start: str | os.PathLike) -> str:
+    """SHA-256 of what a training starts from: a file, or a run's newest weights."""
+    if Path(start).is_dir():
+        return read(start)["sha256"]
+    with open(start, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def sha256(*models: keras.Model) -> str:
+    """Fingerprint of weights in memory; it changes when any of them does."""
+    digest = hashlib.sha256()
+    for model in models:
+        for weight in model.get_weights():
+            digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
+
+
+def base_weights(preset: str) -> Path | None:
+    """The project's base weights for a preset, by its name; None where it has none.
+
+    Raises:
+        FileNotFoundError: The folder of weights is not there at all.
+    """
+    if not WEIGHTS.is_dir():
+        raise FileNotFoundError(
+            f"{WEIGHTS} is missing, and with it what a training starts from. Install "
+            "the package anew, or copy the project's folder weights there."
+        )
+    path = WEIGHTS / f"base_{preset}.npz"
+    return path if path.exists() else None
+
+
+def save_base(path, **models: keras.Model) -> None:
+    """Write the weights of some models as float16, by names such as encoder/00/kernel.
+
+    Raises:
+        OSError: It could not be written; what was there is as it was.
+    """
+    arrays = (w.astype(np.float16) for m in models.values() for w in m.get_weights())
+    out = io.BytesIO()
+    np.savez(out, **dict(zip(_shapes(models), arrays, strict=True)))
+    records.write(Path(path), out.getvalue())
+
+
+def load_base(path, preset: str, **models: keras.Model) -> dict[str, list[np.ndarray]]:
+    """Read float32 arrays that `save_base` wrote, by model, and nothing else.
 
     Args:
-        folder: The run folder.
-        by: Folder of the other run.
-        sha256: Of the state's weights file.
+        path: The file, from wherever it came.
+        preset: Name of the network that it is for, for the message.
+        **models: As they were given to `save_base`.
 
     Raises:
-        BlockingIOError: Somebody trains there.
-        OSError: It could not be written.
-        ValueError: The other run lies elsewhere.
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
     """
-    name = os.path.relpath(by, folder)
-    if not _is_near(name, sha256):
-        raise ValueError(
-            f"{by} goes on from {folder} and must lie beside it, so that the two can "
-            "be moved together; choose such a folder."
-        )
-    with records.one_writer(folder, "notes who goes on from it"):
-        known = {**followers(folder), name: sha256}
-        records.write(folder / "followed_by.json", json.dumps(known))
-
-
-def followers(folder: Path) -> dict[str, str]:
-    """Runs that go on from this one: relative path → SHA-256 of where they began.
-
-    What was deleted since is left out.
-
-    Raises:
-        ValueError: What is noted there is damaged, or leads elsewhere.
-    """
-    noted = folder / "followed_by.json"
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There are no base weights at {path}.")
+    found, shapes = {name: [] for name in models}, _shapes(models)
     try:
-        known = json.loads(noted.read_text(encoding="utf-8"))
-        fit = isinstance(known, dict) and all(map(_is_near, known, known.values()))
-    except FileNotFoundError:
-        return {}
-    except (RecursionError, ValueError):
-        fit = False
-    if not fit:
+        with np.load(path, allow_pickle=False) as file:
+            sizes = [member.file_size for member in file.zip.infolist()]
+            room = sum(4 * math.prod(shape) + 1024 for shape in shapes.values())
+            if file.files != [*shapes] or sum(sizes) > room:
+                raise ValueError(f"it holds {len(sizes)} other arrays")
+            for name, shape in shapes.items():
+                array = file[name].astype(np.float32)
+                if array.shape != shape or not np.isfinite(array).all():
+                    raise ValueError(f"{name} is no array of {shape} finite numbers")
+                found[name.partition("/")[0]].append(array)
+    except OSError:
+        raise
+    except Exception as error:  # whatever NumPy and zip make of a foreign file
         raise ValueError(
-            f"{noted} is damaged: it must name run folders beside this one, each with "
-            "the SHA-256 of where it began. Delete it if no run goes on from here."
-        )
-    return {name: start for name, start in known.items() if latest(folder / name)}
+            f"{path} does not fit the preset {preset!r}; use weights made with it. "
+            f"({error})"
+        ) from error
+    return found
 
 
-def _is_near(name: str, sha256) -> bool:
-    """Whether a path, seen from a run folder, stays where that run folder lies."""
-    parts = PurePosixPath(Path(name).as_posix()).parts
-    inside = parts and parts != ("..",) and not {"..", "/"} & {*parts[1:], parts[0][:1]}
-    plain = "\0" not in name and len(name) < 1000
-    return bool(inside and plain and isinstance(sha256, str))
-
-
-def amend(checkpoint: Path, **changes) -> None:
-    """Change what a checkpoint says of itself, all at once or not at all.
-
-    Raises:
-        OSError: It could not be written, and is as it was.
-    """
-    file = checkpoint / "run.json"
-    state = json.loads(file.read_text())
-    records.write(file, json.dumps({**state, **changes}))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _shapes(models: dict) -> dict[str, tuple]:
+    return {
+        f"{name}/{i:02d}/{weight.name}": tuple(weight.shape)
+        for name, model in models.items()
+        for i, weight in enumerate(model.weights)
+    }

@@ -40,30 +40,14 @@ def reconstruction_loss(target, generated, weight=None, mae=1.0, dssim=0.5):
 
 
 def mean_absolute_error(target, generated, weight=None):
-    """Mean absolute error.
-
-    Args:
-        target: (B, H, W, C) in [0, 1].
-        generated: The same shape.
-        weight: (B, H, W, 1) weights, or None for equal ones.
-
-    Returns:
-        A scalar.
-    """
+    """Mean absolute error, a scalar; arguments as of `reconstruction_loss`."""
     return _mean(ops.abs(target - generated), weight)
 
 
 def structural_dissimilarity(target, generated, weight=None, window: int = 7):
-    """Structural dissimilarity, (1 - SSIM) / 2.
+    """Structural dissimilarity, (1 - SSIM) / 2 in [0, 1], over windows of that side.
 
-    Args:
-        target: (B, H, W, C) in [0, 1].
-        generated: The same shape.
-        weight: (B, H, W, 1) weights, or None for equal ones.
-        window: Side of the sliding window in pixels.
-
-    Returns:
-        A scalar in [0, 1].
+    Arguments as of `reconstruction_loss`.
     """
 
     # The window slides as two products with a band matrix: on a CPU that is several
@@ -86,12 +70,24 @@ def structural_dissimilarity(target, generated, weight=None, window: int = 7):
     return _mean(error, weight)
 
 
+def _mean(error, weight):
+    if weight is None:
+        return ops.mean(error)
+    return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
+
+
+def _band(side, window):
+    # Row i averages the pixels within half a window of i that lie inside the image.
+    i = np.arange(side)
+    near = np.abs(i[:, None] - i) <= window // 2
+    return ops.convert_to_tensor((near / near.sum(1, keepdims=True)).astype("float32"))
+
+
 def discriminator_loss(real, fake, kind: str = "hinge"):
     """Small where a discriminator scores real faces high and generated ones low.
 
     Args:
-        real: Its scores of real faces, any shape.
-        fake: Its scores of generated ones.
+        real, fake: Its scores of real and of generated faces, any shape.
         kind: One of `KINDS`.
 
     Returns:
@@ -105,15 +101,7 @@ def discriminator_loss(real, fake, kind: str = "hinge"):
 
 
 def generator_loss(fake, kind: str = "hinge"):
-    """Small where a discriminator scores generated faces high.
-
-    Args:
-        fake: Its scores of generated faces, any shape.
-        kind: One of `KINDS`.
-
-    Returns:
-        A scalar.
-    """
+    """Small where a discriminator scores generated faces high; as its loss above."""
     if kind == "cross_entropy":
         return ops.mean(ops.softplus(-fake))
     return -ops.mean(fake) if kind == "hinge" else 0.5 * ops.mean((fake - 1) ** 2)
@@ -123,8 +111,7 @@ def feature_matching_loss(real, fake):
     """How far generated faces are from real ones in a discriminator's feature maps.
 
     Args:
-        real: Its feature maps of real faces, a list of tensors.
-        fake: Its feature maps of the same faces as they were generated.
+        real, fake: Lists of its feature maps of real faces, and of the same generated.
 
     Returns:
         A scalar, the mean absolute error over all maps.
@@ -139,29 +126,9 @@ def feature_matching_loss(real, fake):
 
 
 def per_replica(loss):
-    """A replica's share of a loss: `tf.distribute` sums the gradients of all.
-
-    Args:
-        loss: A scalar, the mean over this replica's part of the batch.
-
-    Returns:
-        It divided by the number of replicas; as it is on other backends.
-    """
+    """A replica's share of a mean loss: `tf.distribute` sums the gradients of all."""
     if keras.backend.backend() != "tensorflow":
         return loss
     import tensorflow as tf
 
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def _mean(error, weight):
-    if weight is None:
-        return ops.mean(error)
-    return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
-
-
-def _band(side, window):
-    # Row i averages the pixels within half a window of i that lie inside the image.
-    i = np.arange(side)
-    near = np.abs(i[:, None] - i) <= window // 2
-    return ops.convert_to_tensor((near / near.sum(1, keepdims=True)).astype("float32"))

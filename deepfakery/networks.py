@@ -13,10 +13,7 @@ Reference:
     Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks".
 """
 
-import hashlib
-import io
-import math
-import zipfile
+import json
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,276 +22,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery.media import records
-
 # A user's ~/.keras/keras.json speaks of other projects: there numbers may be shorter,
 # and channels come first. Here they are and come as every module expects.
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 LAST = {"data_format": "channels_last"}
-
-
-def best_precision() -> str:
-    """The fastest precision that training bears on this machine.
-
-    Returns:
-        "mixed_bfloat16" on a GPU, and on a CPU that multiplies in it faster than in
-        float32: with AMX, or AMD's with AVX512-BF16. "float32" elsewhere; Intel's
-        AVX512-BF16 alone halves the rate at which it doubles the work, and every preset
-        trained at two thirds of float32's speed (`make bench ONLY=train`).
-    """
-    has = _processor()
-    fast = "amx_bf16" in has or {"AuthenticAMD", "avx512_bf16"} <= has
-    return "mixed_bfloat16" if fast or has_gpu() else "float32"
-
-
-def has_bfloat16() -> bool:
-    """Whether this machine has instructions for bfloat16, be they fast or slow."""
-    return has_gpu() or bool({"avx512_bf16", "amx_bf16"} & _processor())
-
-
-def has_gpu() -> bool:
-    """Whether there is something faster than a CPU."""
-    if keras.backend.backend() == "torch":  # of which Keras lists no devices
-        import torch
-
-        return torch.cuda.is_available()
-    return any("cpu" not in d.lower() for d in keras.distribution.list_devices())
-
-
-def _processor() -> set[str]:
-    """What Linux says of the processor, a word each."""
-    said = Path("/proc/cpuinfo")
-    return {*said.read_text().split()} if said.exists() else set()
-
-
-@contextmanager
-def precision(name: str | None = None):
-    """Build networks in a precision: weights, losses and pictures stay float32.
-
-    Args:
-        name: A Keras dtype policy; the best one of this machine by default.
-    """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name or best_precision())
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class DepthToSpace(layers.Layer):
-    """Sub-pixel shuffle: (B, H, W, r·r·C) → (B, r·H, r·W, C)."""
-
-    def __init__(self, factor: int = 2, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, x):
-        _, h, w, c = ops.shape(x)
-        r = self.factor
-        x = ops.reshape(x, (-1, h, w, r, r, c // r**2))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, H, r, W, r, C)
-        return ops.reshape(x, (-1, h * r, w * r, c // r**2))
-
-    def compute_output_shape(self, shape):
-        b, h, w, c = shape
-        r = self.factor
-        return (b, h and h * r, w and w * r, c // r**2)
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class PatchConv2D(layers.Conv2D):
-    """A convolution as one matrix product over patches; same weights, same result.
-
-    Where a map is small and a kernel large, a CPU takes several times as long over the
-    gradients of the usual kind.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        (side, _), (stride, _) = self.kernel_size, self.strides
-        _, *sides, channels = inputs.shape
-        h, w = (-(-length // stride) for length in sides)
-        # Padded as "same" is: where the sum is odd, one more at the end.
-        rims = [
-            max(0, (after - 1) * stride + side - before)
-            for before, after in zip(sides, (h, w), strict=True)
-        ]
-        x = ops.pad(inputs, [(0, 0), *((r // 2, r - r // 2) for r in rims), (0, 0)])
-        patches = [
-            x[:, i : i + stride * h - stride + 1 : stride][
-                :, :, j : j + stride * w - stride + 1 : stride
-            ]
-            for i in range(side)
-            for j in range(side)
-        ]
-        # (B, h, w, k·k·C) · (k·k·C, F)
-        kernel = ops.reshape(kernel, (side**2 * channels, self.filters))
-        return ops.matmul(ops.concatenate(patches, axis=-1), kernel)
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class SpectralConv2D(layers.Layer):
-    """A convolution whose kernel is divided by its largest singular value.
-
-    It cannot stretch any input, so a discriminator made of it stays smooth enough to
-    learn from. The singular value is tracked by one power iteration a training step.
-    Arguments as of `keras.layers.Conv2D`.
-    """
-
-    # Not `keras.layers.SpectralNormalization`: that one overwrites the kernel in its
-    # call, outside the optimizer, and no gradient reaches the kernel's length.
-
-    def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
-        super().__init__(**kwargs)
-        self.filters, self.kernel_size = filters, kernel_size
-        self.strides, self.padding = strides, padding
-
-    def build(self, shape):
-        side = self.kernel_size
-        self.kernel = self.add_weight(
-            shape=(side, side, shape[-1], self.filters), name="kernel"
-        )
-        self.bias = self.add_weight(
-            shape=(self.filters,), initializer="zeros", name="bias"
-        )
-        self.direction = self.add_weight(
-            shape=(1, self.filters),
-            initializer="random_normal",
-            trainable=False,
-            name="direction",
-        )
-
-    def call(self, inputs, training=False):
-        kernel = ops.convert_to_tensor(self.kernel)
-        matrix = ops.cast(ops.reshape(kernel, (-1, self.filters)), "float32")
-        still = ops.stop_gradient(matrix)
-        u = ops.cast(self.direction, "float32")
-        v = ops.normalize(ops.matmul(u, ops.transpose(still)), axis=-1)
-        u = ops.normalize(ops.matmul(v, still), axis=-1)
-        if training:
-            self.direction.assign(u)
-        stretch = ops.sum(ops.matmul(v, matrix) * u)
-        kernel = kernel / ops.cast(stretch, kernel.dtype)
-        x = ops.conv(inputs, kernel, self.strides, self.padding, **LAST)
-        return x + ops.cast(self.bias, x.dtype)
-
-    def get_config(self):
-        own = ("filters", "kernel_size", "strides", "padding")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
-
-
-def devices_of(model: keras.Model):
-    """A context in which variables are laid where the model's are.
-
-    On TensorFlow a model that was made in the scope of a `tf.distribute` strategy asks
-    that its optimizer be made there too; elsewhere the context does nothing.
-    """
-    strategy = getattr(model, "distribute_strategy", None)
-    return strategy.scope() if strategy else nullcontext()
-
-
-def predict(model: keras.Model, data, batch: int = 64):
-    """What a model makes of an array, a batch at a time.
-
-    `keras.Model.predict` does the same with more ado: it builds a data set first.
-    """
-    parts = [data[i : i + batch] for i in range(0, len(data), batch)]
-    return np.concatenate([model.predict_on_batch(part) for part in parts])
-
-
-def save_arrays(path, weights) -> None:
-    """Write weights as numbered float16 arrays, all at once or not at all."""
-    arrays = {str(i): w.astype(np.float16) for i, w in enumerate(weights)}
-    out = io.BytesIO()
-    np.savez(out, **arrays)
-    records.write(Path(path), out.getvalue())
-
-
-def load_arrays(path, shapes: list[tuple], preset: str) -> list[np.ndarray]:
-    """Read weights that `save_arrays` wrote, and nothing else.
-
-    Args:
-        path: The file, from wherever it came.
-        shapes: Of the weights.
-        preset: Name of the network that they are for, for the message.
-
-    Returns:
-        float32 arrays.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It holds something else.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {i.filename: i.file_size for i in archive.infolist()}
-            if sizes.keys() != {f"{i}.npy" for i in range(len(shapes))}:
-                raise ValueError(f"it holds {len(sizes)} arrays, not {len(shapes)}")
-            return [
-                _array(archive, f"{i}.npy", sizes[f"{i}.npy"], shape)
-                for i, shape in enumerate(shapes)
-            ]
-    except OSError:
-        raise
-    except Exception as error:  # whatever NumPy and zip make of a foreign file
-        raise ValueError(
-            f"{path} does not fit the preset {preset!r}; use weights made with it. "
-            f"({error})"
-        ) from error
-
-
-def _array(archive: zipfile.ZipFile, name: str, size: int, shape) -> np.ndarray:
-    # Before memory is asked for: no more than float64 and a header take.
-    if size > 8 * math.prod(shape) + 4096:
-        raise ValueError(f"{name} is larger than an array of {shape}")
-    array = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-    if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise ValueError(f"{name} is no array of {shape} finite numbers")
-    return array.astype(np.float32)
-
-
-def sha256(*models: keras.Model) -> str:
-    """Fingerprint of the weights, hexadecimal: it changes when any of them does."""
-    digest = hashlib.sha256()
-    for model in models:
-        for weight in model.get_weights():
-            digest.update(np.ascontiguousarray(weight))
-    return digest.hexdigest()
-
-
-def _activate(x, activation, slope=0.1, name=None):
-    if activation == "leaky_relu":
-        return layers.LeakyReLU(slope, name=name)(x)
-    return layers.Activation(activation, name=name)(x)
-
-
-def _convolve(x, width, kernel=3, strides=1):
-    # A step of `original` takes 1.12 times as long without; others show no difference.
-    large = kernel**2 * x.shape[-1] * width > 4e6
-    small = strides == 1 and x.shape[1] <= 4
-    kind = PatchConv2D if large or small else layers.Conv2D
-    return kind(width, kernel, strides, padding="same", **LAST)(x)
-
-
-def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
-    return _activate(_convolve(x, width, kernel, strides), activation)
-
-
-def _upscale(x, width, activation="leaky_relu"):
-    x = _convolve(x, 4 * width)
-    return _activate(DepthToSpace()(x), activation)
-
-
-def _residual(x, activation):
-    width = x.shape[-1]
-    y = _conv(x, width, activation=activation)
-    y = _convolve(y, width)
-    return _activate(layers.Add()([x, y]), activation)
 
 
 def build_encoder(
@@ -314,8 +46,7 @@ def build_encoder(
     Args:
         size: Side of the face in pixels, a multiple of the product of all strides.
         widths: Channels of each strided convolution.
-        kernel: Side of the convolutions' kernels; the first one's is at least
-            `first_stride`.
+        kernel: Side of their kernels; the first one's is at least `first_stride`.
         first_stride: Stride of the first one; the others have stride 2.
         residual: Residual blocks after each strided convolution but the first.
         bottleneck: Units of the dense layer at the narrowest place.
@@ -433,3 +164,268 @@ def build_discriminator(
     x = convolution(1, 3, padding="same")(x)
     x = layers.Activation("linear", dtype="float32", name="score")(x)
     return keras.Model(faces, x, name=name)
+
+
+def _activate(x, activation, slope=0.1, name=None):
+    if activation == "leaky_relu":
+        return layers.LeakyReLU(slope, name=name)(x)
+    return layers.Activation(activation, name=name)(x)
+
+
+def _convolve(x, width, kernel=3, strides=1):
+    # A step of `original` takes 1.12 times as long without; others show no difference.
+    large = kernel**2 * x.shape[-1] * width > 4e6
+    small = strides == 1 and x.shape[1] <= 4
+    kind = PatchConv2D if large or small else layers.Conv2D
+    return kind(width, kernel, strides, padding="same", **LAST)(x)
+
+
+def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
+    return _activate(_convolve(x, width, kernel, strides), activation)
+
+
+def _upscale(x, width, activation="leaky_relu"):
+    x = _convolve(x, 4 * width)
+    return _activate(DepthToSpace()(x), activation)
+
+
+def _residual(x, activation):
+    width = x.shape[-1]
+    y = _conv(x, width, activation=activation)
+    y = _convolve(y, width)
+    return _activate(layers.Add()([x, y]), activation)
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class DepthToSpace(layers.Layer):
+    """Sub-pixel shuffle: (B, H, W, r·r·C) → (B, r·H, r·W, C)."""
+
+    def __init__(self, factor: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        _, h, w, c = ops.shape(x)
+        r = self.factor
+        x = ops.reshape(x, (-1, h, w, r, r, c // r**2))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, H, r, W, r, C)
+        return ops.reshape(x, (-1, h * r, w * r, c // r**2))
+
+    def compute_output_shape(self, shape):
+        b, h, w, c = shape
+        r = self.factor
+        return (b, h and h * r, w and w * r, c // r**2)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class PatchConv2D(layers.Conv2D):
+    """A convolution as one matrix product over patches; same weights, same result.
+
+    Where a map is small and a kernel large, a CPU takes several times as long over the
+    gradients of the usual kind.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        (side, _), (stride, _) = self.kernel_size, self.strides
+        _, *sides, channels = inputs.shape
+        h, w = (-(-length // stride) for length in sides)
+        # Padded as "same" is: where the sum is odd, one more at the end.
+        rims = [
+            max(0, (after - 1) * stride + side - before)
+            for before, after in zip(sides, (h, w), strict=True)
+        ]
+        x = ops.pad(inputs, [(0, 0), *((r // 2, r - r // 2) for r in rims), (0, 0)])
+        patches = [
+            x[:, i : i + stride * h - stride + 1 : stride][
+                :, :, j : j + stride * w - stride + 1 : stride
+            ]
+            for i in range(side)
+            for j in range(side)
+        ]
+        # (B, h, w, k·k·C) · (k·k·C, F)
+        kernel = ops.reshape(kernel, (side**2 * channels, self.filters))
+        return ops.matmul(ops.concatenate(patches, axis=-1), kernel)
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class SpectralConv2D(layers.Layer):
+    """A convolution whose kernel is divided by its largest singular value.
+
+    It cannot stretch any input, so a discriminator made of it stays smooth enough to
+    learn from. The singular value is tracked by one power iteration a training step.
+    Arguments as of `keras.layers.Conv2D`.
+    """
+
+    # Not `keras.layers.SpectralNormalization`: that one overwrites the kernel in its
+    # call, outside the optimizer, and no gradient reaches the kernel's length.
+
+    def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size = filters, kernel_size
+        self.strides, self.padding = strides, padding
+
+    def build(self, shape):
+        side = self.kernel_size
+        self.kernel = self.add_weight(
+            shape=(side, side, shape[-1], self.filters), name="kernel"
+        )
+        self.bias = self.add_weight(
+            shape=(self.filters,), initializer="zeros", name="bias"
+        )
+        self.direction = self.add_weight(
+            shape=(1, self.filters),
+            initializer="random_normal",
+            trainable=False,
+            name="direction",
+        )
+
+    def call(self, inputs, training=False):
+        kernel = ops.convert_to_tensor(self.kernel)
+        matrix = ops.cast(ops.reshape(kernel, (-1, self.filters)), "float32")
+        still = ops.stop_gradient(matrix)
+        u = ops.cast(self.direction, "float32")
+        v = ops.normalize(ops.matmul(u, ops.transpose(still)), axis=-1)
+        u = ops.normalize(ops.matmul(v, still), axis=-1)
+        if training:
+            self.direction.assign(u)
+        stretch = ops.sum(ops.matmul(v, matrix) * u)
+        kernel = kernel / ops.cast(stretch, kernel.dtype)
+        x = ops.conv(inputs, kernel, self.strides, self.padding, **LAST)
+        return x + ops.cast(self.bias, x.dtype)
+
+    def get_config(self):
+        own = ("filters", "kernel_size", "strides", "padding")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+#: The named presets: arguments of `build_encoder`, `build_decoder` and
+#: `build_discriminator`; `rate` is Adam's learning rate, 1e-3 where none is given. The
+#: larger the network, the smaller the steps that it survives.
+PRESETS = {
+    # The network of the first deepfakes (2017), to the letter: 82 million weights.
+    "original": {
+        "size": 64,
+        "rate": 1e-4,
+        "encoder": {
+            "widths": [128, 256, 512, 1024],
+            "kernel": 5,
+            "first_stride": 2,
+            "bottleneck": 1024,
+            "reshape_channels": 1024,
+            "latent_channels": 512,
+        },
+        "decoder": {
+            "widths": [256, 128, 64],
+            "head_width": 0,
+            "pixel_shuffle": 1,
+            "head_kernel": 5,
+            "mask": False,
+        },
+        "discriminator": {"widths": [64, 128, 256]},
+    },
+    # Two CPU cores train it in minutes: most of its work is done on 16 × 16 maps.
+    "light": {
+        "size": 64,
+        "encoder": {"widths": [64, 128, 256], "normalized": True},
+        "decoder": {"widths": [64]},
+        "discriminator": {"widths": [32, 64, 128]},
+    },
+    # Four times the pixels, and residual blocks to fill them.
+    "hd": {
+        "size": 128,
+        "rate": 5e-4,
+        "encoder": {
+            "widths": [64, 128, 256, 256],
+            "bottleneck": 512,
+            "reshape_channels": 256,
+            "latent_channels": 256,
+            "normalized": True,
+        },
+        "decoder": {"widths": [128, 96], "residual": 1},
+        "discriminator": {"widths": [32, 64, 128, 256]},
+    },
+    # For a GPU: a face that fills a full-HD frame.
+    "hd256": {
+        "size": 256,
+        "rate": 5e-4,
+        "encoder": {
+            "widths": [96, 192, 384, 512, 512],
+            "residual": 1,
+            "bottleneck": 512,
+            "reshape_channels": 512,
+            "latent_channels": 512,
+            "normalized": True,
+        },
+        "decoder": {"widths": [256, 192, 128], "residual": 2},
+        "discriminator": {"widths": [64, 128, 256, 512]},
+    },
+}
+
+
+def look_up(preset: str | dict, presets: dict = PRESETS) -> dict:
+    """A copy of a preset, given by its name or as it is.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if isinstance(preset, str):
+        if preset not in presets:
+            known = ", ".join(presets)
+            raise ValueError(f"There is no preset {preset!r}; choose from {known}.")
+        preset = presets[preset]
+    return json.loads(json.dumps(preset))
+
+
+def name_of(preset: dict, presets: dict = PRESETS) -> str:
+    """Name of a preset, or "custom"."""
+    return next((n for n in presets if look_up(n, presets) == preset), "custom")
+
+
+def best_precision() -> str:
+    """The fastest precision that training bears on this machine.
+
+    Returns:
+        "mixed_bfloat16" on a GPU, and on a CPU that multiplies in it faster than in
+        float32: with AMX, or AMD's with AVX512-BF16. "float32" elsewhere; with Intel's
+        AVX512-BF16 alone, every preset trained at two thirds of float32's speed (`make
+        bench ONLY=train`).
+    """
+    said = Path("/proc/cpuinfo")
+    has = {*said.read_text().split()} if said.exists() else set()
+    fast = "amx_bf16" in has or {"AuthenticAMD", "avx512_bf16"} <= has
+    return "mixed_bfloat16" if fast or has_gpu() else "float32"
+
+
+def has_gpu() -> bool:
+    """Whether there is something faster than a CPU."""
+    if keras.backend.backend() == "torch":  # of which Keras lists no devices
+        import torch
+
+        return torch.cuda.is_available()
+    return any("cpu" not in d.lower() for d in keras.distribution.list_devices())
+
+
+@contextmanager
+def precision(name: str | None = None):
+    """Build networks in a Keras dtype policy, by default the machine's best one."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or best_precision())
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def devices_of(model: keras.Model):
+    """A context in which variables are laid where the model's are, on TensorFlow."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy else nullcontext()
+
+
+def predict(model: keras.Model, data, batch: int = 64):
+    """What a model makes of an array, a batch at a time, without making a data set."""
+    parts = [data[i : i + batch] for i in range(0, len(data), batch)]
+    return np.concatenate([model.predict_on_batch(part) for part in parts])

@@ -1,14 +1,15 @@
 """The face swapper: one shared encoder, a decoder and a discriminator per identity."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import adversarial, checkpoints, losses, networks, optimizers
-from deepfakery.presets import PRESETS, look_up, name_of
+from deepfakery import adversarial, checkpoints, losses, networks
+from deepfakery.networks import PRESETS, look_up, name_of
 
 #: Adam's beta_1, by what trains. Against a discriminator that learns too, the usual one
 #: of 0.9 overshoots.
@@ -31,7 +32,7 @@ class FaceSwapper(keras.Model):
 
     Args:
         identities: Names of the people whose faces are generated.
-        preset: A name in `presets.PRESETS`, or such a dict.
+        preset: A name in `networks.PRESETS`, or such a dict.
         precision: A Keras dtype policy; the best one of this machine by default.
 
     Example:
@@ -88,21 +89,17 @@ class FaceSwapper(keras.Model):
             train: "autoencoder": encoder and decoders alone; "discriminator": the
                 discriminators alone, against what the decoders generate now; "both":
                 adversarially, in one step.
-            mae: Weight of the mean absolute error.
-            dssim: Weight of the structural dissimilarity.
+            mae, dssim: Weights of the two terms of the reconstruction loss.
             emphasis: How much more eyes and mouth count than the rest of the face.
-            adversarial: Weight of the generator loss, where both train.
-            matching: Weight of the feature matching loss, likewise.
+            adversarial, matching: Weights of the generator loss and of the feature
+                matching loss, where both train.
             kind: The adversarial loss, one of `losses.KINDS`.
             **kwargs: Of `keras.Model.compile`.
 
         Raises:
             ValueError: `train` or `kind` is none of these.
         """
-        for given, known in (
-            (train, tuple(BETA_1)),
-            (kind, losses.KINDS),
-        ):
+        for given, known in ((train, tuple(BETA_1)), (kind, losses.KINDS)):
             if given not in known:
                 raise ValueError(f"{given!r} is unknown; choose from {known}.")
         self.trains = train
@@ -127,17 +124,15 @@ class FaceSwapper(keras.Model):
         # lets a network of twenty through with several times as much.
         rate, beta_1 = self.preset.get("rate", 1e-3), BETA_1[self.trains]
         parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
-        adam = optimizers.Adam
-        return optimizers.for_each(
-            *((n, adam(rate, beta_1, BETA_2, global_clipnorm=1.0)) for n in parts)
-        )
+        adam = partial(adversarial.Adam, rate, beta_1, BETA_2, global_clipnorm=1.0)
+        return adversarial.for_each(*((network, adam()) for network in parts))
 
     @classmethod
     def from_preset(cls, name_or_folder, identities=None) -> "FaceSwapper":
         """A new swapper from a named preset, or a trained one from its run folder.
 
         Args:
-            name_or_folder: A name in `presets.PRESETS`, or a run folder.
+            name_or_folder: A name in `networks.PRESETS`, or a run folder.
             identities: Names of the people; a run folder knows its own.
 
         Raises:
@@ -151,10 +146,9 @@ class FaceSwapper(keras.Model):
 
         def build(config):
             people = config["identities"]
-            if not isinstance(people, list) or not people:
+            is_list = isinstance(people, list) and people
+            if not is_list or not all(isinstance(name, str) for name in people):
                 raise ValueError("identities is no list of names")
-            if not all(isinstance(name, str) for name in people):
-                raise ValueError("identities holds what is no name")
             swapper = cls(people, config["preset"])
             swapper.base = config.get("base")
             return swapper
@@ -164,14 +158,10 @@ class FaceSwapper(keras.Model):
     def start_from(self, base: str | os.PathLike, keep: float = 0.3) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
 
-        Encoder and every decoder start three tenths of the way from noise to the base.
-        After as many steps they reconstruct faces better than from noise, and swap as
-        well. All of the base would reconstruct them no better and swap worse: it was
-        trained on thousands of people, so the encoder passes on who somebody is, and a
-        decoder generates that.
-
-        From an earlier run all is kept: its encoder already serves several decoders.
-        People who were in it keep their own decoder and discriminator.
+        Encoder and every decoder start a share of the way from noise to the base. All
+        of it would swap worse: it was trained on thousands of people, so the encoder
+        passes on who somebody is, and a decoder generates that. From an earlier run all
+        is kept; people who were in it keep their own decoder and discriminator.
 
         Args:
             base: A file written by `save_base`, or a run folder.
@@ -193,36 +183,27 @@ class FaceSwapper(keras.Model):
                     f"start from a run of {self.preset_name!r}."
                 )
             self.encoder.set_weights(other.encoder.get_weights())
-            for mine, theirs in (
-                (self.decoders, other.decoders),
-                (self.discriminators, other.discriminators),
-            ):
-                first = next(iter(theirs.values()))
-                for name, model in mine.items():
-                    model.set_weights(theirs.get(name, first).get_weights())
+            for name in self.identities:
+                origin = name if name in other.identities else other.identities[0]
+                for part in ("decoders", "discriminators"):
+                    weights = getattr(other, part)[origin].get_weights()
+                    getattr(self, part)[name].set_weights(weights)
             self.base = other.base
             return self
-        if not Path(base).exists():
-            raise FileNotFoundError(f"There are no base weights at {base}.")
-        first = next(iter(self.decoders.values()))
-        shapes = [tuple(w.shape) for w in (*self.encoder.weights, *first.weights)]
-        weights = networks.load_arrays(base, shapes, self.preset_name)
-        count = len(self.encoder.weights)
+        first = self.decoders[self.identities[0]]
+        parts = {"encoder": self.encoder, "decoder": first}
+        known = checkpoints.load_base(base, self.preset_name, **parts)
         self.base = checkpoints.fingerprint(base)
-        parts = [(self.encoder, weights[:count])]
-        parts += [(decoder, weights[count:]) for decoder in self.decoders.values()]
-        for model, part in parts:
-            fresh = model.get_weights()
-            model.set_weights(
-                [keep * w + (1 - keep) * f for w, f in zip(part, fresh, strict=True)]
-            )
+        for model in (self.encoder, *self.decoders.values()):
+            part = known["encoder" if model is self.encoder else "decoder"]
+            mixed = zip(part, model.get_weights(), strict=True)
+            model.set_weights([keep * w + (1 - keep) * fresh for w, fresh in mixed])
         return self
 
     def save_base(self, path: str | os.PathLike) -> None:
         """Write the encoder and the first decoder as float16, to start others from."""
         first = self.decoders[self.identities[0]]
-        weights = self.encoder.get_weights() + first.get_weights()
-        networks.save_arrays(path, weights)
+        checkpoints.save_base(path, encoder=self.encoder, decoder=first)
 
     @property
     def preset_name(self) -> str:
@@ -231,7 +212,7 @@ class FaceSwapper(keras.Model):
 
     def sha256(self) -> str:
         """Fingerprint of encoder and decoders, hexadecimal."""
-        return networks.sha256(self.encoder, *self.decoders.values())
+        return checkpoints.sha256(self.encoder, *self.decoders.values())
 
     @property
     def config(self) -> dict:
@@ -322,9 +303,7 @@ class FaceSwapper(keras.Model):
         """How real faces look to an identity's discriminator.
 
         Args:
-            faces: (N, S, S, 3) float32 in [0, 1], aligned.
-            identity: Whose discriminator.
-            batch: Faces at a time.
+            faces, identity, batch: As of `swap`.
 
         Returns:
             (N,) float32, the mean score of each face's patches; higher for real.

@@ -1,14 +1,4 @@
-"""What every training shares: a folder that holds it, and goes on where it stopped.
-
-A run folder holds the two newest checkpoints (see `checkpoints`) and, where they were
-asked for, scalars for TensorBoard:
-
-    checkpoint-00001180/
-        model.weights.h5
-        run.json
-    checkpoint-00001200/
-    logs/
-"""
+"""A training within a budget: its folder holds it, and it goes on where it stopped."""
 
 import ctypes
 import inspect
@@ -20,7 +10,7 @@ import re
 import shutil
 import time
 import warnings
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,10 +22,9 @@ import deepfakery
 from deepfakery import batches, checkpoints, networks
 from deepfakery.checkpoints import fingerprint, latest, load, read
 from deepfakery.media import records
-from deepfakery.presets import name_of
-from deepfakery.watching import Preview, TensorBoard
+from deepfakery.networks import name_of
 
-__all__ = ["Preview", "Run", "TensorBoard", "fingerprint", "latest", "load", "read"]
+__all__ = ["Run", "fingerprint", "latest", "load", "read"]
 
 #: Entries of the history between two looks at the held-out batch: a look costs about a
 #: third of a training step, so with 20 steps an entry that is 0.3 % of the training.
@@ -68,30 +57,26 @@ class Run(keras.callbacks.Callback):
         config: What else the run is made with, plain JSON, beside the model's own
             `config` and `objective`. A checkpoint made with another configuration is
             refused.
-        minutes: Stop after this much training, all sittings together.
-        steps: Stop after this many steps, all sittings together.
+        minutes, steps: Stop after this much training, all sittings together.
         threshold: Stop when the loss of an entry of the history is below this.
-        after: Folder of the run that this one goes on from, where a training has
-            several stages; it lies beside this one's folder, and the model must be as
-            that run left it. From the first step
-            on, that run is over: with a larger budget it trains no further, for what it
-            learned would never reach this one.
+        after: Folder of the run that this one goes on from, beside this one's; the
+            model must be as that run left it. From this one's first step on, that run
+            trains no further: what it learned would never reach this one.
         held_out: {identity: `FaceSet`} that is never trained on, or one batch (x, y).
             Its loss and metrics enter every fifth entry of the history, as
             `held_out_loss` and so on.
-        known: The same of what is trained on; its figures enter beside it, as
-            `known_loss` and so on. By how much they are better was learned by heart.
+        known: The same of what is trained on, as `known_loss` and so on. By how much
+            they are better was learned by heart.
         patience: Stop when `held_out_loss` has not improved this many times in a row.
         every: Steps between entries of the history, counted from step 0.
         save_seconds: Seconds between checkpoints.
         decay: Share of the budget, at its end, over which the learning rate falls
-            linearly to a twentieth, entry by entry: large steps first, fine ones last.
-            0 where another run goes on from this one. With a budget in minutes it
-            follows the clock: only one in steps repeats exactly when it is resumed.
+            linearly to a twentieth, entry by entry. 0 where another run goes on from
+            this one. With a budget in minutes it follows the clock: only one in steps
+            repeats exactly when it is resumed.
 
     Attributes:
-        step: Steps made so far.
-        seconds: Seconds trained so far.
+        step, seconds: Steps made, and seconds trained, so far.
         history: One dict per `every` steps: step, seconds and the model's metrics.
 
     Raises:
@@ -131,23 +116,17 @@ class Run(keras.callbacks.Callback):
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 20, 20), 5
         self.folder = Path(folder)
-        given = (getattr(model, "config", {}), getattr(model, "objective", {}))
-        config = {**given[0], **given[1], **(config or {})}
-        self._after = self._start = None  # folder; SHA-256 of its weights
+        made = getattr(model, "config", {}) | getattr(model, "objective", {})
+        config = made | (config or {})
+        self._after = None if after is None else Path(after).resolve()
         if after is not None:
-            self._after = Path(after).resolve()
-            if latest(self.folder) is None:
-                self._start = read(after)["sha256"]
-            else:  # where it began; that checkpoint may be damaged since
-                name = os.path.relpath(self.folder.resolve(), self._after)
-                self._start = checkpoints.followers(self._after).get(name)
-            config = {**config, "after": f"{self._after.name} {self._start}"}
+            config = {**config, "after": self._start()}
         self.config = json.loads(json.dumps(config))
         self.minutes, self.steps, self.threshold = minutes, steps, threshold
         self.patience = patience
         self.watched = {
-            name: _one_batch(given, model) if isinstance(given, dict) else given
-            for name, given in (("held_out", held_out), ("known", known))
+            name: _batch_of(given, model) if isinstance(given, dict) else given
+            for name, given in {"held_out": held_out, "known": known}.items()
             if given is not None
         }
         self.every, self.save_seconds, self.decay = every, save_seconds, decay
@@ -174,12 +153,10 @@ class Run(keras.callbacks.Callback):
             **settings: Of `batches.batches`: batch, seed, warp, flip, colour.
 
         Raises:
-            BlockingIOError: Somebody else trains in the folder.
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.
             OSError: The first or the last checkpoint could not be written.
             ValueError: The loss broke again and again; somebody else trained in the
-                folder since this run was made; or it was trained with other faces or
-                settings.
+                folder since; or it was trained with other faces or settings.
         """
         if isinstance(faces, dict):
             faces = self._batches_of(faces, settings)
@@ -188,13 +165,40 @@ class Run(keras.callbacks.Callback):
                 "Give fit {identity: FaceSet}, or a function of `start` alone that "
                 "gives batches."
             )
-        if reason := self._reason_to_stop():
+        reason = self._reason_to_stop()
+        if others := checkpoints.followers(self.folder):
+            names = " and ".join(others)
+            reason = reason or f"{names} went on from here, and more would not reach it"
+        if reason:
             print(f"Nothing to train at step {self.step}: {reason}.")
             for callback in callbacks:  # a preview shows how it ended
                 callback.on_train_end()
             return
-        with self._alone():
+        if self._after:  # and is over, or this says that somebody trains there
+            with records.one_writer(self._after, "is where another run begins"):
+                pass
+        with records.one_writer(self.folder, "trains"):
+            if self._newest != (there := latest(self.folder)) and there:
+                raise ValueError(
+                    f"{self.folder} holds {there.name}, which is not of this run: it "
+                    "was trained elsewhere meanwhile. Make the Run again to go on "
+                    "from there."
+                )
             self._train(faces, callbacks)
+
+    def _start(self) -> str:
+        """Which state of which run this one goes on from."""
+        if self._after.parent != self.folder.resolve().parent:
+            raise ValueError(
+                f"{self.folder} goes on from {self._after} and must lie beside it, so "
+                "that the two can be moved together; choose such a folder."
+            )
+        name = self._after.name
+        if latest(self.folder) is not None:  # the state may be damaged since
+            begun = checkpoints.newest(self.folder)[1]["config"].get("after")
+            if begun in {f"{name} {sha}" for sha in checkpoints.states(self._after)}:
+                return begun
+        return f"{name} {read(self._after)['sha256']}"
 
     def _batches_of(self, faces, settings):
         """A function that gives batches; what they are made of enters the config."""
@@ -207,20 +211,9 @@ class Run(keras.callbacks.Callback):
             "faces": {name: found.fingerprint() for name, found in faces.items()},
             **settings,
         }
-        if self._made and (differing := _differences(self._made, self.config)):
-            self._refuse(differing)
+        if self._made:
+            self._compare(self._made)
         return partial(batches.batches, faces, self.trained.size, **settings)
-
-    @contextmanager
-    def _alone(self):
-        with records.one_writer(self.folder, "trains"):
-            if self._newest != (there := latest(self.folder)) and there:
-                raise ValueError(
-                    f"{self.folder} holds {there.name}, which is not of this run: it "
-                    "was trained elsewhere meanwhile. Make the Run again to go on "
-                    "from there."
-                )
-            yield
 
     def _train(self, make, callbacks):
         feed = iter(make(start=self.step))
@@ -229,7 +222,6 @@ class Run(keras.callbacks.Callback):
         feed = itertools.chain([first], feed)
         if self._kept is None:
             # Something to go back to; and a full disk shows now, not in an hour.
-            self._follow()
             self._save(must=True)
         stopped = False
         with self._open_bar() as self._bar:
@@ -283,14 +275,16 @@ class Run(keras.callbacks.Callback):
         # Not when it ends: for a callback that listens there, Keras reads the metrics
         # of every step, and an accelerator is kept waiting.
         self.step += 1
-        self._tick()
+        self.seconds = self._before + time.monotonic() - self._started
         if self._share(self.step) >= 1:
             self.trained.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        self._tick()
+        self.seconds = self._before + time.monotonic() - self._started
         metrics = {key: float(value) for key, value in (logs or {}).items()}
-        if self._is_due(metrics["loss"]):
+        is_last = self._share(self.step) >= 1
+        is_last |= self.threshold is not None and metrics["loss"] < self.threshold
+        if is_last or self.step % (LOOK * self.every) == 0:
             for name, batch in self.watched.items():
                 seen = self.trained.test_on_batch(*batch, return_dict=True)
                 metrics |= {f"{name}_{key}": float(v) for key, v in seen.items()}
@@ -307,15 +301,6 @@ class Run(keras.callbacks.Callback):
         elif time.monotonic() - self._saved > self.save_seconds:
             self._save()
 
-    def _tick(self):
-        self.seconds = self._before + time.monotonic() - self._started
-
-    def _is_due(self, loss: float) -> bool:
-        """Whether to look at the watched batches: on schedule, and at the end."""
-        is_last = self._share(self.step) >= 1 or loss < (self.threshold or -math.inf)
-        on_schedule = self.step % (LOOK * self.every) == 0
-        return bool(self.watched) and (on_schedule or is_last)
-
     def _share(self, step: int) -> float:
         """How much of the budget is spent."""
         by_time = self.seconds / (60 * self.minutes) if self.minutes else 0.0
@@ -325,9 +310,6 @@ class Run(keras.callbacks.Callback):
         # Asks the history, so that a run that was over is over when it is resumed.
         if self._share(self.step) >= 1:
             return "its budget is spent"
-        if others := checkpoints.followers(self.folder):
-            names = " and ".join(Path(other).name for other in others)
-            return f"{names} went on from here, and more would not reach it"
         loss = self.history[-1]["loss"] if self.history else math.inf
         if self.threshold is not None and loss < self.threshold:
             return f"its loss, {loss:.4g}, is below the threshold, {self.threshold:g}"
@@ -340,13 +322,12 @@ class Run(keras.callbacks.Callback):
 
     def _open_bar(self) -> tqdm:
         self._by_time = self.minutes is not None and self.steps is None
+        total = round(self.minutes * 60) if self._by_time else self.steps
+        unit = "s" if self._by_time else "step"
+        bar = "{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}, {remaining} left{postfix}"
+        done = round(self.seconds) if self._by_time else self.step
         return tqdm(
-            total=round(self.minutes * 60) if self._by_time else self.steps,
-            initial=round(self.seconds) if self._by_time else self.step,
-            unit="s" if self._by_time else "step",
-            desc="training",
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}, {remaining} left"
-            "{postfix}",
+            total=total, initial=done, unit=unit, desc="training", bar_format=bar
         )
 
     def _show(self):
@@ -407,17 +388,6 @@ class Run(keras.callbacks.Callback):
                 raise OSError(f"{said} Make room, then run again.") from error
             warnings.warn(f"{said} Training goes on.", stacklevel=2)
 
-    def _follow(self):
-        if self._after is None:
-            return
-        try:
-            checkpoints.follow(self._after, self.folder.resolve(), self._start)
-        except BlockingIOError:  # the other run is not over
-            raise
-        except OSError as error:
-            said = f"{self._after} could not note who goes on from it ({error})."
-            raise OSError(f"{said} Make room, then run again.") from error
-
     def _roll_back(self):
         broken, self._broken = self._broken, None
         self._take_over(*checkpoints.newest(self.folder))
@@ -445,34 +415,39 @@ class Run(keras.callbacks.Callback):
         with records.one_writer(self.folder, "trains") if may_write else nullcontext():
             for torn in self.folder.glob(".checkpoint-*.part"):
                 shutil.rmtree(torn)
-            self._go_on()
+            self._newest = latest(self.folder)
+            if self._newest is None:
+                return
+            checkpoint, state = checkpoints.newest(self.folder)
+            self._made = state["config"]
+            # What it was fed with is known when `fit` is called.
+            fed = {"faces", *SETTINGS} - self.config.keys()
+            made = {key: value for key, value in self._made.items() if key not in fed}
+            self._compare(made)
+            self._take_over(checkpoint, state)
+            self.seconds = state["seconds"]
+            self._scale, self._rollbacks = state["rate"], state["rollbacks"]
 
-    def _go_on(self):
-        self._newest = latest(self.folder)
-        if self._newest is None:
+    def _compare(self, made: dict):
+        """Refuse another configuration; what says most of it is said first."""
+        then, now = dict(_flat(made)), dict(_flat(self.config))
+        keys = {
+            key for key in then.keys() | now.keys() if then.get(key) != now.get(key)
+        }
+        if not keys:
             return
-        checkpoint, state = checkpoints.newest(self.folder)
-        self._made = state["config"]
-        # What it was fed with is known when `fit` is called.
-        fed = {"faces", *SETTINGS} - self.config.keys()
-        made = {key: value for key, value in self._made.items() if key not in fed}
-        if differing := _differences(made, self.config):
-            self._refuse(differing)
-        self._take_over(checkpoint, state)
-        self.seconds = state["seconds"]
-        self._scale, self._rollbacks = state["rate"], state["rollbacks"]
-
-    def _refuse(self, differing):
-        """Say how the run in the folder was made, what says most of it first."""
-        if [key for key, *_ in differing] == ["after"]:
+        if keys == {"after"}:
             raise ValueError(
                 f"{self.folder} did not begin where {self._after} is now; delete it to "
                 "train it anew from there."
             )
-        told = [f"{key}={_short(a)}, not {_short(b)}" for key, a, b in differing]
+        told = [
+            f"{key}={_short(then.get(key))}, not {_short(now.get(key))}"
+            for key in sorted(keys, key=_rank)
+        ]
         more = f"; {len(told) - 6} more settings differ" if len(told) > 6 else ""
         advice = "choose another folder, or train with the same settings"
-        if all(key.startswith("faces.") for key, *_ in differing):
+        if all(key.startswith("faces.") for key in keys):
             advice = "put the faces back, or train in another folder"
         raise ValueError(
             f"{self.folder} was trained with {'; '.join(told[:6])}{more}. To go on, "
@@ -481,45 +456,30 @@ class Run(keras.callbacks.Callback):
 
     def _take_over(self, checkpoint, state):
         checkpoints.fill(self.trained, checkpoint)
-        self._kept, self.step, self.history = (
-            checkpoint,
-            state["step"],
-            state["history"],
-        )
+        self._kept, self.step = checkpoint, state["step"]
+        self.history = state["history"]
 
 
-def _one_batch(faces: dict, model) -> tuple:
+def _batch_of(faces: dict, model) -> tuple:
     """Thirty-two of each person's faces, not warped."""
     return next(batches.batches(faces, model.size, batch=32, warp=0))
 
 
-def _differences(then: dict, now: dict):
-    """What differs between two configurations: (key, then, now), most telling first."""
-    found = dict(_pairs(then, now))
-    names = [name_of(c["preset"]) if "preset" in c else None for c in (then, now)]
-    if any(key.startswith("preset") for key in found) and names[0] != names[1]:
-        found = {k: v for k, v in found.items() if not k.startswith("preset")}
-        found["preset"] = names
+def _flat(config: dict, prefix: str = ""):
+    """(key, value) of a configuration, inner keys spelled out, presets by name."""
+    for key, value in config.items():
+        name = name_of(value) if key == "preset" else "custom"
+        if isinstance(value, dict) and name == "custom":
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if name == "custom" else name
+
+
+def _rank(key: str):
     # What was chosen by name says more than what follows from it, and hashes least.
-    first = ("preset", "identities", "faces")
-    last = ("base", "after")
-
-    def rank(key):
-        part = key.partition(".")[0]
-        at = first.index(part) if part in first else len(first) + (part in last)
-        return at, key
-
-    return [(key, *found[key]) for key in sorted(found, key=rank)]
-
-
-def _pairs(then: dict, now: dict, prefix: str = ""):
-    """Yield (key, (then, now)) of all that differs, with inner keys spelled out."""
-    for key in then.keys() | now.keys():
-        a, b = then.get(key), now.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from _pairs(a, b, f"{prefix}{key}.")
-        elif a != b:
-            yield f"{prefix}{key}", (a, b)
+    order = ("preset", "identities", "faces"), ("base", "after")
+    part = key.partition(".")[0]
+    return part not in order[0], part in order[1], key
 
 
 def _short(value) -> str:

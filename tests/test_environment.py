@@ -10,7 +10,7 @@ from importlib import metadata
 
 import pytest
 
-from deepfakery import presets
+from deepfakery import checkpoints
 from deepfakery.notebook.run import ROOT
 
 
@@ -82,11 +82,11 @@ os.rmdir(Path.home())
 
 
 def test_missing_weights_are_missed(monkeypatch, tmp_path):
-    assert presets.base_weights("light").is_file()
-    assert presets.base_weights("hd") is None
-    monkeypatch.setattr(presets, "WEIGHTS", tmp_path / "weights")
+    assert checkpoints.base_weights("light").is_file()
+    assert checkpoints.base_weights("hd") is None
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path / "weights")
     with pytest.raises(FileNotFoundError, match="weights is missing.*Install"):
-        presets.base_weights("light")
+        checkpoints.base_weights("light")
 
 
 def test_a_wheel_carries_weights_and_notebooks(tmp_path):
@@ -104,11 +104,11 @@ def test_a_wheel_carries_weights_and_notebooks(tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = """
 import os
-from deepfakery import presets
+from deepfakery import checkpoints
 from deepfakery.notebook import run
-from deepfakery.presets import base_weights
+from deepfakery.checkpoints import base_weights
 print(base_weights("light").stat().st_size)
-print((presets.WEIGHTS / "upscaler_light.npz").exists())
+print((checkpoints.WEIGHTS / "upscaler_light.npz").exists())
 print(len(list(run.NOTEBOOKS.glob("0*.ipynb"))))
 print(str(run.ROOT) == os.getcwd())
 """

@@ -9,8 +9,8 @@ import deepfakery
 PACKAGE = Path(deepfakery.__file__).parent
 #: Each may import those before it, and no others.
 ORDER = (
-    *("media", "networks", "presets", "losses", "adversarial", "optimizers", "faces"),
-    *("samples", "batches", "checkpoints", "watching", "training", "swapper"),
+    *("media", "networks", "losses", "adversarial", "faces"),
+    *("samples", "batches", "checkpoints", "training", "swapper"),
     *("convert", "evaluate", "studies", "notebook", "__main__"),
 )
 

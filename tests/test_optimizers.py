@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from deepfakery.adversarial import Adam, for_each
 from deepfakery.networks import build_discriminator
-from deepfakery.optimizers import Adam, for_each
 
 
 @pytest.mark.parametrize("clip", [None, 0.01])

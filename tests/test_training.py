@@ -13,9 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery import presets, training
+from deepfakery import networks, training
 from deepfakery.batches import batches
 from deepfakery.faces.faceset import FaceSet
+from deepfakery.notebook import watching
 
 STEPS, EVERY = 40, 4
 
@@ -92,7 +93,7 @@ def sitting(make_swapper, facesets, tmp_path_factory):
         drawn.append(run.step)
         return f"a picture at step {run.step}"
 
-    go_on(run, facesets, [note, training.Preview(draw, seconds=0)])
+    go_on(run, facesets, [note, watching.Preview(draw, seconds=0)])
     return run, note.rates, drawn
 
 
@@ -131,7 +132,7 @@ def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, 
 KILLED = """
 import os, signal, sys
 import keras
-from deepfakery import presets, training
+from deepfakery import networks, training
 from deepfakery.batches import batches
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.swapper import FaceSwapper
@@ -371,7 +372,7 @@ def test_previews_are_drawn_while_training_goes_on(sitting):
 
 def test_previews_are_drawn_as_often_as_asked(make_swapper, facesets, tmp_path):
     run, drawn = start(tmp_path / "run", make_swapper()), []
-    preview = training.Preview(lambda: drawn.append(run.step), steps=10)
+    preview = watching.Preview(lambda: drawn.append(run.step), steps=10)
     go_on(run, facesets, [preview])
     assert drawn == [12, 24, 36, 40]  # at the first entry's end after ten steps
 
@@ -735,18 +736,6 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
     assert training.read(tmp_path / "run")["step"] == STEPS
 
 
-def test_a_disk_too_full_to_begin_a_later_stage_is_named(tmp_path):
-    run_of(tmp_path / "first", steps=4).fit(sums)
-    run = run_of(tmp_path / "second", after=tmp_path / "first")
-    aside = tmp_path / "first" / ".followed_by.json.part"
-    aside.mkdir()  # what stands in the way of a note, as a full disk would
-    with pytest.raises(OSError, match="first could not note who goes on .*Make room"):
-        run.fit(sums)
-    aside.rmdir()
-    run.fit(sums)
-    assert training.read(tmp_path / "second")["step"] == STEPS
-
-
 def test_a_disk_that_is_full_at_the_start_is_an_error_at_once(tmp_path):
     run = run_of(tmp_path / "run")
     with full_disk(), pytest.raises(OSError, match="Step 0 could not be saved"):
@@ -799,7 +788,6 @@ def test_nobody_goes_on_from_a_run_that_is_not_over(tmp_path):
             after.fit(sums)
 
     first.fit(sums, [Meanwhile(first, 10, second)])
-    assert not (tmp_path / "first" / "followed_by.json").exists()
 
 
 def test_a_copy_of_a_checkpoint_stays(tmp_path):
@@ -818,7 +806,7 @@ def test_a_copy_of_a_checkpoint_stays(tmp_path):
 
 def test_what_says_most_of_a_difference_comes_first(tmp_path):
     def config(preset, **more):
-        return {"base": "4672" * 16, "preset": presets.PRESETS[preset], **more}
+        return {"base": "4672" * 16, "preset": networks.PRESETS[preset], **more}
 
     training.Run(tmp_path / "run", adder(), config("light", seed=0), steps=4).fit(sums)
     other = {**config("hd", seed=1), "base": None}
@@ -848,7 +836,7 @@ def test_a_checkpoint_that_says_nonsense_is_named(key, done):
     state = json.loads(note.read_text())
     for wrong in NOTES[key]:
         note.write_text(json.dumps(state | {key: wrong}))
-        with pytest.raises(ValueError, match=f"40 is damaged .run.json: {key} is"):
+        with pytest.raises(ValueError, match="40 is damaged .run.json"):
             run_of(done)
     for text in ("[]", "{", "[" * 100_000, "\xff"):
         note.write_text(text, encoding="latin-1")
@@ -856,31 +844,10 @@ def test_a_checkpoint_that_says_nonsense_is_named(key, done):
             training.read(done)
 
 
-@pytest.mark.parametrize(
-    "noted",
-    [
-        {"../../etc": "0" * 64},
-        {"/etc": "0" * 64},
-        {"../a/../../etc": "0" * 64},
-        {"..": "0" * 64},
-        {"": "0" * 64},
-        {"../a\0b": "0" * 64},
-        {"../second": 7},
-        ["../second"],
-        math.nan,
-    ],
-)
-def test_a_note_of_who_goes_on_leads_nowhere_else(noted, done):
-    (done / "followed_by.json").write_text(json.dumps(noted))
-    with pytest.raises(ValueError, match="run/followed_by.json is damaged"):
-        run_of(done, steps=STEPS + 4).fit(sums)
-
-
 def test_a_run_that_goes_on_lies_beside(tmp_path):
     run_of(tmp_path / "a" / "first", steps=4).fit(sums)
-    run = run_of(tmp_path / "b" / "second", after=tmp_path / "a" / "first")
     with pytest.raises(ValueError, match="second goes on from .*first and must lie"):
-        run.fit(sums)
+        run_of(tmp_path / "b" / "second", after=tmp_path / "a" / "first")
 
 
 # --- TensorBoard --------------------------------------------------------------------
@@ -902,12 +869,12 @@ def test_tensorboard_is_shown_every_point_once(tmp_path):
     held_out = next(sums(10**6))
     first = run_of(tmp_path / "run", held_out=held_out, save_seconds=3600)
     with pytest.raises(Lost):
-        first.fit(spoiled(13), [training.TensorBoard(first), Fail()])
+        first.fit(spoiled(13), [watching.TensorBoard(first), Fail()])
     second = run_of(tmp_path / "run", held_out=held_out)
     assert second.step == 0
-    second.fit(spoiled(13), [training.TensorBoard(second)])
+    second.fit(spoiled(13), [watching.TensorBoard(second)])
     done = run_of(tmp_path / "run", held_out=held_out)
-    done.fit(sums, [training.TensorBoard(done)])  # nothing more
+    done.fit(sums, [watching.TensorBoard(done)])  # nothing more
     shown = reader.EventAccumulator(str(tmp_path / "run/logs")).Reload()
     assert set(shown.Tags()["scalars"]) == {
         "loss",
@@ -931,5 +898,5 @@ def test_curves_that_cannot_be_written_do_not_end_the_training(tmp_path, monkeyp
     run = run_of(tmp_path / "run")
     monkeypatch.setattr(writer._AsyncWriter, "write", full)
     with pytest.warns(UserWarning, match="logs could not be written.*goes on without"):
-        run.fit(sums, [training.TensorBoard(run)])
+        run.fit(sums, [watching.TensorBoard(run)])
     assert run.step == training.read(tmp_path / "run")["step"] == run.steps

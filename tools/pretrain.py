@@ -12,10 +12,11 @@ from pathlib import Path
 import keras
 
 from deepfakery import training
+from deepfakery.checkpoints import WEIGHTS, base_weights
 from deepfakery.faces import faceset
+from deepfakery.networks import PRESETS
 from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
-from deepfakery.presets import PRESETS, WEIGHTS, base_weights
 from deepfakery.studies import degrade, fidelity, photos
 from deepfakery.studies.dcgan import DCGAN
 from deepfakery.studies.upscaler import STAGES, Upscaler, train

@@ -15,12 +15,13 @@ import keras
 import pandas as pd
 
 from deepfakery import samples, training
+from deepfakery.checkpoints import base_weights
 from deepfakery.convert import export
 from deepfakery.evaluate import baselines, measure
 from deepfakery.faces import faceset
 from deepfakery.media import images
+from deepfakery.networks import PRESETS
 from deepfakery.notebook import plots
-from deepfakery.presets import PRESETS, base_weights
 from deepfakery.swapper import FaceSwapper
 
 #: What trains, each for what share of the time and on which losses.

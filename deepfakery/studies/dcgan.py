@@ -19,9 +19,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deepfakery import adversarial, checkpoints, losses, networks, optimizers
-from deepfakery.networks import LAST
-from deepfakery.presets import look_up, name_of
+from deepfakery import adversarial, checkpoints, losses, networks
+from deepfakery.adversarial import Adam, for_each
+from deepfakery.networks import LAST, look_up, name_of
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
 #: left out, and we add, is in how they are compiled.
@@ -172,7 +172,7 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        super().compile(optimizer or optimizers.Adam(2e-4, 0.5), **kwargs)
+        super().compile(optimizer or Adam(2e-4, 0.5), **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
@@ -200,10 +200,9 @@ class DCGAN(keras.Model):
             to a Local Nash Equilibrium"; Gidel et al. 2019, "Negative Momentum for
             Improved Game Dynamics" (why less momentum).
         """
-        adam = optimizers.Adam
-        return optimizers.for_each(
-            (self.generator, adam(generator, momentum)),
-            (self.discriminator, adam(discriminator, momentum)),
+        return for_each(
+            (self.generator, Adam(generator, momentum)),
+            (self.discriminator, Adam(discriminator, momentum)),
         )
 
     @property
@@ -213,7 +212,7 @@ class DCGAN(keras.Model):
 
     def sha256(self) -> str:
         """Fingerprint of what imagines, hexadecimal."""
-        return networks.sha256(self.averaged)
+        return checkpoints.sha256(self.averaged)
 
     @property
     def config(self) -> dict:
@@ -333,7 +332,7 @@ def invert(
     starts = [np.abs(made - photo).mean((1, 2, 3)).argmin() for photo in photos]
     seeking = _Seeking(gan, len(photos))
     seeking.noise.assign(draws[starts])
-    seeking.compile(optimizers.Adam(rate))
+    seeking.compile(Adam(rate))
     same = iter(lambda: (photos, photos), None)
     seeking.fit(
         (pair for pair in same), steps_per_epoch=steps, shuffle=False, verbose=0

@@ -29,7 +29,8 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from deepfakery import networks, optimizers
+from deepfakery import networks
+from deepfakery.adversarial import Adam
 from deepfakery.convert import merge
 from deepfakery.evaluate import metrics, tables
 from deepfakery.faces import detect, geometry, search
@@ -136,7 +137,7 @@ def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
     detector = keras.Model(D.input, score, name="detector")
     detector.compile(
-        optimizers.Adam(1e-3),
+        Adam(1e-3),
         keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
     )

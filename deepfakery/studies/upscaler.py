@@ -23,8 +23,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfakery import adversarial, checkpoints, losses, networks, optimizers, training
-from deepfakery.presets import WEIGHTS, look_up, name_of
+from deepfakery import adversarial, checkpoints, losses, networks, training
+from deepfakery.adversarial import Adam
+from deepfakery.checkpoints import WEIGHTS
+from deepfakery.networks import look_up, name_of
 from deepfakery.studies.pyramid import Bicubic, build_pyramid
 
 #: Arguments of `pyramid.build_pyramid` and of `networks.build_discriminator`, by name.
@@ -142,7 +144,7 @@ class Upscaler(keras.Model):
         if optimizer is None:
             rate, momentum = ADAM[train]
             # All kernels together, as the project's weights were trained.
-            optimizer = optimizers.Adam(rate, momentum, global_clipnorm=1.0)
+            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 
     @classmethod
@@ -170,16 +172,13 @@ class Upscaler(keras.Model):
             FileNotFoundError: There is no such file.
             ValueError: It was made with another preset.
         """
-        if not Path(base).exists():
-            raise FileNotFoundError(f"There are no upscaler's weights at {base}.")
-        shapes = [tuple(w.shape) for w in self.whole.weights]
-        weights = networks.load_arrays(base, shapes, self.preset_name)
-        self.whole.set_weights(weights)
+        known = checkpoints.load_base(base, self.preset_name, pyramid=self.whole)
+        self.whole.set_weights(known["pyramid"])
         return self
 
     def save_base(self, path: str | os.PathLike) -> None:
         """Write the pyramid as float16, without its discriminators."""
-        networks.save_arrays(path, self.whole.get_weights())
+        checkpoints.save_base(path, pyramid=self.whole)
 
     @property
     def preset_name(self) -> str:
@@ -188,7 +187,7 @@ class Upscaler(keras.Model):
 
     def sha256(self) -> str:
         """Fingerprint of what enlarges, hexadecimal."""
-        return networks.sha256(self.whole)
+        return checkpoints.sha256(self.whole)
 
     @property
     def config(self) -> dict:

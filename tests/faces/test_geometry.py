@@ -10,7 +10,7 @@ from deepfakery import batches, samples
 from deepfakery.convert import masks, merge
 from deepfakery.faces import geometry
 from deepfakery.faces.faceset import FaceSet, extract
-from deepfakery.presets import PRESETS
+from deepfakery.networks import PRESETS
 from deepfakery.studies import upscaler
 
 SIZES = sorted({preset["size"] for preset in PRESETS.values()})

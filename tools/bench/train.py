@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from deepfakery import batches, networks, samples
+from deepfakery.checkpoints import base_weights
 from deepfakery.evaluate import trials
 from deepfakery.faces import faceset
-from deepfakery.presets import PRESETS, base_weights
+from deepfakery.networks import PRESETS
 from deepfakery.swapper import FaceSwapper
 
 #: Faces of each identity in a step, by preset.

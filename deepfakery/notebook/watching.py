@@ -1,4 +1,4 @@
-"""Watching a training go on: pictures in the notebook, curves in TensorBoard."""
+"""Watching a training: pictures in the notebook, curves in TensorBoard."""
 
 import time
 import warnings
