@@ -393,10 +393,15 @@ def best_precision() -> str:
         AVX512-BF16 alone, every preset trained at two thirds of float32's speed (`make
         bench ONLY=train`).
     """
-    said = Path("/proc/cpuinfo")
-    has = {*said.read_text().split()} if said.exists() else set()
+    has = _processor()
     fast = "amx_bf16" in has or {"AuthenticAMD", "avx512_bf16"} <= has
     return "mixed_bfloat16" if fast or has_gpu() else "float32"
+
+
+def _processor() -> set[str]:
+    """What Linux says of the processor, a word each."""
+    said = Path("/proc/cpuinfo")
+    return {*said.read_text().split()} if said.exists() else set()
 
 
 def has_gpu() -> bool:

@@ -389,6 +389,7 @@ def test_base_weights_that_do_not_fit_are_named(untrained, tiny, tmp_path):
 
 def damaged(arrays):
     """Name → bytes of a file that is no base for these arrays."""
+    first = next(iter(arrays))
 
     def packed(**changes):
         file = io.BytesIO()
@@ -398,7 +399,7 @@ def damaged(arrays):
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in arrays:
-            archive.writestr(f"{name}.npy", bytes(20_000_000 if name == "0" else 10))
+            archive.writestr(f"{name}.npy", bytes(20_000_000 if name == first else 10))
     huge = io.BytesIO()
     header = {"descr": "<f2", "fortran_order": False, "shape": (10**15,)}
     with zipfile.ZipFile(huge, "w") as archive:
@@ -406,16 +407,16 @@ def damaged(arrays):
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array_header_1_0(member, header)
     whole = packed()
-    yield "pickle", packed(**{"0": np.array([{"a": print}], dtype=object)})
-    yield "names", packed(extra=arrays["0"])
-    yield "NaN", packed(**{"0": np.full_like(arrays["0"], np.nan)})
-    yield "text", packed(**{"0": np.full(arrays["0"].shape, "x")})
+    yield "pickle", packed(**{first: np.array([{"a": print}], dtype=object)})
+    yield "names", packed(extra=arrays[first])
+    yield "NaN", packed(**{first: np.full_like(arrays[first], np.nan)})
+    yield "text", packed(**{first: np.full(arrays[first].shape, "x")})
     yield "bomb", bomb.getvalue()
     yield "huge", huge.getvalue()
     yield "cut", whole[: len(whole) // 2]
     yield "empty", b""
     single = io.BytesIO()
-    np.save(single, arrays["0"])
+    np.save(single, arrays[first])
     yield "npy", single.getvalue()
 
 
