@@ -18,6 +18,19 @@ from deepfakery.faces import detect, faceset, geometry
 from deepfakery.notebook.run import ROOT
 from deepfakery.swapper import FaceSwapper
 
+#: The files that take longest; they begin first, so that no worker waits at the end.
+LONGEST = (
+    *("test_compare", "test_upscaling_exports", "test_notebooks", "test_training"),
+    *("test_train_a_swap", "test_dcgan_notebook", "test_evaluation_notebook"),
+    *("test_controls", "test_detection_notebook", "test_upscaler", "test_swapper"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of one file stay together, in their order."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def signer(tmp_path_factory):
