@@ -50,7 +50,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "convert.export": ["swap_clip", "swap_photos"],
         "evaluate": ["measure"],
-        "faces.faceset": ["FaceSet", "extract"],
+        "faces.extraction": ["extract"],
+        "faces.faceset": ["FaceSet"],
         "media.animation": ["animate"],
         "media.provenance": ["inspect"],
         "notebook": ["controls", "plots"],

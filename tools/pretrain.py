@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 from deepfakery import training
-from deepfakery.faces import faceset
+from deepfakery.faces import extraction
 from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
 from deepfakery.presets import PRESETS, WEIGHTS, base_weights
@@ -34,7 +34,7 @@ def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
         preset: The networks' preset.
         minutes: Of training.
     """
-    people = faceset.extract(folder, out / "faces", describe=False)
+    people = extraction.extract(folder, out / "faces", describe=False)
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(("base",), preset)
     swapper.compile()

@@ -17,7 +17,7 @@ import pandas as pd
 from deepfakery import samples, training
 from deepfakery.convert import export
 from deepfakery.evaluate import baselines, measure
-from deepfakery.faces import faceset
+from deepfakery.faces import extraction, faceset
 from deepfakery.media import images
 from deepfakery.notebook import plots
 from deepfakery.presets import PRESETS, base_weights
@@ -63,7 +63,7 @@ def compare(
     workspace = Path(workspace)
     clips = workspace / "clips"
     sets = {
-        name: faceset.extract(
+        name: extraction.extract(
             samples.footage(who, clips),
             workspace / "faces" / name,
             minimum=faceset.MINIMUM,

@@ -32,7 +32,7 @@ from keras import layers
 from deepfakery import networks, optimizers
 from deepfakery.convert import merge
 from deepfakery.evaluate import metrics, tables
-from deepfakery.faces import detect, geometry, search
+from deepfakery.faces import detect, geometry, tracking
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
 
@@ -76,7 +76,7 @@ def pairs(
     """
     is_clip = not Path(source).is_dir()
     if is_clip:
-        stream = search.follow_clip(source)
+        stream = tracking.follow_clip(source)
     else:
         files = images.list_files(source)
         files = files[:: max(1, len(files) // limit)]
