@@ -23,11 +23,9 @@ from deepfakery.media.workers import FED, how_many, in_order, pool
 
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
-
 #: Score of a face that no other way up needs comparing with, for a forehead upside down
 #: can have 0.7; and the least that is sure of which way up it is.
 SURE, LEAST = 1.0, 0.3
-
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
 
@@ -155,11 +153,7 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
 
 
 def boxes(image: np.ndarray, least: float) -> list[tuple[np.ndarray, float]]:
-    """Where dlib's detector sees upright faces of at least that score, surest first.
-
-    Returns:
-        [((2, 2) float64, the (x, y) of the upper left and lower right corner, score)].
-    """
+    """((2, 2) float64 corners, score) of the upright faces in sight, surest first."""
     found, scores, _ = _dlib("get_frontal_face_detector").run(image, 0, least)
     return [(_corners(b), float(s)) for b, s in zip(found, scores, strict=True)]
 
@@ -185,14 +179,11 @@ def _corners(box) -> np.ndarray:
 
 
 def fit_landmarks(image: np.ndarray, low, high) -> np.ndarray:
-    """The landmarks of a face whose box is known.
+    """(68, 2) float32 pixels: the landmarks of a face in a box.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         low, high: (x, y) pixels of the box's corners, top left and bottom right.
-
-    Returns:
-        (68, 2) float32 pixels.
     """
     box = dlib.rectangle(*(int(round(float(v))) for v in (*low, *high)))
     fit = _dlib("shape_predictor", "shape_predictor_68_face_landmarks.dat")
@@ -209,15 +200,10 @@ def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
 
 
 def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The identity descriptor of one face.
+    """(128,) float32 identity descriptor of the face at (68, 2) landmarks.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        landmarks: (68, 2) pixels.
-
-    Returns:
-        (128,) float32. The Euclidean distance of two is under `SAME_PERSON` where
-        dlib takes them for the same person.
+    The Euclidean distance of two is under `SAME_PERSON` where dlib takes them for the
+    same person.
     """
     return describe_chips([chip(image, landmarks)])[0]
 
@@ -240,16 +226,15 @@ def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
-    """`detect` over a stream of frames, on every core, in order.
+    """`detect` over frames that have an `image`, on every core, in order.
 
     Args:
-        frames: Objects with an `image`, such as `video.Frame`.
+        frames: Such as `video.Frame`; at most `workers.WAITING` bytes are held.
         describe: Also compute identity descriptors.
         workers: Processes; one a core by default. 0 works in this process.
 
     Yields:
-        (frame, list of `Face`). At most `workers.WAITING` bytes of frames, two a
-        worker, are held in memory.
+        (frame, list of `Face`).
     """
     workers = min(how_many(None), FED) if workers is None else workers
     jobs = ((frame, detect, frame.image, describe) for frame in frames)

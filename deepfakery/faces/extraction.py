@@ -12,12 +12,12 @@ import json
 import os
 import re
 import time
-import unicodedata
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -100,10 +100,10 @@ def extract(
                 known = state["sorted"] if is_same else 0
                 people.sort(folder, who or "most", state, known)
         kept, asked = job.state["chosen"], job.state["who"]
-        if kept not in (asked, "1" if asked == "most" else asked):
+        if kept not in (asked, {"most": "1"}.get(asked)):
             kept = f"person {kept}" if kept.isdecimal() else kept
             print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
-        return _enough(FaceSet.load(folder), job, minimum)
+        return _enough(FaceSet.load(folder), job.state, minimum)
     except ValueError:
         if is_new:
             _discard(folder, job.state)
@@ -113,27 +113,28 @@ def extract(
         raise
 
 
-def _enough(found: FaceSet, job: "Job", minimum: int) -> FaceSet:
+def _enough(found: FaceSet, state: dict, minimum: int) -> FaceSet:
+    source, rejected = state["source"], state["rejected"]
     if len(found) >= minimum:
         return found
     if len(found):
         raise ValueError(
-            f"{job.name} shows only {len(found)} faces; training needs at least "
+            f"{source} shows only {len(found)} faces; training needs at least "
             f"{minimum}. Use longer footage, or add photos."
         )
-    if lost := job.state["lines"]:
+    if state["lines"]:
         raise ValueError(
-            f"{found.folder} has lost all {lost} faces: none has both a picture and a "
-            "line in faces.jsonl. Put them back, or delete the folder to extract them "
-            "anew."
+            f"{found.folder} has lost all {state['lines']} faces: none has both a "
+            "picture and a line in faces.jsonl. Put them back, or delete the folder to "
+            "extract them anew."
         )
-    if rejected := job.state["rejected"]:
+    if rejected:
         reasons = ", ".join(f"{count} {why}" for why, count in rejected.items())
         raise ValueError(
-            f"{job.name} shows no face that is good enough ({reasons}); use better "
+            f"{source} shows no face that is good enough ({reasons}); use better "
             "footage or other `limits`."
         )
-    raise ValueError(f"{job.name} shows no face; use footage in which one is seen.")
+    raise ValueError(f"{source} shows no face; use footage in which one is seen.")
 
 
 def extract_many(
@@ -163,52 +164,43 @@ def extract_many(
     Returns:
         ({name: faces}, {name: what went wrong}).
     """
-    folders = {name: Path(folder).absolute() / name for name in sources}
-    done, failed = {}, {}
+    folder, done, failed = Path(folder).absolute(), {}, {}
+    work = partial(extract, workers=0, **options)
     with pool(min(how_many(workers), len(sources)), executor) as crew:
         running = {
-            crew.submit(
-                _extract_one, Path(source).absolute(), folders[name], options
-            ): name
+            crew.submit(work, Path(source).absolute(), folder / name): name
             for name, source in sources.items()
         }
         for future in tqdm(as_completed(running), total=len(running), unit="clip"):
             name = running[future]
             try:
                 future.result()
-                done[name] = FaceSet.load(folders[name])
+                done[name] = FaceSet.load(folder / name)
             except Exception as error:  # whatever befell one clip, the rest goes on
                 failed[name] = str(error) or type(error).__name__
     return tuple({n: part[n] for n in sources if n in part} for part in (done, failed))
-
-
-def _extract_one(source: Path, folder: Path, options: dict) -> None:
-    extract(source, folder, workers=0, **options)
 
 
 class Job:
     """The extraction of some sources into a face folder, compared with what it holds.
 
     Attributes:
-        name: The sources, for messages.
-        state: What `extraction.json` holds, see `faceset.STATE`, with the files that
-            the sources hold by now.
-        paths: Where these are, by digest.
+        state: What `extraction.json` holds, see `faceset.STATE`, and new files.
+        paths: Where the files of the sources are, by digest.
         is_new: The folder holds no extraction yet.
         is_due: There is footage to look through, or footage has gone.
-
-    Raises:
-        ValueError: The folder belongs to another extraction, or lies in a source.
-        video.MediaError: A source cannot be used.
     """
 
     def __init__(self, sources: list[Path], folder: Path, limits: dict, describe: bool):
         self.folder, self.index = folder, folder / "faces.jsonl"
-        self.name = str(sources[0]) if len(sources) == 1 else f"{len(sources)} sources"
         names = [s.name or s.resolve().name for s in sources]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         source = ", ".join(names[:3]) + more
         footage, state = _footage(sources, folder), read_state(folder)
+        if not footage:
+            raise video.MediaError(
+                f"{source} holds no image or clip; give footage of a person."
+            )
         self.is_new = state is None
         if self.is_new and self.index.exists():
             raise ValueError(
@@ -264,25 +256,26 @@ class Job:
             if digest in known:
                 self.paths[digest], known[digest]["stat"] = path, stat
             else:
-                new[digest] = path, parts, stat
+                new.setdefault(digest, (path, parts, stat))
         return new
 
     def _add(self, new: dict[str, tuple]) -> None:
         """Name new files, each unlike all others."""
         names = {file["name"] for file in self.state["files"]}
-        stems = {_same(file["stem"]) for file in self.state["files"]}
+        stems = {file["stem"].casefold() for file in self.state["files"]}
         if new and self.folder.is_dir():  # names that would overwrite somebody's file
             faces = re.compile(r"_\d{6,}(_\d+)?\.jpg$")
-            stems |= {_same(faces.sub("", name)) for name in os.listdir(self.folder)}
+            stems |= {faces.sub("", n).casefold() for n in os.listdir(self.folder)}
         for digest, (path, parts, stat) in new.items():
             ends = ["/".join(path.parts[-n:]) for n in range(parts, len(path.parts))]
             unlike = f"-{digest[:8]}"
             name = next((n for n in ends if n not in names), ends[0] + unlike)
             stem = PurePosixPath(name).with_suffix("").as_posix()
             stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", stem)[-50:].lstrip(". ")
-            stem = (stem or "face") + (unlike if _same(stem or "face") in stems else "")
+            stem = stem or "face"
+            stem += unlike if stem.casefold() in stems else ""
             names.add(name)
-            stems.add(_same(stem))
+            stems.add(stem.casefold())
             file = {"name": name, "stem": stem, "digest": digest, "stat": stat}
             self.state["files"].append(file | {"at": 0, "done": False, "gone": False})
             self.paths[digest] = path
@@ -290,16 +283,8 @@ class Job:
     def save(self) -> None:
         records.write(self.folder / "extraction.json", json.dumps(self.state))
 
-    def run(self, workers: int | None = None) -> None:
-        """Look through what has not been looked through yet.
-
-        Args:
-            workers: Processes; one a core by default. 0 works in this process.
-
-        Raises:
-            video.MediaError: Nothing can be read.
-            OSError: The folder cannot be written, or a process died.
-        """
+    def run(self, workers: int | None) -> None:
+        """Look through what has not been looked through yet."""
         state, workers, waiting = self.state, how_many(workers), deque()
         # What was written after the state was saved is written again.
         done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
@@ -331,7 +316,7 @@ class Job:
                 self._store(*waiting.popleft(), bar)
         if not state["seen"]:
             raise video.MediaError(
-                f"{self.name} holds no image or clip that can be read; give one."
+                f"{state['source']} holds no image or clip that can be read; give one."
             )
 
     def _known(self) -> filtering.Novelty:
@@ -367,7 +352,7 @@ class Job:
             except video.MediaError as error:
                 warnings.warn(f"Left out: {error}", stacklevel=3)
                 pieces = []
-            file["done"] = len(pieces) == file["at"]
+            file["done"] = len(pieces) <= file["at"]
             for at, piece in enumerate(pieces[file["at"] :], file["at"] + 1):
                 named = file["name"], file["stem"], self.state["limits"]
                 future = crew.submit(filtering.filter_piece, path, *piece, *named)
@@ -425,11 +410,6 @@ def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
             if file.parent == source or not made & {*file.parents}:
                 parts = len(file.relative_to(source).parts)
                 found.setdefault(file.absolute(), parts)
-    if not found:
-        name = sources[0] if len(sources) == 1 else f"{len(sources)} sources"
-        raise video.MediaError(
-            f"{name} holds no image or clip; give footage of a person."
-        )
     return list(found.items())
 
 
@@ -440,11 +420,6 @@ def refuse_inside(folder: Path, source: Path) -> None:
             f"{folder} lies in {source}, and what is written there would be taken for "
             "footage; choose a folder outside it."
         )
-
-
-def _same(stem: str) -> str:
-    """Equal for names that are one on a disk that knows no upper case."""
-    return unicodedata.normalize("NFC", stem).casefold()
 
 
 def _discard(folder: Path, state: dict) -> None:

@@ -39,9 +39,6 @@ UNLIKE = 0.5
 ALONE, MARGIN = 0.55, 0.1
 
 
-# --- in a folder ------------------------------------------------------------------
-
-
 def group(descriptors: np.ndarray) -> np.ndarray:
     """Group faces by person.
 
@@ -213,25 +210,14 @@ def _number(who, described, numbers, folder) -> int:
     return int(np.argmin(means)) + 1
 
 
-# --- in a clip --------------------------------------------------------------------
+class _Judged(NamedTuple):
+    """A face, and whose it is."""
 
-
-class Judged(NamedTuple):
-    """A face, and whose it is.
-
-    Attributes:
-        identity: As whom it is painted, or None.
-        landmarks: (68, 2) in the frame.
-        distance: Median distance of its descriptors from whom to paint over.
-        rival: The same from the nearest other person known; inf without one.
-        descriptor: (128,), the median.
-    """
-
-    identity: str | None
-    landmarks: np.ndarray
-    distance: float
-    rival: float
-    descriptor: np.ndarray
+    identity: str | None  # as whom it is painted
+    landmarks: np.ndarray  # (68, 2) in the frame
+    distance: float  # median, of its descriptors from whom to paint over
+    rival: float  # the same from the nearest other person known; inf without one
+    descriptor: np.ndarray  # (128,), the median
 
 
 def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
@@ -256,13 +242,13 @@ def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
     Raises:
         ValueError: A person comes without descriptors.
     """
-    for frame, found in judged(stream, people):
+    for frame, found in _judged(stream, people):
         mine = {track: one for track, one in found.items() if one.identity is not None}
         yield frame, {t: Chosen(one.identity, one.landmarks) for t, one in mine.items()}
 
 
-def judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """`recognised` with the reasons: (frame, {track: `Judged`}) of every face."""
+def _judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
+    """`recognised` with the reasons: (frame, {track: `_Judged`}) of every face."""
     people = dict(people)
     rivals = np.reshape(people.pop(None, ()), (-1, 128))
     for name, who in people.items():
@@ -301,16 +287,7 @@ class _Run(NamedTuple):
 
 
 def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
-    """Find where in a track the person changes.
-
-    Args:
-        shots: (image, face) of the frames that show the track, `REACH` at most.
-        before: The track's last run in the frames before, or None.
-        numbers: Gives each new run its own.
-
-    Returns:
-        [(start, stop, `_Run`)].
-    """
+    """Cut a track's (image, face) where the person changes: [(start, stop, run)]."""
     looks = np.stack([tracking.looks(image, face.landmarks) for image, face in shots])
     described = {-1: before.descriptors[-1]} if before else {}
 
@@ -366,7 +343,7 @@ def _apart(a, b) -> float:
     return float(np.linalg.norm(a - b))
 
 
-def _verdict(run, names, everyone) -> Judged:
+def _verdict(run, names, everyone) -> _Judged:
     """Whose face it is; `everyone`: means of who is asked for, then of the others."""
     seen = np.stack(run.descriptors)
     distances = np.median(np.linalg.norm(seen[:, None] - everyone, axis=2), axis=0)
@@ -374,7 +351,7 @@ def _verdict(run, names, everyone) -> Judged:
     distance, rival = distances[mine], np.delete(distances, mine).min(initial=np.inf)
     limit = detect.SAME_PERSON if np.isfinite(rival) else ALONE
     name = names[mine] if distance < min(limit, rival - MARGIN) else None
-    return Judged(name, None, float(distance), float(rival), np.median(seen, axis=0))
+    return _Judged(name, None, float(distance), float(rival), np.median(seen, axis=0))
 
 
 def _once_each(found: dict) -> dict:
@@ -411,7 +388,7 @@ def survey(
     """
     rows, last, crops, counts = [], {}, defaultdict(list), Counter()
     found = tracking.link(tracking.follow_clip(clip, workers=workers))
-    for frame, faces in judged(found, asked):
+    for frame, faces in _judged(found, asked):
         for track, one in faces.items():
             if counts[track] % REACH == 0:
                 to_crop = geometry.alignment(one.landmarks, 96)

@@ -247,14 +247,14 @@ class _Track:
                 same = found(
                     points, self.face.score, box=self.box, trusted=self.trusted + 1
                 )
-                if alike(self.looks, same.looks) > ALIKE:
+                if _alike(self.looks, same.looks) > ALIKE:
                     return same
         (middle,) = geometry.transform_points(centre[None], to_patch)
         for box, score in detect.boxes(patch, EXPECTED):  # the surest one first
             if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
                 points, box = _fit(image, box, to_patch, tilted)
                 new = found(points, score, box=box)
-                new.changed = alike(self.looks, new.looks) <= ALIKE
+                new.changed = _alike(self.looks, new.looks) <= ALIKE
                 if score > 0 or not new.changed:
                     return new
         if self.blind == BLIND:
@@ -266,7 +266,7 @@ class _Track:
         new = found(points, UNSEEN, blind=self.blind + 1)
         step = np.linalg.norm(points - last, axis=1).mean()
         return (
-            new if step < 0.2 * size and alike(self.looks, new.looks) > ALIKE else None
+            new if step < 0.2 * size and _alike(self.looks, new.looks) > ALIKE else None
         )
 
 
@@ -320,7 +320,7 @@ def looks(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return grey / max(float(np.linalg.norm(grey)), 1.0)
 
 
-def alike(a: np.ndarray, b: np.ndarray) -> float:
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
     """The correlation of two `looks`; 1 where neither shows anything."""
     return float(a @ b) if a.any() or b.any() else 1.0
 
@@ -348,7 +348,7 @@ def link(stream: Iterable[tuple]) -> Iterator[tuple]:
         taken = {}
         for step, track, i in steps:
             if step < STEP and track not in taken and i not in taken.values():
-                if alike(tracks[track][1], seen[i]) > LINKED:
+                if _alike(tracks[track][1], seen[i]) > LINKED:
                     taken[track] = i
         new = [i for i in range(len(found)) if i not in taken.values()]
         taken |= {next(numbers): i for i in new}

@@ -124,7 +124,7 @@ def footage():
     return {name: list(samples.animate(name, moves)) for name in samples.PEOPLE}
 
 
-def shots(first, second, length, fade, count=80):
+def shots(first, second, length, fade, count=56):
     """Frames of two people in turn, and the share of the second in each."""
     images, shares = [], []
     turn = 0
