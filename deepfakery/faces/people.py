@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from deepfakery.faces import detect, extraction, geometry, tracking
+from deepfakery.faces import detect, faceset, geometry, tracking
 from deepfakery.faces.tracking import Chosen
 from deepfakery.media import images, records
 from deepfakery.media.records import write_lines
@@ -89,7 +89,7 @@ def compare(first, second) -> float:
 def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
     """Leave one person in a face folder and lay the others beside.
 
-    The folder remembers it: `faceset.extract` keeps the person until it is asked for
+    The folder remembers it: `extraction.extract` keeps the person until it is asked for
     another one than before.
 
     Args:
@@ -107,7 +107,7 @@ def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
             f"{folder} is not a face folder: no faces.jsonl is in it."
         )
     with records.one_writer(folder, "chooses a person"):
-        sort(folder, who, extraction.read_state(folder))
+        sort(folder, who, faceset.read_state(folder))
 
 
 def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
@@ -124,12 +124,7 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     there = [record for record in found if record["source"] not in gone]
     chosen, numbers = 1, [1] * len(there)
     if who != "everyone":
-        if any(record["descriptor"] is None for record in there):
-            raise ValueError(
-                f"{folder} was filled without descriptors, by which people are told "
-                "apart; extract into another folder with describe=True."
-            )
-        described = np.float32([r["descriptor"] for r in there]).reshape(-1, 128)
+        described = faceset.FaceSet(folder, there).descriptors()
         numbers = group(described).tolist()
         mine = Counter(
             number
@@ -151,7 +146,7 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
             raise ValueError(f"{pile} is a link; put the folder itself there.")
     # First the others' records, then the pictures, last the person's own records:
     # stopped in between, every face is still found when this is called again.
-    old = [pile for pile in extraction.piles(folder) if pile not in piles]
+    old = [pile for pile in faceset.piles(folder) if pile not in piles]
     for pile in sorted(piles, key=lambda pile: pile == folder):
         pile.mkdir(parents=True, exist_ok=True)
         for record in piles[pile]:
@@ -172,8 +167,8 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
 
 def _gather(folder: Path) -> tuple[list[dict], dict[str, Path]]:
     """All faces that still have a picture, and where it is."""
-    piles = extraction.piles(folder)
-    read = [(pile, extraction.read_faces(pile)) for pile in piles]
+    piles = faceset.piles(folder)
+    read = [(pile, faceset.read_faces(pile)) for pile in piles]
     found = {record["image"]: record for _, faces in read for record in faces}
     own = [(pile, record["image"]) for pile, faces in read for record in faces]
     # A kill may have left a picture in one pile and its record in another: those that

@@ -89,8 +89,8 @@ def follow(frames: Iterable) -> Iterator[tuple]:
             moved = cuts.moved(_found(tracks)) and number - looked >= wait
             due = number - looked >= (EMPTY if number < alert else EVERY) or moved
         if due:
-            looks_ = empty // EMPTY
-            effort = (looks_ % EFFORT == 0) + (looks_ % EFFORT**2 == 0)
+            tried = empty // EMPTY
+            effort = (tried % EFFORT == 0) + (tried % EFFORT**2 == 0)
             seen = detect.detect(frame.image, effort=0 if tracks else effort)
             new = [_Track(face, looks(frame.image, face.landmarks)) for face in seen]
             # A second look from near by, as every later one will be.
@@ -244,11 +244,10 @@ class _Track:
             points = detect.fit_landmarks(image, *self.box)
             step = np.linalg.norm(points.mean(0) - self.face.middle)
             if step < 0.02 * size:
-                same = found(
-                    points, self.face.score, box=self.box, trusted=self.trusted + 1
-                )
-                if _alike(self.looks, same.looks) > ALIKE:
-                    return same
+                new = found(points, self.face.score, box=self.box)
+                new.trusted = self.trusted + 1
+                if _alike(self.looks, new.looks) > ALIKE:
+                    return new
         (middle,) = geometry.transform_points(centre[None], to_patch)
         for box, score in detect.boxes(patch, EXPECTED):  # the surest one first
             if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
@@ -264,10 +263,8 @@ class _Track:
         box = box * np.hypot(*to_patch[:, 0]) + middle
         points, _ = _fit(image, box, to_patch, tilted)
         new = found(points, UNSEEN, blind=self.blind + 1)
-        step = np.linalg.norm(points - last, axis=1).mean()
-        return (
-            new if step < 0.2 * size and _alike(self.looks, new.looks) > ALIKE else None
-        )
+        is_near = np.linalg.norm(points - last, axis=1).mean() < 0.2 * size
+        return new if is_near and _alike(self.looks, new.looks) > ALIKE else None
 
 
 def _to_patch(landmarks, centre, size) -> tuple[np.ndarray, bool]:
