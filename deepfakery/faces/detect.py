@@ -32,18 +32,13 @@ SMALLEST = 40
 
 @dataclass(frozen=True)
 class Face:
-    """One face found in an image.
+    """One face found in an image."""
 
-    Attributes:
-        landmarks: (68, 2) float32, (x, y) in pixels of the image.
-        score: The detector's confidence; about 1 to 3 for a frontal face, 0 or less
-            where others had to help (see `detect` and `search.follow`).
-        descriptor: (128,) float32 identity descriptor, or None if not asked for.
-    """
-
-    landmarks: np.ndarray
+    landmarks: np.ndarray  # (68, 2) float32, (x, y) in pixels of the image
+    #: The detector's confidence; about 1 to 3 for a frontal face, 0 or less where
+    #: others had to help, see `detect` and `tracking.follow`.
     score: float
-    descriptor: np.ndarray | None = None
+    descriptor: np.ndarray | None = None  # (128,) float32, or None if not asked for
 
     @property
     def size(self) -> float:

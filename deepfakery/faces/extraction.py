@@ -322,11 +322,9 @@ class Job:
     def _known(self) -> filtering.Novelty:
         novelty = filtering.Novelty(self.state["limits"]["alike"])
         gone = {file["name"] for file in self.state["files"] if file["gone"]}
-        for pile in piles(self.folder):
-            for record in read_faces(pile):
-                image = records.own_file(pile, record["image"])
-                if image and record["source"] not in gone:
-                    novelty.add(filtering.decode(image.read_bytes()))
+        found, places = people.gather(self.folder)
+        for name in (r["image"] for r in found if r["source"] not in gone):
+            novelty.add(filtering.decode((places[name] / name).read_bytes()))
         return novelty
 
     def _to_do(self) -> Iterator[tuple[int, dict, Path]]:

@@ -120,7 +120,7 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
             they are in the folder is kept, whatever `who` says.
     """
     gone = {file["name"] for file in state["files"] if file["gone"]} if state else ()
-    found, places = _gather(folder)
+    found, places = gather(folder)
     there = [record for record in found if record["source"] not in gone]
     chosen, numbers = 1, [1] * len(there)
     if who != "everyone":
@@ -165,18 +165,12 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
         records.write(folder / "extraction.json", json.dumps(state))
 
 
-def _gather(folder: Path) -> tuple[list[dict], dict[str, Path]]:
-    """All faces that still have a picture, and where it is."""
+def gather(folder: Path) -> tuple[list[dict], dict[str, Path]]:
+    """The records of all faces that still have a picture, and where each picture is."""
     piles = faceset.piles(folder)
-    read = [(pile, faceset.read_faces(pile)) for pile in piles]
-    found = {record["image"]: record for _, faces in read for record in faces}
-    own = [(pile, record["image"]) for pile, faces in read for record in faces]
-    # A kill may have left a picture in one pile and its record in another: those that
-    # lie beside their record come first.
-    places = {}
-    for pile, name in (*reversed(own), *itertools.product(piles, found)):
-        if name not in places and records.own_file(pile, name):
-            places[name] = pile
+    found = {r["image"]: r for pile in piles for r in faceset.read_faces(pile)}
+    # A kill may have left a picture in one pile and its record in another.
+    places = {n: pile for pile in piles for n in found if records.own_file(pile, n)}
     kept = [record for name, record in found.items() if name in places]
     return sorted(kept, key=lambda record: record["number"]), places
 
