@@ -375,33 +375,29 @@ def survey(
         the same from the nearest other person known. And {person: (N, 96, 96, 3) uint8
         faces}. Who is nobody's for sure is called "unsure".
     """
-    rows, last, crops, counts = [], {}, defaultdict(list), Counter()
+    rows, last, crops = [], {}, defaultdict(list)
     found = tracking.link(tracking.follow_clip(clip, workers=workers))
     for frame, faces in _judged(found, asked):
         for track, one in faces.items():
-            if counts[track] % REACH == 0:
+            if track not in last or frame.index % REACH == 0:
                 to_crop = geometry.alignment(one.landmarks, 96)
                 crops[track].append(geometry.crop(frame.image, to_crop, 96))
-            counts[track] += 1
-            is_painted = one.identity is not None
-            rows.append((track, is_painted, one.distance, one.rival))
+            rows.append((track, one.identity is not None, one.distance, one.rival))
             last[track] = one.descriptor
     groups = group(np.float32([*last.values()]).reshape(-1, 128)).tolist()
     names = {
-        track: f"person_{number}" if number else "unsure"
-        for track, number in zip(last, groups, strict=True)
+        t: f"person_{n}" if n else "unsure" for t, n in zip(last, groups, strict=True)
     }
     table = pd.DataFrame(rows, columns=["track", "painted", "distance", "rival"])
-    people = table.assign(person=table.track.map(names), frames=1).groupby("person")
-    table = people.agg(
+    table = table.assign(person=table.track.map(names), frames=1)
+    table = table.groupby("person", as_index=False).agg(
         {"frames": "sum", "painted": "sum", "distance": "median", "rival": "median"}
     )
     shown = {}
-    for name in table.index:
-        whole = np.stack(
+    for name in table.person:
+        mine = np.stack(
             [c for track in last if names[track] == name for c in crops[track]]
         )
-        few = np.linspace(0, len(whole) - 1, min(pictures, len(whole))).astype(int)
-        shown[name] = whole[few]
-    table = table.reset_index()
+        few = np.linspace(0, len(mine) - 1, min(pictures, len(mine))).astype(int)
+        shown[name] = mine[few]
     return table.sort_values("frames", ascending=False, ignore_index=True), shown
