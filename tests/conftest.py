@@ -14,7 +14,7 @@ import pytest
 
 from deepfakery import batches, samples, training
 from deepfakery.convert import export
-from deepfakery.faces import detect, faceset, geometry
+from deepfakery.faces import detect, extraction, geometry
 from deepfakery.notebook.run import ROOT
 from deepfakery.swapper import FaceSwapper
 
@@ -68,7 +68,7 @@ def facesets(clips, tmp_path_factory):
     """Name → the faces of that clip. Not to be changed; copy the folder first."""
     folder = tmp_path_factory.mktemp("faces")
     return {
-        name: faceset.extract(clip, folder / name, workers=2)
+        name: extraction.extract(clip, folder / name, workers=2)
         for name, clip in clips.items()
     }
 

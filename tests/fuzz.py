@@ -30,7 +30,7 @@ def make(root):
     """Lay whole files of every kind into folders of `root`."""
     from deepfakery import checkpoints, samples, training
     from deepfakery.evaluate import looks
-    from deepfakery.faces import faceset
+    from deepfakery.faces import extraction
     from deepfakery.media import provenance, video
 
     (root / "clip").mkdir(parents=True)
@@ -62,7 +62,7 @@ def make(root):
     for name, frame in zip(names, samples.animate("collins", moves[:5]), strict=True):
         Image.fromarray(frame).save(root / "photos" / name)
     (root / "photos/list_eval_partition.csv").write_text("a.jpg,0\nb.png,1\n")
-    faceset.extract([silent, other], root / "faces", workers=0)
+    extraction.extract([silent, other], root / "faces", workers=0)
     for kind, name in (("photos", "a.jpg"), ("photos", "b.png"), ("clip", "a.mkv")):
         (root / "signed").mkdir(exist_ok=True)
         provenance.sign(shutil.copy(root / kind / name, root / "signed"))
@@ -122,10 +122,10 @@ def swap(source, path, photos=False):
 
 
 def extract(file, folder, whole, out):
-    from deepfakery.faces import faceset
+    from deepfakery.faces import extraction
 
     source = folder if folder.name == "photos" else file
-    found = faceset.extract(source, out / "faces", workers=0, describe=False)
+    found = extraction.extract(source, out / "faces", workers=0, describe=False)
     assert len(found) == len([*found.folder.glob("*.jpg")])
     assert source is file or len(found) >= 3, "one bad photo lost others"
 
@@ -221,14 +221,14 @@ def choose(file, folder, whole, out):
 
 
 def extract_on(file, folder, whole, out):
-    from deepfakery.faces import faceset
+    from deepfakery.faces import extraction
 
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         said = json.loads((folder / "extraction.json").read_text())
         said = {**said, "frames": None, "at": (2, 0)} | {k: said[k] for k in ("at",)}
         (folder / "extraction.json").write_text(json.dumps(said))
     sources = [whole / "silent.mp4", whole / "other.mp4"]
-    faceset.extract(sources, folder, workers=0)
+    extraction.extract(sources, folder, workers=0)
     faces(file, folder, whole, out)
 
 

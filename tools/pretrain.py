@@ -13,7 +13,7 @@ import keras
 
 from deepfakery import training
 from deepfakery.checkpoints import WEIGHTS, base_weights
-from deepfakery.faces import faceset
+from deepfakery.faces import extraction
 from deepfakery.networks import PRESETS
 from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
@@ -35,7 +35,7 @@ def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
         preset: The networks' preset.
         minutes: Of training.
     """
-    people = faceset.extract(folder, out / "faces", describe=False)
+    people = extraction.extract(folder, out / "faces", describe=False)
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(("base",), preset)
     swapper.compile()

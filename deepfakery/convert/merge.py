@@ -11,7 +11,7 @@ import numpy as np
 
 from deepfakery import batches
 from deepfakery.convert import colour, masks, sharpness
-from deepfakery.faces import detect, geometry, search, tracking
+from deepfakery.faces import detect, geometry, people, tracking
 from deepfakery.media import images, video
 
 #: How a painted face is blended in, and what can be said about it otherwise. These
@@ -204,7 +204,7 @@ def paint_frames(
         frames = images.read_source(source, first)
         found = detect.detect_each(frames, workers=workers)
     else:
-        found = search.follow_clip(source, first, workers)
+        found = tracking.follow_clip(source, first, workers)
     stream = paint_stream(found, swapper, identity, steady=steady, **look)
     return (painted for painted in stream if painted[0].index >= start)
 
@@ -225,7 +225,7 @@ def paint_stream(
     if isinstance(identity, str):
         chosen = tracking.largest(linked, identity)
     else:
-        chosen = tracking.recognised(linked, identity)
+        chosen = people.recognised(linked, identity)
     if steady:
         laid = _evened(_painted(tracking.steady(chosen), swapper, look))
     else:

@@ -14,11 +14,8 @@ KINDS = {
         "degrees",
         (-30, -12, 12, 30),
         (
-            "turned far left",
-            "turned left",
-            "facing",
-            "turned right",
-            "turned far right",
+            *("turned far left", "turned left", "facing"),
+            *("turned right", "turned far right"),
         ),
     ),
     "pitch": ("degrees", (-10, 10), ("looking down", "level", "looking up")),
@@ -27,16 +24,12 @@ KINDS = {
     "light": ("grey level", (70, 130, 180), ("dark", "dim", "bright", "very bright")),
     "sharpness": ("", (15, 60), ("soft", "sharp", "very sharp")),
 }
-
 #: So many faces of a kind count as seen, and fewer than the second as lacking.
 SEEN, LACKING = 8, 3
 
 
 def measure(faceset: FaceSet) -> dict[str, np.ndarray]:
     """Describe every face in numbers.
-
-    Args:
-        faceset: The faces.
 
     Returns:
         Name → (N,) float32 for each name in `KINDS`: yaw and pitch in degrees, opening
@@ -60,17 +53,14 @@ def measure(faceset: FaceSet) -> dict[str, np.ndarray]:
 def lacking(facesets: dict[str, FaceSet]) -> dict[str, list[str]]:
     """What each identity was not filmed at while another was.
 
-    Args:
-        facesets: Identity → faces.
-
     Returns:
         Identity → sentences, such as "mouth wide open: 2 of 300, collins has 41".
     """
     measured = {name: measure(found) for name, found in facesets.items()}
     out = {name: [] for name in facesets}
-    for measure_name, (_, edges, kinds) in KINDS.items():
+    for what, (_, edges, kinds) in KINDS.items():
         counts = {
-            name: np.bincount(np.digitize(m[measure_name], edges), minlength=len(kinds))
+            name: np.bincount(np.digitize(m[what], edges), minlength=len(kinds))
             for name, m in measured.items()
         }
         for i, kind in enumerate(kinds):
@@ -79,9 +69,9 @@ def lacking(facesets: dict[str, FaceSet]) -> dict[str, list[str]]:
                 continue
             for name in facesets:
                 if counts[name][i] < LACKING:
-                    what = kind if measure_name == "yaw" else f"{measure_name} {kind}"
+                    said = kind if what == "yaw" else f"{what} {kind}"
                     out[name].append(
-                        f"{what}: {counts[name][i]} of {len(facesets[name])} faces, "
+                        f"{said}: {counts[name][i]} of {len(facesets[name])} faces, "
                         f"{most} has {counts[most][i]}"
                     )
     return out

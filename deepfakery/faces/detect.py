@@ -1,20 +1,17 @@
 """Find faces, fit landmarks to them, and compute identity descriptors.
 
-Everything here is dlib and OpenCV; no network of ours is involved, so the identity
-descriptor can judge what our networks paint.
+Everything here is dlib's, so the identity descriptor can judge what our networks paint.
 
 Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
     Regression Trees" (the landmarks); dlib's `dlib_face_recognition_resnet_model_v1`
-    (the descriptor); King 2015, "Max-Margin Object Detection" (both
-    detectors, over gradients and over a network's features). The landmark model was
-    trained on iBUG 300-W, which excludes commercial use.
+    (the descriptor); King 2015, "Max-Margin Object Detection" (both detectors). The
+    landmark model was trained on iBUG 300-W, which excludes commercial use.
 """
 
 import importlib.util
-import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,55 +23,41 @@ from deepfakery.media.workers import FED, how_many, in_order, pool
 
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
-
 #: Score of a face that no other way up needs comparing with, for a forehead upside down
 #: can have 0.7; and the least that is sure of which way up it is.
 SURE, LEAST = 1.0, 0.3
-
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face found in an image.
+    """One face found in an image."""
 
-    Attributes:
-        landmarks: (68, 2) float32, (x, y) in pixels of the image.
-        score: The detector's confidence; about 1 to 3 for a frontal face, 0 or less
-            where others had to help (see `detect` and `search.follow`).
-        descriptor: (128,) float32 identity descriptor, or None if not asked for.
-    """
-
-    landmarks: np.ndarray
+    landmarks: np.ndarray  # (68, 2) float32, (x, y) in pixels of the image
+    #: The detector's confidence; about 1 to 3 for a frontal face, 0 or less where
+    #: others had to help, see `detect` and `tracking.follow`.
     score: float
-    descriptor: np.ndarray | None = None
+    descriptor: np.ndarray | None = None  # (128,) float32, or None if not asked for
 
     @property
     def size(self) -> float:
         """Side of the box around the landmarks, in pixels."""
         return float(np.ptp(self.landmarks, axis=0).max())
 
+    @property
+    def middle(self) -> np.ndarray:
+        """(2,) mean of the landmarks."""
+        return self.landmarks.mean(0)
+
 
 @cache
-def _dlib(name: str):
-    spec = importlib.util.find_spec("face_recognition_models")
+def _dlib(load: str, file: str = ""):
     # Its files are read without importing it: the import needs `pkg_resources`,
     # which new versions of setuptools no longer bring.
+    spec = importlib.util.find_spec("face_recognition_models")
     models = Path(spec.submodule_search_locations[0]) / "models"
-    if name == "detector":
-        return dlib.get_frontal_face_detector()
-    if name == "landmarks":
-        return dlib.shape_predictor(
-            str(models / "shape_predictor_68_face_landmarks.dat")
-        )
-    if name == "network":
-        return dlib.cnn_face_detection_model_v1(
-            str(models / "mmod_human_face_detector.dat")
-        )
-    return dlib.face_recognition_model_v1(
-        str(models / "dlib_face_recognition_resnet_model_v1.dat")
-    )
+    return getattr(dlib, load)(*([str(models / file)] if file else ()))
 
 
 def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
@@ -91,36 +74,44 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
         Faces, largest first; an empty list where there is none.
     """
     image = np.asarray(image)
-    along = int(image.shape[1] > image.shape[0])
-    length, short = image.shape[along], image.shape[1 - along]
-    if length <= 4 * short:
-        return _detect_whole(image, describe, effort)
-    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
-    # that overlap by half, each face in the piece that has most around it.
-    step, faces = max(short, length // 16), []
-    starts = range(0, length - step, step)
-    for tried, start in itertools.product(sorted({0, effort}), starts):
-        if tried and faces and start == 0:
-            break
-        piece = image[:, start:][:, : 2 * step] if along else image[start:][: 2 * step]
-        low = start + step / 2 if start else -np.inf
-        high = start + 1.5 * step if start != starts[-1] else np.inf
-        for face in _detect_whole(piece, describe, tried):
-            landmarks = face.landmarks + np.float32([(start, 0), (0, start)][1 - along])
-            if low <= landmarks[:, 1 - along].mean() < high:
-                faces.append(replace(face, landmarks=landmarks))
+    axis = int(image.shape[1] > image.shape[0])
+    length, short = image.shape[axis], image.shape[1 - axis]
+    if length > 4 * short:
+        found = _detect_in_pieces(image, axis, max(short, length // 16), effort)
+    else:
+        found = _detect_whole(image, effort)
+    faces = [
+        Face(points, score, descriptor(image, points) if describe else None)
+        for points, score in found
+    ]
     return sorted(faces, key=lambda face: -face.size)
 
 
-def _detect_whole(image, describe, effort) -> list[Face]:
+def _detect_in_pieces(image, axis, step, effort) -> list[tuple[np.ndarray, float]]:
+    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
+    # that overlap by half, each face in the piece that has most around it.
+    found, starts = [], range(0, image.shape[axis] - step, step)
+    for tried in sorted({0, effort}):
+        for start in () if found else starts:
+            low = start + step / 2 if start else -np.inf
+            high = start + 1.5 * step if start != starts[-1] else np.inf
+            piece = slice(start, start + 2 * step)
+            piece = image[:, piece] if axis else image[piece]
+            for points, score in _detect_whole(piece, tried):
+                points = points + np.float32([start, 0] if axis else [0, start])
+                if low <= points[:, 1 - axis].mean() < high:
+                    found.append((points, score))
+    return found
+
+
+def _detect_whole(image, effort) -> list[tuple[np.ndarray, float]]:
     # Most frames are upright, and a whole clip of them pays for one look each.
-    seen = _detect_upright(image, 640)
+    seen, others = _detect_upright(image, 640), []
     looks = [(640, 1), (640, -1), (640, 2)]
     if effort and not seen:
         looks = [(1280, 0), *looks]
     # A head upside down has a "face" on its forehead: of all looks the surest counts,
     # and an unsure upright one only where no other way up shows any.
-    others = []
     if any(score < SURE for _, score in seen) or effort and not seen:
         for longest, turns in looks:
             turned = np.ascontiguousarray(np.rot90(image, turns))
@@ -134,13 +125,7 @@ def _detect_whole(image, describe, effort) -> list[Face]:
     for face in sorted(clear, key=lambda face: -face[1]):
         if not any(_overlap(face[0], f[0]) for f in found):
             found.append(face)
-    if not found and effort > 1:
-        found = _detect_turned(image)
-    faces = [
-        Face(points, score, descriptor(image, points) if describe else None)
-        for points, score in found
-    ]
-    return sorted(faces, key=lambda face: -face.size)
+    return found or (_detect_turned(image) if effort > 1 else [])
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -157,13 +142,15 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
     if scale * min(image.shape[:2]) < SMALLEST:
         return []
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
-    boxes, scores, _ = _dlib("detector").run(small, 0, 0.0)
-    return [
-        # A box is no picture: half a pixel of `resize_points` fewer, and the landmarks,
-        # which were trained on dlib's boxes, tremble by a tenth more.
-        (fit_landmarks(image, *_corners(box) / scale), float(score))
-        for box, score in zip(boxes, scores, strict=True)
-    ]
+    # A box is no picture: half a pixel of `resize_points` fewer, and the landmarks,
+    # which were trained on dlib's boxes, tremble by a tenth more.
+    return [(fit_landmarks(image, *box / scale), s) for box, s in boxes(small, 0.0)]
+
+
+def boxes(image: np.ndarray, least: float) -> list[tuple[np.ndarray, float]]:
+    """((2, 2) float64 corners, score) of the upright faces in sight, surest first."""
+    found, scores, _ = _dlib("get_frontal_face_detector").run(image, 0, least)
+    return [(_corners(b), float(s)) for b, s in zip(found, scores, strict=True)]
 
 
 def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
@@ -171,8 +158,9 @@ def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     if scale * min(image.shape[:2]) < SMALLEST:
         return []
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    network = _dlib("cnn_face_detection_model_v1", "mmod_human_face_detector.dat")
     found = []
-    for box in _dlib("network")(small, 0):
+    for box in network(small, 0):
         if box.confidence > 0.5:
             corners = _corners(box.rect) / scale
             # Its boxes sit a tenth higher than those that the landmarks expect.
@@ -186,82 +174,62 @@ def _corners(box) -> np.ndarray:
 
 
 def fit_landmarks(image: np.ndarray, low, high) -> np.ndarray:
-    """The landmarks of a face whose box is known.
+    """(68, 2) float32 pixels: the landmarks of a face in a box.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         low, high: (x, y) pixels of the box's corners, top left and bottom right.
-
-    Returns:
-        (68, 2) float32 pixels.
     """
     box = dlib.rectangle(*(int(round(float(v))) for v in (*low, *high)))
-    parts = _dlib("landmarks")(np.ascontiguousarray(image), box).parts()
+    fit = _dlib("shape_predictor", "shape_predictor_68_face_landmarks.dat")
+    parts = fit(np.ascontiguousarray(image), box).parts()
     return np.array([(p.x, p.y) for p in parts], np.float32)
 
 
 def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
-    # Where points of np.rot90(image, turns) lie in the image itself.
-    height, width = shape[:2]
-    x, y = points.T
-    if turns == 1:
-        x, y = width - 1 - y, x
-    elif turns == -1:
-        x, y = y, height - 1 - x
-    elif turns == 2:
-        x, y = width - 1 - x, height - 1 - y
-    return np.stack([x, y], axis=1)
+    """Where points of np.rot90(image, turns) lie in the image itself."""
+    for turn in reversed(range(turns % 4)):
+        x, y = points.T
+        points = np.stack([shape[1 - turn % 2] - 1 - y, x], axis=1)
+    return points
 
 
 def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The identity descriptor of one face.
+    """(128,) float32 identity descriptor of the face at (68, 2) landmarks.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        landmarks: (68, 2) pixels.
-
-    Returns:
-        (128,) float32. The Euclidean distance of two is under `SAME_PERSON` where
-        dlib takes them for the same person.
+    The Euclidean distance of two is under `SAME_PERSON` where dlib takes them for the
+    same person.
     """
-    described = _dlib("descriptor").compute_face_descriptor(*shape_of(image, landmarks))
-    return np.array(described, np.float32)
+    return describe_chips([chip(image, landmarks)])[0]
+
+
+def chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """A face as `describe_chips` takes it, (150, 150, 3) uint8 RGB."""
+    points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
+    box = dlib.rectangle(*(int(v) for v in (*landmarks.min(0), *landmarks.max(0))))
+    shape = dlib.full_object_detection(box, points)
+    return dlib.get_face_chip(np.ascontiguousarray(image), shape, size=150)
 
 
 def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
-    """`descriptor` for faces that `dlib.get_face_chip` has cut out, several at once.
-
-    Args:
-        chips: (150, 150, 3) uint8 RGB each.
-
-    Returns:
-        (N, 128) float32.
-    """
-    described = _dlib("descriptor").compute_face_descriptor(list(chips))
-    return np.float32(described).reshape(-1, 128)
-
-
-def shape_of(image: np.ndarray, landmarks: np.ndarray) -> tuple:
-    """An image and landmarks as dlib's own functions take them."""
-    points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
-    low, high = landmarks.min(0), landmarks.max(0)
-    box = dlib.rectangle(*(int(v) for v in (*low, *high)))
-    return np.ascontiguousarray(image), dlib.full_object_detection(box, points)
+    """(N, 128) float32 identity descriptors of faces cut out by `chip`."""
+    file = "dlib_face_recognition_resnet_model_v1.dat"
+    model = _dlib("face_recognition_model_v1", file)
+    return np.float32(model.compute_face_descriptor(list(chips))).reshape(-1, 128)
 
 
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
-    """`detect` over a stream of frames, on every core, in order.
+    """`detect` over frames that have an `image`, on every core, in order.
 
     Args:
-        frames: Objects with an `image`, such as `video.Frame`.
+        frames: Such as `video.Frame`; at most `workers.WAITING` bytes are held.
         describe: Also compute identity descriptors.
         workers: Processes; one a core by default. 0 works in this process.
 
     Yields:
-        (frame, list of `Face`). At most `workers.WAITING` bytes of frames, two a
-        worker, are held in memory.
+        (frame, list of `Face`).
     """
     workers = min(how_many(None), FED) if workers is None else workers
     jobs = ((frame, detect, frame.image, describe) for frame in frames)

@@ -1,4 +1,4 @@
-"""An extraction under way: the work for many processes, and how far it has come.
+"""Footage → a folder of aligned faces, as far as it was not looked through before.
 
 Decoding and detection run piece by piece in the processes of a pool, which hand back
 small crops and no frames. This process takes the pieces in order, drops what it has
@@ -12,375 +12,384 @@ import json
 import os
 import re
 import time
-import unicodedata
 import warnings
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Executor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from deepfakery.faces import detect, filtering
+from deepfakery.faces import detect, filtering, people
+from deepfakery.faces.faceset import EXAMPLES, FaceSet, piles, read_faces, read_state
 from deepfakery.media import images, records, video
 from deepfakery.media.workers import how_many, pool
 
-#: What `extraction.json` holds → its type.
-STATE = {
-    "source": str,  # names of the sources, for messages
-    "describe": bool,
-    "limits": dict,
-    "files": list,  # a dict each, as in `FILE`
-    "seen": int,  # frames
-    "with_face": int,  # frames
-    "lines": int,  # faces kept
-    "rejected": dict,  # reason → faces
-    "frames": int | None,  # in all, None until all is looked through and sorted
-    "who": str | None,  # whom `extract` was asked for
-    "chosen": str | None,  # who was chosen last; another one, if by a click
-    "sorted": int,  # faces up to this number were there when that was done
-}
-#: What is known of a clip or photo → its type.
-FILE = {
-    "name": str,  # as much of its path as tells it from the others
-    "stem": str,  # what the names of its faces begin with
-    "digest": str,  # of its content
-    "stat": list,  # inode, bytes, times: as long as they stay, so does the digest
-    "at": int,  # pieces of a clip that were looked through
-    "done": bool,
-    "gone": bool,  # no longer among the footage
-}
 
+def extract(
+    source: str | os.PathLike | list,
+    folder: str | os.PathLike,
+    *,
+    who: str | int | os.PathLike | None = None,
+    minimum: int = 1,
+    describe: bool = True,
+    limits: dict | None = None,
+    workers: int | None = None,
+) -> FaceSet:
+    """Find the faces of footage, filter them, and keep those of one person.
 
-def read_state(folder: Path) -> dict | None:
-    """What `extraction.json` in a face folder holds; None where there is none.
+    Interrupted and called again, it goes on where it stopped. Where clips or photos
+    were added, only these are looked through. The faces of footage that is no longer
+    there are laid aside, in `others/removed`, and come back with it. Faces that were
+    deleted by hand stay deleted. The other people that the footage shows are laid
+    beside, see `people`; asked again for another `who`, it looks through nothing anew.
+
+    Args:
+        source: A clip, a photo, a folder of either, or a list of these.
+        folder: The face folder to fill, made if missing.
+        who: "most" for the person seen most often, a number of `people`, the path of
+            a photo of the person, or "everyone". None, or the same as before, keeps
+            who was chosen before, by `people.choose` too; at first it is "most".
+        minimum: Fewer faces than this are an error.
+        describe: Also compute identity descriptors, a tenth of a second each. Without
+            them it is everyone who is kept.
+        limits: What is to differ from `filtering.LIMITS`.
+        workers: Processes; one a core by default. 0 works in this process.
+
+    Returns:
+        The finished face set.
 
     Raises:
-        ValueError: It is damaged, or an older version's.
+        video.MediaError: The source cannot be read.
+        ValueError: It shows too few faces, the folder holds faces of something else,
+            or lies in the source. What this call wrote into a folder that it made is
+            removed again.
+        OSError: The folder cannot be written, or another process writes it.
     """
-    file = folder / "extraction.json"
-    if not file.exists():
-        return None
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-        wrong = _unfit(state, STATE)
-        for known in () if wrong else state["files"]:
-            wrong = wrong or _unfit(known, FILE)
-        for reason, count in () if wrong else state["rejected"].items():
-            if not records.is_plain(reason) or type(count) is not int:
-                wrong = "bad rejected"
-    except (ValueError, RecursionError):
-        wrong = "not JSON"
-    if wrong:
+    sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
+    folder, limits = Path(folder), limits or {}
+    if unknown := limits.keys() - filtering.LIMITS.keys():
         raise ValueError(
-            f"{file} is damaged or of an older version ({wrong}). Choose another "
-            "folder, or delete this one to extract its faces anew."
+            f"There is no limit {sorted(unknown)}; choose from "
+            f"{list(filtering.LIMITS)}."
         )
-    return state
+    who = who if describe else "everyone"
+    asked = None if who is None else str(who)  # for the next call to compare with
+    if asked and asked not in ("most", "everyone") and not asked.isdecimal():
+        images.read_image(who)  # says what is wrong with it
+        asked = f"photo {records.digest(Path(who))}"
+    if (folder / "faces.jsonl").exists():
+        FaceSet.load(folder)  # nothing is added to faces of another version
+    given = sources, folder, {**filtering.LIMITS, **limits}, describe
+    job, was_there, is_new = Job(*given), folder.exists(), False
+    try:
+        if job.is_due or asked not in (None, job.state["who"]):
+            with records.one_writer(folder, "extracts faces"):
+                job = Job(*given)  # as another process may have left it meanwhile
+                is_new = job.is_new
+                if job.is_due:
+                    job.run(workers)
+                state = job.state
+                is_same = state["chosen"] and asked in (None, state["who"])
+                if is_same and state["chosen"] == "everyone":
+                    who = "everyone"
+                state |= {"who": asked or state["who"] or "most"}
+                state |= {"frames": state["seen"]}
+                known = state["sorted"] if is_same else 0
+                people.sort(folder, who or "most", state, known)
+        kept, asked = job.state["chosen"], job.state["who"]
+        if kept not in (asked, {"most": "1"}.get(asked)):
+            kept = f"person {kept}" if kept.isdecimal() else kept
+            print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
+        return _enough(FaceSet.load(folder), job.state, minimum)
+    except ValueError:
+        if is_new:
+            _discard(folder, job.state)
+            if not was_there:
+                with suppress(OSError):  # somebody else's files lie there
+                    folder.rmdir()
+        raise
 
 
-def _unfit(given, fields: dict) -> str | None:
-    if not isinstance(given, dict):
-        return "not an object"
-    for name, kind in fields.items():
-        value = given.get(name, ...)
-        if not isinstance(value, kind) or isinstance(value, int) and value < 0:
-            return f"bad {name}"
-        if name == "stem" and not records.is_plain(value):
-            return f"bad {name}"
-    return None
+def _enough(found: FaceSet, state: dict, minimum: int) -> FaceSet:
+    source, rejected = state["source"], state["rejected"]
+    if len(found) >= minimum:
+        return found
+    if len(found):
+        raise ValueError(
+            f"{source} shows only {len(found)} faces; training needs at least "
+            f"{minimum}. Use longer footage, or add photos."
+        )
+    if state["lines"]:
+        raise ValueError(
+            f"{found.folder} has lost all {state['lines']} faces: none has both a "
+            "picture and a line in faces.jsonl. Put them back, or delete the folder to "
+            "extract them anew."
+        )
+    if rejected:
+        reasons = ", ".join(f"{count} {why}" for why, count in rejected.items())
+        raise ValueError(
+            f"{source} shows no face that is good enough ({reasons}); use better "
+            "footage or other `limits`."
+        )
+    raise ValueError(f"{source} shows no face; use footage in which one is seen.")
+
+
+def extract_many(
+    sources: dict,
+    folder: str | os.PathLike,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    **options,
+) -> tuple[dict[str, FaceSet], dict[str, str]]:
+    """`extract` for many clips, each into a face folder of its own, several at once.
+
+    One that fails does not stop the others; run again, only what is missing is done.
+
+        from dask.distributed import Client
+        with Client("scheduler:8786") as client:
+            extract_many(clips, "/shared/faces", executor=client.get_executor())
+
+    Args:
+        sources: Name → clip, photo or folder of photos.
+        folder: Where the face folders are made, each called by its name. On a
+            cluster every machine must see it and the sources under the same path.
+        executor: What runs the clips; by default processes on this machine.
+        workers: Processes on this machine; one a core by default.
+        **options: As for `extract`.
+
+    Returns:
+        ({name: faces}, {name: what went wrong}).
+    """
+    folder, done, failed = Path(folder).absolute(), {}, {}
+    work = partial(extract, workers=0, **options)
+    with pool(min(how_many(workers), len(sources)), executor) as crew:
+        running = {
+            crew.submit(work, Path(source).absolute(), folder / name): name
+            for name, source in sources.items()
+        }
+        for future in tqdm(as_completed(running), total=len(running), unit="clip"):
+            name = running[future]
+            try:
+                future.result()
+                done[name] = FaceSet.load(folder / name)
+            except Exception as error:  # whatever befell one clip, the rest goes on
+                failed[name] = str(error) or type(error).__name__
+    return tuple({n: part[n] for n in sources if n in part} for part in (done, failed))
 
 
 class Job:
-    """The extraction of some sources into a face folder.
-
-    Args:
-        limits: As `filtering.LIMITS`; None for those that the folder was filled with.
+    """The extraction of some sources into a face folder, compared with what it holds.
 
     Attributes:
-        name: The sources, for messages.
-        state: What `extraction.json` in the folder holds, see `STATE`, with the files
-            that the sources hold by now.
+        state: What `extraction.json` holds, see `faceset.STATE`, and new files.
+        paths: Where the files of the sources are, by digest.
         is_new: The folder holds no extraction yet.
         is_due: There is footage to look through, or footage has gone.
-
-    Raises:
-        ValueError: The folder belongs to another extraction, or lies in a source.
-        video.MediaError: A source cannot be used.
     """
 
-    def __init__(
-        self, sources: list[Path], folder: Path, limits: dict | None, describe: bool
-    ):
-        self.sources, self.folder = sources, folder
-        self.limits, self.describe = limits, describe
-        self.name = str(sources[0]) if len(sources) == 1 else f"{len(sources)} sources"
-        self.file, self.index = folder / "extraction.json", folder / "faces.jsonl"
-        self.footage = _footage(sources, folder)
-        self.read()
-
-    def read(self) -> None:
-        """Compare the footage with what the folder was made from."""
-        names = [s.name or s.resolve().name for s in self.sources]
+    def __init__(self, sources: list[Path], folder: Path, limits: dict, describe: bool):
+        self.folder, self.index = folder, folder / "faces.jsonl"
+        names = [s.name or s.resolve().name for s in sources]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         source = ", ".join(names[:3]) + more
-        state = read_state(self.folder)
+        footage, state = _footage(sources, folder), read_state(folder)
+        if not footage:
+            raise video.MediaError(
+                f"{source} holds no image or clip; give footage of a person."
+            )
         self.is_new = state is None
-        if self.is_new:
-            if self.index.exists():
-                raise ValueError(
-                    f"{self.folder} holds faces, and no extraction.json that says of "
-                    "what; choose another folder."
-                )
-            if len(self.sources) == 1 and not self.sources[0].is_dir():
-                images.count_frames(self.sources[0])  # says what is wrong with it
-            state = {"source": source, "describe": self.describe, "files": []}
-            state |= {"limits": self.limits, "seen": 0, "with_face": 0, "lines": 0}
-            state |= {"rejected": {}, "frames": None}
-            state |= {"who": None, "chosen": None, "sorted": 0}
-        if self.limits not in (None, state["limits"]):
+        if self.is_new and self.index.exists():
             raise ValueError(
-                f"{self.folder} was filled with the limits {state['limits']}; choose "
+                f"{folder} holds faces, and no extraction.json that says of what; "
+                "choose another folder."
+            )
+        if self.is_new:
+            state = {"source": source, "describe": describe, "limits": limits}
+            state |= dict.fromkeys(("seen", "with_face", "lines", "sorted"), 0)
+            state |= dict.fromkeys(("frames", "who", "chosen"))
+            state |= {"files": [], "rejected": {}}
+        if limits != state["limits"]:
+            raise ValueError(
+                f"{folder} was filled with the limits {state['limits']}; choose "
                 "another folder for other limits, or delete it."
             )
-        if self.describe and not state["describe"]:
+        if describe and not state["describe"]:
             raise ValueError(
-                f"{self.folder} was filled without descriptors, by which people are "
-                "told apart; choose another folder, or pass describe=False again."
+                f"{folder} was filled without descriptors, by which people are told "
+                "apart; choose another folder, or pass describe=False again."
             )
-        self.state = state
-        gone = [file["gone"] for file in state["files"]]
-        self._compare(source)
+        self.state, files = state, state["files"]
+        gone = [file["gone"] for file in files]
+        new = self._find(footage)
+        if state["seen"] and not self.paths:
+            raise ValueError(
+                f"{folder} holds faces of {state['source']}, not of {source}: none of "
+                f"the {len(files)} files they were found in is there, or their content "
+                "has changed since. Choose another folder, or delete it."
+            )
+        self._add(new)
+        for file in files:
+            file["gone"] = file["digest"] not in self.paths
         state["source"] = source
         self.is_due = (
             state["frames"] is None
-            or gone != [file["gone"] for file in state["files"]]
-            or not all(file["done"] or file["gone"] for file in state["files"])
+            or gone != [file["gone"] for file in files]
+            or not all(file["done"] or file["gone"] for file in files)
         )
 
-    def _compare(self, source: str) -> None:
-        """Find the footage among the known files; add to them what is new."""
-        files, known = self.state["files"], defaultdict(deque)
-        digests = {str(file["stat"]): file["digest"] for file in files}
-        for number, file in enumerate(files):
-            known[file["digest"]].append(number)
-        self.paths, new = {}, []  # number among the files → path
-        for path, parts in self.footage:
+    def _find(self, footage: list[tuple[Path, int]]) -> dict[str, tuple]:
+        """Find the known files among the footage; the new ones are given back."""
+        known = {file["digest"]: file for file in self.state["files"]}
+        digests = {str(file["stat"]): digest for digest, file in known.items()}
+        self.paths, new = {}, {}
+        for path, parts in footage:
             stat = path.stat()
             stat = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-            digest = digests.get(str(stat)) or _digest(path)
-            if known[digest]:
-                number = known[digest].popleft()
-                self.paths[number], files[number]["stat"] = path, stat
+            digest = digests.get(str(stat), f"unreadable {path}")
+            if str(stat) not in digests:
+                with suppress(OSError):  # said when it is looked through
+                    digest = records.digest(path)
+            if digest in known:
+                self.paths[digest], known[digest]["stat"] = path, stat
             else:
-                new.append((path, parts, stat, digest))
-        if self.state["seen"]:
-            self._refuse_other(source, [path for path, *_ in new])
-        for number, file in enumerate(files):
-            file["gone"] = number not in self.paths
-        ends = Counter(e for path, parts, *_ in new for e in _ends(path)[parts - 1 :])
-        names = {file["name"] for file in files}
-        stems = {_same(file["stem"]) for file in files}
+                new.setdefault(digest, (path, parts, stat))
+        return new
+
+    def _add(self, new: dict[str, tuple]) -> None:
+        """Name new files, each unlike all others."""
+        names = {file["name"] for file in self.state["files"]}
+        stems = {file["stem"].casefold() for file in self.state["files"]}
         if new and self.folder.is_dir():  # names that would overwrite somebody's file
-            stems |= {_same(_FACE.sub("", n)) for n in os.listdir(self.folder)}
-        for path, parts, stat, digest in new:
-            name = _name(path, parts, ends, names)
-            stem = base = _stem(name)
-            while _same(stem) in stems:
-                number = int(stem[len(base) + 1 :] or 1) + 1
-                stem = f"{base}-{number}"
+            faces = re.compile(r"_\d{6,}(_\d+)?\.jpg$")
+            stems |= {faces.sub("", n).casefold() for n in os.listdir(self.folder)}
+        for digest, (path, parts, stat) in new.items():
+            ends = ["/".join(path.parts[-n:]) for n in range(parts, len(path.parts))]
+            unlike = f"-{digest[:8]}"
+            name = next((n for n in ends if n not in names), ends[0] + unlike)
+            stem = PurePosixPath(name).with_suffix("").as_posix()
+            stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", stem)[-50:].lstrip(". ")
+            stem = stem or "face"
+            stem += unlike if stem.casefold() in stems else ""
             names.add(name)
-            stems.add(_same(stem))
-            self.paths[len(files)] = path
+            stems.add(stem.casefold())
             file = {"name": name, "stem": stem, "digest": digest, "stat": stat}
-            files.append(file | {"at": 0, "done": False, "gone": False})
+            self.state["files"].append(file | {"at": 0, "done": False, "gone": False})
+            self.paths[digest] = path
 
-    def _refuse_other(self, source: str, new: list[Path]) -> None:
-        """Refuse clips that were replaced, and footage of which nothing is known."""
-        files, was = self.state["files"], self.state["source"]
-        clips = {
-            file["name"]
-            for number, file in enumerate(files)
-            if file["at"] and not file["gone"] and number not in self.paths
-        }
-        replaced = [path for path in new if clips & {*_ends(path)}]
-        if not self.paths and was == source and len(files) == len(new) == 1:
-            replaced = new
-        if replaced:
-            differs = f"another {replaced[0].name} than {replaced[0]}: its content has "
-            differs += "changed since"
-        elif self.paths:
-            return
-        elif was == source:
-            differs = f"another {source} than {self.name}: none of the {len(files)} "
-            differs += "files they were found in is there"
-        else:
-            differs = f"{was}, not of {source}"
-        raise ValueError(
-            f"{self.folder} holds faces of {differs}; choose another folder or "
-            "delete it."
-        )
+    def save(self) -> None:
+        records.write(self.folder / "extraction.json", json.dumps(self.state))
 
-    def gone(self) -> set[str]:
-        """Names of the files that are no longer among the footage."""
-        return {file["name"] for file in self.state["files"] if file["gone"]}
-
-    def save(self, **changes) -> None:
-        self.state |= changes
-        records.write(self.file, json.dumps(self.state))
-
-    def run(self, workers: int | None = None) -> None:
-        """Look through what has not been looked through yet.
-
-        Args:
-            workers: Processes; one a core by default. 0 works in this process.
-
-        Raises:
-            video.MediaError: Nothing can be read.
-            OSError: The folder cannot be written, or a process died.
-        """
-        self._back_to_last_save()
-        workers = how_many(workers)
-        seen, total = self.state["seen"], self._count()
-        total = None if total is None else total + seen
-        bar = tqdm(total=total, initial=seen, unit="frame")
+    def run(self, workers: int | None) -> None:
+        """Look through what has not been looked through yet."""
+        state, workers, waiting = self.state, how_many(workers), deque()
+        # What was written after the state was saved is written again.
+        done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
+        records.write_lines(self.index, done)
+        state["frames"], self.next_save = None, 0.0
+        self.save()
+        novelty = self._known()
+        bar = tqdm(total=self._count(), initial=state["seen"], unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
-        waiting = deque()
         with bar, pool(workers) as crew:
-            for part, filtered in self._filter(crew, workers):
+            for *part, found in self._look_through(crew, workers):
+                kept, chips = [], []
+                for record, jpeg, chip in found.kept:
+                    image = filtering.decode(jpeg)
+                    if novelty.add(image):
+                        kept.append((record, jpeg))
+                        chips.append(chip)
+                    else:
+                        found.reject("near-duplicate", image)
                 # Descriptors are computed while later pieces are looked through.
-                kept = [face for face in filtered.kept if self._is_new(face, filtered)]
-                waiting.append((part, filtered, kept, self._described(kept, crew)))
-                if len(waiting) > bool(workers):
+                described = [
+                    crew.submit(detect.describe_chips, chips[i : i + 8])
+                    for i in range(0, len(chips) if state["describe"] else 0, 8)
+                ]
+                waiting.append((*part, found, kept, described))
+                if len(waiting) > 1:
                     self._store(*waiting.popleft(), bar)
             while waiting:
                 self._store(*waiting.popleft(), bar)
-        if not self.state["seen"]:
+        if not state["seen"]:
             raise video.MediaError(
-                f"{self.name} holds no image or clip that can be read; give one."
+                f"{state['source']} holds no image or clip that can be read; give one."
             )
 
-    def _count(self) -> int | None:
-        """Frames still to be looked through, as far as headers tell."""
-        total = 0
-        for file, path in self._to_do():
+    def _known(self) -> filtering.Novelty:
+        novelty = filtering.Novelty(self.state["limits"]["alike"])
+        gone = {file["name"] for file in self.state["files"] if file["gone"]}
+        found, places = people.gather(self.folder)
+        for name in (r["image"] for r in found if r["source"] not in gone):
+            novelty.add(filtering.decode((places[name] / name).read_bytes()))
+        return novelty
+
+    def _to_do(self) -> Iterator[tuple[int, dict, Path]]:
+        for place, file in enumerate(self.state["files"]):
+            if not (file["done"] or file["gone"]):
+                yield place, file, self.paths[file["digest"]]
+
+    def _count(self) -> int:
+        """Frames seen and still to be looked through, as far as headers tell."""
+        total = self.state["seen"]
+        for _, file, path in self._to_do():
             with suppress(video.MediaError):  # said when it is looked through
-                count = 1 if images.is_image(path) else images.count_frames(path)
-                if count is None:
-                    return None
+                count = 1 if images.is_image(path) else images.count_frames(path) or 0
                 total += max(0, count - file["at"] * filtering.FRAMES)
         return total
 
-    def _to_do(self) -> list[tuple[dict, Path]]:
-        files = enumerate(self.state["files"])
-        return [(f, self.paths[i]) for i, f in files if not (f["done"] or f["gone"])]
-
-    def _back_to_last_save(self) -> None:
-        # What was written after it will be written again.
-        state, gone = self.state, self.gone()
-        done = filtering.read_faces(self.folder)
-        done = [record for record in done if record["number"] < state["lines"]]
-        records.write_lines(self.index, done)
-        self.save(frames=None)
-        self.next_save = 0.0
-        # A photo's place among the photos is the number of its frame.
-        photos = [
-            f["name"]
-            for i, f in enumerate(state["files"])
-            if images.is_image(self.paths.get(i, f["name"]))
-        ]
-        self.places = {name: place for place, name in enumerate(photos)}
-        self.novelty = filtering.Novelty(state["limits"]["alike"])
-        for pile in filtering.piles(self.folder):
-            for record in filtering.read_faces(pile):
-                image = records.own_file(pile, record["image"])
-                if image and record["source"] not in gone:
-                    self.novelty.add(
-                        filtering.looks(filtering.decode(image.read_bytes()))
-                    )
-
-    def _filter(self, crew, workers) -> Iterator[tuple]:
-        """((files, pieces so far, whether that is all), what was found), in order."""
-        limits, waiting = self.state["limits"], deque()
-        for group in _groups(self._to_do()):
-            files, paths = zip(*group, strict=True)
-            still = images.is_image(paths[0])
-            first = last = files[0]["at"]
+    def _look_through(self, crew, workers) -> Iterator[tuple]:
+        """(file, pieces so far, whether that is all, what was found), in order."""
+        waiting = deque()
+        for place, file, path in self._to_do():
             try:
-                pieces = filtering.pieces(paths if still else paths[0])
-                if pieces is None:  # it can only be read from its beginning, so here
-                    while waiting:
-                        yield _result(*waiting.popleft())
-                    pieces, start = [], first * filtering.FRAMES
-                    for filtered in filtering.filter_clip(paths[0], limits, start):
-                        last += 1
-                        yield (files, last, False), filtered
+                pieces = filtering.pieces(path, place)
             except video.MediaError as error:
+                warnings.warn(f"Left out: {error}", stacklevel=3)
                 pieces = []
-                warnings.warn(f"Left out: {error}", stacklevel=2)
-            for last, piece in enumerate(pieces[first:], first + 1):
-                future = crew.submit(filtering.filter_piece, piece, limits)
-                part = (files, 0 if still else last, last == len(pieces))
-                waiting.append((part, future))
+            file["done"] = len(pieces) <= file["at"]
+            for at, piece in enumerate(pieces[file["at"] :], file["at"] + 1):
+                named = file["name"], file["stem"], self.state["limits"]
+                future = crew.submit(filtering.filter_piece, path, *piece, *named)
+                waiting.append((file, at, at == len(pieces), future))
                 if len(waiting) > workers:
-                    yield _result(*waiting.popleft())
-            if not pieces[first:]:
-                nothing = Future()
-                nothing.set_result(filtering.Filtered())
-                waiting.append(((files, last, True), nothing))
-        while waiting:
-            yield _result(*waiting.popleft())
+                    *part, future = waiting.popleft()
+                    yield *part, future.result()
+        yield from ((*part, future.result()) for *part, future in waiting)
 
-    def _is_new(self, face: filtering.Candidate, filtered: filtering.Filtered) -> bool:
-        image = filtering.decode(face.jpeg)
-        if self.novelty.add(filtering.looks(image)):
-            return True
-        filtered.reject("near-duplicate", image)
-        return False
-
-    def _described(self, kept: list[filtering.Candidate], crew) -> list[Future]:
-        chips = [face.chip for face in kept] if self.state["describe"] else []
-        parts = (chips[i : i + 8] for i in range(0, len(chips), 8))
-        return [crew.submit(detect.describe_chips, part) for part in parts]
-
-    def _store(self, part, filtered, kept, described, bar) -> None:
-        state, (files, at, is_done) = self.state, part
-        for text in filtered.warnings:
+    def _store(self, file, at, is_done, found, kept, described, bar) -> None:
+        state = self.state
+        for text in found.warnings:
             warnings.warn(text, stacklevel=3)
         vectors = [vector for part in described for vector in part.result().tolist()]
-        for i, face in enumerate(kept):
-            record = face.record
-            file, record["number"] = files[0], state["lines"] + i
-            if file["name"] in self.places:
-                file = files[record["frame"]]
-                record["frame"] = self.places[file["name"]]
-            record["source"] = file["name"]
-            record["image"] = f"{file['stem']}_{record['frame']:06d}{record['image']}"
-            if state["describe"]:
+        for i, (record, jpeg) in enumerate(kept):
+            record["number"] = state["lines"] + i
+            if vectors:
                 record["descriptor"] = [round(v, 5) for v in vectors[i]]
-            records.write(self.folder / record["image"], face.jpeg)
-        for reason, pictures in filtered.examples.items():
+            records.write(self.folder / record["image"], jpeg)
+        for reason, pictures in found.examples.items():
             place = self.folder / "rejected" / reason
             place.mkdir(parents=True, exist_ok=True)
-            free = (place / f"{i:02d}.jpg" for i in range(filtering.EXAMPLES))
-            free = (file for file in free if not file.exists())
-            for file, jpeg in zip(free, pictures, strict=False):
-                records.write(file, jpeg)
-        lines = (json.dumps(face.record) + "\n" for face in kept)
+            free = (place / f"{i:02d}.jpg" for i in range(EXAMPLES))
+            free = (example for example in free if not example.exists())
+            for example, jpeg in zip(free, pictures, strict=False):
+                records.write(example, jpeg)
+        lines = (json.dumps(record) + "\n" for record, _ in kept)
         records.append(self.index, "".join(lines))
-        for file in files:
-            file["at"], file["done"] = at, is_done
+        file["at"], file["done"] = at, is_done
         state["lines"] += len(kept)
-        state["seen"] += filtered.frames
-        state["with_face"] += filtered.with_face
-        state["rejected"] = dict(Counter(state["rejected"]) + filtered.rejected)
+        state["seen"] += found.frames
+        state["with_face"] += found.with_face
+        state["rejected"] = dict(Counter(state["rejected"]) + found.rejected)
         started = time.monotonic()
         if started >= self.next_save:  # a list of many thousand files takes its time
             self.save()
             self.next_save = started + 20 * (time.monotonic() - started)
         bar.set_postfix(kept=state["lines"], refresh=False)
-        bar.update(filtered.frames)
+        bar.update(found.frames)
 
 
 def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
@@ -388,7 +397,7 @@ def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
     found = {}
     for source in sources:
         if not source.is_dir():
-            if not source.exists():
+            if len(sources) == 1 or not source.exists():
                 images.count_frames(source)  # says what is wrong with it
             found.setdefault(source.absolute(), 1)
             continue
@@ -399,11 +408,6 @@ def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
             if file.parent == source or not made & {*file.parents}:
                 parts = len(file.relative_to(source).parts)
                 found.setdefault(file.absolute(), parts)
-    if not found:
-        name = sources[0] if len(sources) == 1 else f"{len(sources)} sources"
-        raise video.MediaError(
-            f"{name} holds no image or clip; give footage of a person."
-        )
     return list(found.items())
 
 
@@ -416,84 +420,17 @@ def refuse_inside(folder: Path, source: Path) -> None:
         )
 
 
-def _digest(path: Path) -> str:
-    try:
-        return records.digest(path)
-    except OSError:  # said when it is looked through
-        return f"unreadable {path.stat().st_size}"
-
-
-def _ends(path: Path) -> list[str]:
-    """The last part of a path, the last two, and so on."""
-    parts = path.parts
-    return ["/".join(parts[-count:]) for count in range(1, len(parts))]
-
-
-def _name(path: Path, parts: int, ends: Counter, taken: set[str]) -> str:
-    """As much of a path as tells a file from all others."""
-    names = _ends(path)
-    for name in names[parts - 1 :]:
-        if ends[name] == 1 and name not in taken:
-            return name
-    number = 2
-    while f"{names[parts - 1]} ({number})" in taken:
-        number += 1
-    return f"{names[parts - 1]} ({number})"
-
-
-def _stem(name: str) -> str:
-    """A name as the beginning of file names, on every system."""
-    stem = PurePosixPath(name).with_suffix("").as_posix()
-    stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", stem)[-50:]
-    return stem.lstrip(". ") or "face"
-
-
-def _same(stem: str) -> str:
-    """Equal for names that are one on a disk that knows no upper case."""
-    return unicodedata.normalize("NFC", stem).casefold()
-
-
-#: What follows the stem in the name of a face.
-_FACE = re.compile(r"_\d{6,}(_\d+)?\.jpg$")
-
-
-def _groups(to_do: list[tuple[dict, Path]]) -> Iterator[list[tuple[dict, Path]]]:
-    """A clip each, or as many photos in a row as make a piece."""
-    group = []
-    for file, path in to_do:
-        still = images.is_image(path)
-        if group and (not still or len(group) == filtering.PHOTOS):
-            yield group
-            group = []
-        group.append((file, path))
-        if not still:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def discard(folder: Path, state: dict) -> None:
+def _discard(folder: Path, state: dict) -> None:
     """Remove what an extraction wrote into a folder, and nothing else."""
-    for pile in reversed(filtering.piles(folder)):
-        for record in filtering.read_faces(pile):
-            (pile / record["image"]).unlink(missing_ok=True)
-        (pile / "faces.jsonl").unlink(missing_ok=True)
-        if pile != folder:
-            _remove_empty(pile)
+    made = [folder / "extraction.json"]
+    for pile in piles(folder):
+        made += [pile / record["image"] for record in read_faces(pile)]
+        made.append(pile / "faces.jsonl")
     for reason in state["rejected"]:
-        for i in range(filtering.EXAMPLES):
-            (folder / "rejected" / reason / f"{i:02d}.jpg").unlink(missing_ok=True)
-        _remove_empty(folder / "rejected" / reason)
-    (folder / "extraction.json").unlink(missing_ok=True)
-    for name in ("rejected", "others"):
-        _remove_empty(folder / name)
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # somebody's files lie there, or it is not there
-        folder.rmdir()
-
-
-def _result(part, future) -> tuple:
-    return part, future.result()
+        made += [folder / "rejected" / reason / f"{i:02d}.jpg" for i in range(EXAMPLES)]
+    for file in made:
+        file.unlink(missing_ok=True)
+    places = {file.parent for file in made} | {folder / "others", folder / "rejected"}
+    for place in sorted(places - {folder}, reverse=True):  # the inner ones first
+        with suppress(OSError):  # somebody's files lie there, or it is not there
+            place.rmdir()

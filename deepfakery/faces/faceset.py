@@ -1,30 +1,60 @@
-"""Footage → a folder of aligned faces that a person can look through.
+"""A folder of aligned faces that a person can look through, as it is read.
 
-A face folder is plain images plus `faces.jsonl`, one JSON object a face. The images
-are the truth: delete one in a file manager and that face is gone.
+It holds plain images, `faces.jsonl`, one JSON object a face, and `extraction.json`,
+what they were found in. The images are the truth: delete one in a file manager and
+that face is gone.
 """
 
 import hashlib
 import json
 import os
+import re
 import warnings
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Executor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from deepfakery.faces import extraction, filtering, geometry, people
+from deepfakery.faces import geometry
 from deepfakery.media import images, records
-from deepfakery.media.workers import how_many, pool
 
 #: Fewer faces than this teach a decoder nothing that holds up.
 MINIMUM = 64
+#: Pictures of rejected faces that are kept for each reason.
+EXAMPLES = 12
+
+#: What a face's record holds in numbers → their shape.
+NUMBERS = {
+    **dict.fromkeys(("frame", "number", "time", "score", "size", "sharpness"), ()),
+    **{"light": (), "pose": (3,), "landmarks": (68, 2), "transform": (2, 3)},
+    "descriptor": (128,),
+}
+#: What `extraction.json` holds → its type.
+STATE = {
+    "source": str,  # names of the sources, for messages
+    "describe": bool,
+    "limits": dict,
+    "files": list,  # a dict each, as in `FILE`
+    "seen": int,  # frames
+    "with_face": int,  # frames
+    "lines": int,  # faces kept
+    "rejected": dict,  # reason → faces
+    "frames": int | None,  # in all, None until all is looked through and sorted
+    "who": str | None,  # whom `extract` was asked for
+    "chosen": str | None,  # the number of who is kept, or "everyone"
+    "sorted": int,  # faces up to this number were there when that was done
+}
+#: What is known of a clip or photo → its type.
+FILE = {
+    "name": str,  # as much of its path as tells it from the others
+    "stem": str,  # what the names of its faces begin with
+    "digest": str,  # of its content
+    "stat": list,  # inode, bytes, times: as long as they stay, so does the digest
+    "at": int,  # pieces that were looked through
+    "done": bool,
+    "gone": bool,  # no longer among the footage
+}
 
 
 @dataclass(frozen=True)
@@ -55,13 +85,12 @@ class FaceSet:
             ValueError: Its faces are aligned as another version did it.
         """
         folder = Path(folder)
-        index = folder / "faces.jsonl"
-        if not index.exists():
+        if not (folder / "faces.jsonl").exists():
             raise FileNotFoundError(
                 f"{folder} is not a face folder: it holds no faces.jsonl. "
-                "Make one with faceset.extract (notebook 01)."
+                "Make one with deepfakery.extract (notebook 01)."
             )
-        found = filtering.read_faces(folder)
+        found = read_faces(folder)
         found = [r for r in found if records.own_file(folder, r["image"])]
         if any(r.get("version") != geometry.GEOMETRY for r in found):
             raise ValueError(
@@ -70,10 +99,10 @@ class FaceSet:
             )
         torn = [r["image"] for r in found if not _is_whole(folder / r["image"])]
         if torn:
+            more = f", and {len(torn) - 1} more" if torn[1:] else ""
             warnings.warn(
-                f"{folder / torn[0]} is cut short"
-                + (f", and {len(torn) - 1} more" if torn[1:] else "")
-                + "; left out. Delete it, or extract its footage again.",
+                f"{folder / torn[0]} is cut short{more}; left out. Delete it, or "
+                "extract its footage again.",
                 stacklevel=2,
             )
         return cls(folder, [r for r in found if r["image"] not in torn])
@@ -81,19 +110,12 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.records)
 
-    def images(self, size: int = geometry.FACE_SIZE, limit: int | None = None):
-        """The aligned faces, or `limit` of them spread evenly.
-
-        Args:
-            size: Side in pixels to scale them to.
-            limit: At most this many.
-
-        Returns:
-            (N, size, size, 3) uint8 RGB.
-        """
+    def images(
+        self, size: int = geometry.FACE_SIZE, limit: int | None = None
+    ) -> np.ndarray:
+        """(N, size, size, 3) uint8 RGB: the faces, or `limit` of them spread evenly."""
         shown = self.spread(limit).records
-        shape = (len(shown), size, size, 3)
-        out = np.empty(shape, np.uint8)
+        out = np.empty((len(shown), size, size, 3), np.uint8)
         for i, record in enumerate(shown):
             image = images.read_image(self.folder / record["image"])
             if image.shape[0] != size:
@@ -120,15 +142,11 @@ class FaceSet:
         return np.float32(geometry.resize_points(points, size / geometry.FACE_SIZE))
 
     def descriptors(self) -> np.ndarray:
-        """(N, 128) float32 identity descriptors.
-
-        Raises:
-            ValueError: Some face has none.
-        """
+        """(N, 128) float32 identity descriptors; ValueError if some face has none."""
         if any(r["descriptor"] is None for r in self.records):
             raise ValueError(
-                f"{self.folder} was filled without descriptors; extract into another "
-                "folder with describe=True."
+                f"{self.folder} was filled without descriptors, by which people are "
+                "told apart; extract into another folder with describe=True."
             )
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
 
@@ -146,26 +164,19 @@ class FaceSet:
         """The other people of the same footage: `person_<number>` → their faces."""
         return {
             pile.name: FaceSet.load(pile)
-            for pile in filtering.piles(self.folder)[1:]
+            for pile in piles(self.folder)[1:]
             if pile.name.startswith("person_") and (pile / "faces.jsonl").exists()
         }
 
     def rejected(self) -> dict[str, tuple[int, np.ndarray]]:
-        """What extraction turned away.
-
-        Returns:
-            Reason → (how many faces, (N, 256, 256, 3) uint8 of a few of them).
-        """
-        state, out = extraction.read_state(self.folder), {}
+        """Reason → (faces turned away, (N, 256, 256, 3) uint8 of a few of them)."""
+        state, out = read_state(self.folder), {}
         for reason, count in state["rejected"].items() if state else ():
             place = self.folder / "rejected" / reason
-            files = [
-                records.own_file(place, f"{i:02d}.jpg")
-                for i in range(filtering.EXAMPLES)
-            ]
-            few = [images.read_image(file) for file in files if file]
-            shape = (-1, geometry.FACE_SIZE, geometry.FACE_SIZE, 3)
-            out[reason] = count, np.uint8(few).reshape(shape)
+            names = (f"{i:02d}.jpg" for i in range(EXAMPLES))
+            files = filter(None, (records.own_file(place, name) for name in names))
+            few = np.uint8([images.read_image(file) for file in files])
+            out[reason] = count, few.reshape(-1, *2 * [geometry.FACE_SIZE], 3)
         return out
 
     def split(self, held_out: float = 0.1) -> tuple["FaceSet", "FaceSet"]:
@@ -194,11 +205,7 @@ class FaceSet:
         return tuple(FaceSet(self.folder, part) for part in parts)
 
     def require(self, minimum: int = MINIMUM) -> "FaceSet":
-        """This face set, if it holds enough faces to train on.
-
-        Raises:
-            ValueError: It holds fewer than `minimum`.
-        """
+        """This face set; ValueError if it holds too few faces to train on."""
         if len(self) < minimum:
             raise ValueError(
                 f"{self.folder} holds {len(self)} faces; training needs at least "
@@ -207,220 +214,81 @@ class FaceSet:
         return self
 
 
-def extract(
-    source: str | os.PathLike | list,
-    folder: str | os.PathLike,
-    *,
-    who: str | int | os.PathLike | None = None,
-    minimum: int = 1,
-    describe: bool = True,
-    limits: dict | None = None,
-    workers: int | None = None,
-) -> FaceSet:
-    """Find the faces of footage, filter them, and keep those of one person.
-
-    Interrupted and called again, it goes on where it stopped. Where clips or photos
-    were added, only these are looked through. The faces of footage that is no longer
-    there are laid aside, in `others/removed`, and come back with it. Faces that were
-    deleted by hand stay deleted. The other people that the footage shows are laid
-    beside, see `people`; asked again for another `who`, it looks through nothing anew.
-
-    Args:
-        source: A clip, a photo, a folder of either, or a list of these.
-        folder: The face folder to fill, made if missing.
-        who: "most" for the person seen most often, a number of `people`, the path of
-            a photo of the person, or "everyone". None, or the same as before, keeps
-            who was chosen before, by `people.choose` too; at first it is "most".
-        minimum: Fewer faces than this are an error.
-        describe: Also compute identity descriptors, a tenth of a second each. Without
-            them it is everyone who is kept.
-        limits: What is to differ from `filtering.LIMITS`.
-        workers: Processes; one a core by default. 0 works in this process.
-
-    Returns:
-        The finished face set.
-
-    Raises:
-        video.MediaError: The source cannot be read.
-        ValueError: It shows too few faces, the folder holds faces of something else,
-            or lies in the source. What this call wrote into a folder that it made is
-            removed again.
-        OSError: The folder cannot be written, or another process writes it.
-    """
-    sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
-    folder, limits = Path(folder), limits or {}
-    if unknown := limits.keys() - filtering.LIMITS.keys():
-        raise ValueError(
-            f"There is no limit {sorted(unknown)}; choose from "
-            f"{list(filtering.LIMITS)}."
-        )
-    asked = _asked(who) if describe else "everyone"
-    is_new, found = not folder.exists(), None
-    if (folder / "faces.jsonl").exists():
-        found = FaceSet.load(folder)  # nothing is added to faces of another version
-    job = extraction.Job(sources, folder, {**filtering.LIMITS, **limits}, describe)
-    if (
-        job.is_due
-        or job.state["chosen"] is None
-        or asked not in (None, job.state["who"])
-    ):
-        try:
-            with records.one_writer(folder, "extracts faces"):
-                job.read()  # as another process may have left it meanwhile
-                is_new &= job.is_new
-                try:
-                    if job.is_due:
-                        job.run(workers)
-                    _choose(job, who if describe else "everyone", asked)
-                    return _enough(FaceSet.load(folder), job, minimum)
-                except ValueError:
-                    if is_new:
-                        extraction.discard(folder, job.state)
-                    raise
-        except ValueError:
-            if is_new:
-                with suppress(OSError):  # somebody else's files lie there
-                    folder.rmdir()
-            raise
-    if job.state["chosen"] != job.state["who"]:
-        _tell_kept(job)
-    return _enough(found or FaceSet.load(folder), job, minimum)
-
-
-def _asked(who) -> str | None:
-    """Whom a call asks for, so that the next one can tell whether it asks the same."""
-    if who is None or str(who) in ("most", "everyone") or str(who).isdecimal():
-        return None if who is None else str(who)
-    images.read_image(who)  # says what is wrong with it
-    return f"photo {records.digest(Path(who))}"
-
-
-def _choose(job: extraction.Job, who, asked: str | None) -> None:
-    """Leave one person in the folder: who is asked for now, or was chosen before."""
-    state, known = job.state, 0
-    if asked in (None, state["who"]) and state["chosen"]:
-        chosen, known = state["chosen"], state["sorted"]
-        who = chosen if chosen == "everyone" else who or "most"
-    else:
-        chosen = asked or "most"
-    number = people.sort(job.folder, who or chosen, job.gone(), known)
-    # By now the same person may have another number.
-    if known and (chosen.isdecimal() or chosen == "most" and number != 1):
-        chosen = str(number)
-    asked = asked or state["who"] or chosen
-    job.save(who=asked, chosen=chosen, sorted=state["lines"], frames=state["seen"])
-    if chosen != asked:
-        _tell_kept(job)
-
-
-def _tell_kept(job: extraction.Job) -> None:
-    chosen = job.state["chosen"]
-    chosen = f"person {chosen}" if chosen.isdecimal() else chosen
-    print(f"{job.folder} keeps {chosen}, as chosen there; another `who` changes that.")
-
-
-def extract_many(
-    sources: list,
-    folder: str | os.PathLike,
-    *,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    **options,
-) -> tuple[dict[str, FaceSet], dict[str, str]]:
-    """`extract` for many clips, each into a face folder of its own, several at once.
-
-    One that fails does not stop the others; run again, only what is missing is done.
-
-        from dask.distributed import Client
-        with Client("scheduler:8786") as client:
-            extract_many(clips, "/shared/faces", executor=client.get_executor())
-
-    Args:
-        sources: Clips, photos or folders of photos.
-        folder: Where the face folders are made, named after their sources. On a
-            cluster every machine must see it and the sources under the same path.
-        executor: What runs the clips; by default processes on this machine.
-        workers: Processes on this machine; one a core by default.
-        **options: As for `extract`.
-
-    Returns:
-        ({name: faces}, {name: what went wrong}).
-    """
-    folder = Path(folder).absolute()
-    jobs = dict(_named([Path(source).absolute() for source in sources], folder))
-    done, failed = {}, {}
-    with pool(min(how_many(workers), len(jobs)), executor) as crew:
-        running = {
-            crew.submit(_extract_one, source, folder / name, options): name
-            for name, source in jobs.items()
-        }
-        for future in tqdm(as_completed(running), total=len(jobs), unit="clip"):
-            name = running[future]
-            try:
-                future.result()
-                done[name] = FaceSet.load(folder / name)
-            except Exception as error:  # whatever befell one clip, the rest goes on
-                failed[name] = str(error) or type(error).__name__
-    in_order = {name: done[name] for name in jobs if name in done}
-    return in_order, {name: failed[name] for name in jobs if name in failed}
-
-
-def _named(sources: list[Path], folder: Path) -> Iterator[tuple[str, Path]]:
-    """A face folder's name for each source: of two that share it, with their folder."""
-    taken, stems = set(), Counter(source.stem.casefold() for source in sources)
-    for source in dict.fromkeys(sources):
-        parts = source.with_suffix("").parts
-        names = ["_".join(parts[-count:]) for count in range(1, len(parts))]
-        names = [name for name in names if name.casefold() not in taken]
-        first = names[stems[source.stem.casefold()] > 1 :]
-        made = [name for name in names if _is_made_from(source, folder / name)]
-        names = made + first
-        name = names[0] if names else f"{source.stem}_{len(taken)}"
-        taken.add(name.casefold())
-        yield name, source
-
-
-def _is_made_from(source: Path, folder: Path) -> bool:
-    with suppress(ValueError):
-        found = folder.exists() and extraction.Job([source], folder, None, False)
-        return found and not found.is_new
-    return False
-
-
-def _extract_one(source: Path, folder: Path, options: dict) -> None:
-    extract(source, folder, workers=0, **options)
-
-
-def _enough(faceset: FaceSet, job: extraction.Job, minimum: int) -> FaceSet:
-    source, found = job.name, job.state["lines"]
-    if len(faceset) >= minimum:
-        return faceset
-    if not len(faceset):
-        if found:
-            raise ValueError(
-                f"{faceset.folder} has lost all {found} faces: none has both a picture "
-                "and a line in faces.jsonl. Put them back, or delete the folder to "
-                "extract them anew."
-            )
-        rejected = faceset.rejected()
-        if rejected:
-            reasons = ", ".join(f"{n} {why}" for why, (n, _) in rejected.items())
-            raise ValueError(
-                f"{source} shows no face that is good enough ({reasons}); use better "
-                "footage or other `limits`."
-            )
-        raise ValueError(f"{source} shows no face; use footage in which one is seen.")
-    raise ValueError(
-        f"{source} shows only {len(faceset)} faces; training needs at least {minimum}. "
-        "Use longer footage, or add photos."
-    )
-
-
 def _is_whole(file: Path) -> bool:
     """Whether a JPEG ends as one does; of other kinds nothing is asked."""
     if file.suffix != ".jpg":
         return True
     with open(file, "rb") as data:
-        data.seek(0, os.SEEK_END)
-        data.seek(-min(2, data.tell()), os.SEEK_END)
+        data.seek(-min(2, file.stat().st_size), os.SEEK_END)
         return data.read() == b"\xff\xd9"
+
+
+def read_faces(folder: Path) -> list[dict]:
+    """The records in a face folder's index, one an image, of those that are sound."""
+    found = records.read_lines(folder / "faces.jsonl", _unfit)
+    # Of two that name one image, the later one wrote it.
+    return list({record["image"]: record for record in found}.values())
+
+
+def _unfit(record: dict) -> str | None:
+    """What is wrong with a record that was read from a file."""
+    name = record.get("image")
+    if not records.is_plain(name) or not images.is_image(name) or name[0] == ".":
+        return f"{str(name)[:80]!r} is no plain name of an image"
+    if not isinstance(record.get("source"), str):
+        return "no source"
+    for key, shape in NUMBERS.items():
+        if key == "descriptor" and record.get(key, 0) is None:
+            continue
+        try:
+            value = np.array(record.get(key))
+        except (ValueError, RecursionError):  # rows of several lengths
+            return f"bad {key}"
+        counts = key in ("frame", "number")
+        if value.shape != shape or value.dtype.kind not in ("i" if counts else "if"):
+            return f"bad {key}"
+        if not (np.abs(np.float64(value)) < 1e9).all() or counts and value < 0:
+            return f"bad {key}"
+    return None
+
+
+def piles(folder: Path) -> list[Path]:
+    """A face folder and those that lie beside it, see `people`."""
+    beside = folder / "others"
+    named = re.compile(r"person_\d+|unsure|removed").fullmatch
+    found = [] if beside.is_symlink() else sorted(beside.glob("*"))
+    found = [p for p in found if named(p.name) and p.is_dir() and not p.is_symlink()]
+    return [folder, *found]
+
+
+def read_state(folder: Path) -> dict | None:
+    """What `extraction.json` in a face folder holds; None where there is none.
+
+    Raises:
+        ValueError: It is damaged, or an older version's.
+    """
+    file = folder / "extraction.json"
+    if not file.exists():
+        return None
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+        _check(state, STATE)
+        for known in state["files"]:
+            _check(known, FILE)
+        for reason, count in state["rejected"].items():
+            _check({"stem": reason, "at": count}, {"stem": str, "at": int})
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is damaged or of an older version ({error}). Choose another "
+            "folder, or delete this one to extract its faces anew."
+        ) from None
+    return state
+
+
+def _check(given, fields: dict) -> None:
+    for name, kind in fields.items():
+        value = given.get(name, ...) if isinstance(given, dict) else ...
+        if not isinstance(value, kind) or isinstance(value, int) and value < 0:
+            raise ValueError(f"bad {name}")
+        if name == "stem" and not records.is_plain(value):
+            raise ValueError(f"bad {name}")

@@ -6,22 +6,19 @@ centre of the first pixel, which lies half a pixel inside the picture. So a pict
 coordinate u·size - 0.5. `resize_points` and `resize_transform` go from one size to
 another; nothing else does.
 
-Both average faces, the flat one for alignment and the deep one for pose, come from
-dlib's landmarks over photos of Labeled Faces in the Wild, each photo and its mirror
-image.
-
 Reference:
     Umeyama 1991, "Least-squares estimation of transformation parameters" (alignment);
-    Gower 1975, "Generalized Procrustes analysis" (the flat one); Tomasi & Kanade 1992,
-    "Shape and motion from image streams under orthography: a factorization method".
+    Gower 1975, "Generalized Procrustes analysis" (the average face, flat); Tomasi &
+    Kanade 1992, "Shape and motion from image streams under orthography: a
+    factorization method" (the same in depth, for the pose). Both averages are of
+    dlib's landmarks over photos of Labeled Faces in the Wild and their mirror images.
 """
 
 import cv2
 import numpy as np
 
-#: The 51 inner landmarks (brows, nose, eyes, mouth) of the average face, symmetric,
-#: in a unit square that its jaw spans from side to side. Generalised Procrustes mean
-#: of dlib's landmarks over 1,582 photos of Labeled Faces in the Wild.
+#: The 51 inner landmarks (brows, nose, eyes, mouth) of the average of 1,582 faces,
+#: symmetric, in a unit square that its jaw spans from side to side.
 # fmt: off
 MEAN_FACE = np.array([
     (0.101, 0.137), (0.160, 0.079), (0.246, 0.059), (0.337, 0.069), (0.421, 0.102),
@@ -39,13 +36,12 @@ MEAN_FACE = np.array([
 # fmt: on
 
 #: Landmarks that expressions hardly move: nose, eye corners.
-POSE_INDEX = (27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
+POSE_INDEX = (*range(27, 37), 39, 42, 45)
 
 #: Where they lie on a rigid head: x right, y down, z away from the viewer, hundredths
-#: of the distance between the outer eye corners. The factorization's depth is taken
-#: one and a half times: landmarks lean towards the face they see most often, the
-#: frontal one, and so look flat. With it the built-in people's known pitch is read in
-#: full, and their yaw nearly. Turned so that their portraits at rest are level.
+#: of the distance between the outer eye corners. Depth is taken one and a half times,
+#: for landmarks lean towards the face they see most often, the frontal one, and so look
+#: flat: the built-in people's known pitch is then read in full, and their yaw nearly.
 # fmt: off
 POSE_POINTS = np.array([
     (0, -41.1, 13.2), (0, -27.6, 9), (0, -14, 4.4), (0, 0, 0), (-16.7, 8.7, 17.7),
@@ -56,11 +52,9 @@ POSE_POINTS = np.array([
 
 #: Side in pixels of the aligned faces that a face folder holds.
 FACE_SIZE = 256
-
 #: Share of the aligned crop's side that an average face's width fills. One constant
 #: for extraction, training and merge: where they differ, pasted faces change size.
 COVERAGE = 0.72
-
 #: Version of the alignment, written down with every aligned face. Since 2, a feature at
 #: share u of the side lies at u·size - 0.5, at every size.
 GEOMETRY = 2
@@ -78,8 +72,7 @@ def resize_transform(
 
     Args:
         transform: (2, 3), pixels of a source picture → pixels of a target picture.
-        source: The factor by which the source picture is resized.
-        target: The factor by which the target picture is resized.
+        source, target: The factors by which these are resized.
 
     Returns:
         (2, 3) float64.
@@ -187,16 +180,7 @@ def hull(landmarks: np.ndarray, forehead: float = 0.3) -> np.ndarray:
 
 
 def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.3) -> np.ndarray:
-    """Which pixels of a square picture the face covers, with soft edges.
-
-    Args:
-        landmarks: (68, 2) pixels of the picture.
-        size: Side of the picture in pixels.
-        forehead: As in `hull`.
-
-    Returns:
-        (size, size) float32 in [0, 1].
-    """
+    """`hull` filled, with soft edges: (size, size) float32 in [0, 1]."""
     # OpenCV draws soft edges on uint8 alone; a sixteenth of a pixel is fine enough.
     mask = np.zeros((size, size), np.uint8)
     outline = (hull(landmarks, forehead) * 16).round().astype(np.int32)
@@ -216,8 +200,7 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         (3,) yaw, pitch, roll in degrees. Yaw is positive to the image's right, pitch
         positive upwards, roll positive clockwise as seen.
     """
-    width, height = image_size
-    focal = max(image_size)
+    (width, height), focal = image_size, max(image_size)
     x, y = (width - 1) / 2, (height - 1) / 2
     camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
     _, rotation, _ = cv2.solvePnP(

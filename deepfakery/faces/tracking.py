@@ -1,44 +1,58 @@
-"""Faces over time: which is the same one, whose it is, and where it is.
+"""Faces over time: found near where they were, linked to tracks, steadied.
 
 Each function takes a stream and gives one, so that only a few frames are in memory:
 
-    found = detect.detect_each(video.read_frames(clip))     # (frame, list of Face)
-    linked = link(found)                                   # (frame, {track: Face})
-    chosen = largest(linked, "hopper")                     # (frame, {track: Chosen})
-    steadied = steady(chosen)                              # the same, trembling less
+    found = follow_clip("clip.mp4")            # (frame, list of Face)
+    linked = link(found)                       # (frame, {track: Face})
+    chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
+    steadied = steady(chosen)                  # the same, trembling less
+
+A look at a whole frame takes as long as twenty looks near the last face. It is worth
+its time only where a face was lost, and once in a while for those who have come in.
 """
 
 import collections
 import itertools
+import os
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import pandas as pd
 
-from deepfakery.faces import detect, geometry, people, search
+from deepfakery.faces import detect, geometry
+from deepfakery.faces.detect import Face
+from deepfakery.media import video
+from deepfakery.media.workers import pool
 
-#: A landmark that moves on by more, as a share of the face, is another face's.
-STEP = 0.25
-
-#: A face missed for so many frames may still be the same when it is found again.
-GAP = 3
-
-#: Correlation of an aligned face's looks from frame to frame: less is somebody else's.
-ALIKE = 0.75
-
-#: Frames after which a face is described again, and that are held back for it.
-REACH = 24
-
-#: A face whose looks correlate less with all that were described is described at once.
-STRANGE = 0.7
-
-#: Two descriptors of one track further apart than this are two people's.
-UNLIKE = 0.5
-
-#: Where no rival is known a face must be nearer than `detect.SAME_PERSON`; where one
-#: is, nearer by so much than the rival.
-ALONE, MARGIN = 0.55, 0.1
+#: Frames between looks at a whole frame: though nobody is missing, and while nobody
+#: is seen. Every so many of the latter makes an effort, the first all that can be.
+EVERY, EMPTY, EFFORT = 24, 4, 4
+#: `follow_clip` begins afresh every so many frames: whichever frame it is asked for
+#: first, it finds what it would have found from the beginning.
+PART = 2 * EVERY
+#: A face is looked for at about this size (the detector needs 80), in a square patch
+#: of this side; pixels.
+SIZE, PATCH = 96, 176
+#: The detector's confidence that is enough where a face is expected, and the score of
+#: a face that it does not see.
+EXPECTED, UNSEEN = -0.5, -1.0
+#: How alike (correlation) a face must look from frame to frame to be followed without
+#: the detector, and for how many frames at most.
+ALIKE, BLIND = 0.8, 15
+#: Grey levels of 255 by which a whole picture changes at a cut, and no more than four
+#: times the usual change is motion.
+CUT = 5
+#: Frames in which a head that hardly moves is taken to be where it was detected.
+TRUSTED = 3
+#: Degrees of tilt from which a head is put upright before it is looked at.
+TILTED = 12
+#: A landmark that moves on by more of the face's size, or looks that correlate less,
+#: are another face's; missed for so many frames it may still be the same.
+STEP, LINKED, GAP = 0.25, 0.75, 3
 
 
 class Chosen(NamedTuple):
@@ -48,21 +62,281 @@ class Chosen(NamedTuple):
     landmarks: np.ndarray
 
 
-def link(stream: Iterable[tuple]) -> Iterator[tuple]:
-    """Follow each face from frame to frame.
+def follow(frames: Iterable) -> Iterator[tuple]:
+    """Find the faces of a clip's frames, in order.
 
     Args:
-        stream: (frame, list of `detect.Face`), as `detect.detect_each` gives.
+        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`.
+
+    Yields:
+        (frame, list of `Face`, largest first). A face that was followed where the
+        detector is not sure of one has a negative score, `UNSEEN` where it sees none.
+        At most `EMPTY` frames are held back.
+    """
+    tracks, held, empty, cuts = [], [], 0, _Cuts()
+    looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
+    for number, frame in enumerate(frames):
+        cut, before = cuts(frame.image), len(tracks)
+        tracks = _distinct(track.next(frame.image) for track in tracks)
+        if cut:  # what is only taken to be there is not
+            tracks = [track for track in tracks if track.face.score > 0]
+        if cut or len(tracks) < before or any(track.changed for track in tracks):
+            looked, alert = -EVERY, number + EVERY
+        moved = False
+        if not tracks:
+            due = cut or before or not empty % EMPTY
+        else:
+            moved = cuts.moved(_found(tracks)) and number - looked >= wait
+            due = number - looked >= (EMPTY if number < alert else EVERY) or moved
+        if due:
+            tried = empty // EMPTY
+            effort = (tried % EFFORT == 0) + (tried % EFFORT**2 == 0)
+            seen = detect.detect(frame.image, effort=0 if tracks else effort)
+            new = [_Track(face, looks(frame.image, face.landmarks)) for face in seen]
+            # A second look from near by, as every later one will be.
+            new = [track.next(frame.image) or track for track in new]
+            new = _distinct([*tracks, *new])[len(tracks) :]
+            tracks, looked, cuts.looked = [*tracks, *new], number, cuts.last
+            # Who moves but does not come in makes no look worth its time.
+            wait = EMPTY if new else min(2 * wait, EVERY) if moved else wait
+            for i in reversed(range(0 if cut else len(held))):
+                # Those found only now may have been there in the frames held back.
+                back, then = held[i]
+                new = [track.next(back.image) for track in new]
+                new = _distinct([*then, *new])[len(then) :]
+                held[i] = back, [*then, *new]
+        held.append((frame, tracks))
+        empty = 0 if tracks else empty + 1
+        while len(held) >= EMPTY or cut and len(held) > 1:
+            frame, then = held.pop(0)
+            yield frame, _found(then)
+    yield from ((frame, _found(then)) for frame, then in held)
+
+
+def _found(tracks) -> list[Face]:
+    return sorted((track.face for track in tracks), key=lambda face: -face.size)
+
+
+def _distinct(tracks) -> list:
+    """Leave out the lost, and all but the first of those that lie on each other."""
+    kept = []
+    for track in tracks:
+        if track and not any(
+            np.abs(track.face.middle - other.face.middle).max()
+            <= 0.4 * min(track.face.size, other.face.size)
+            for other in kept
+        ):
+            kept.append(track)
+    return kept
+
+
+class _Cuts:
+    """Tells where a shot ends: by a change that stands out from those before it."""
+
+    def __init__(self):
+        self.last = self.looked = self.size = None
+        self.changes = collections.deque(maxlen=8)
+
+    def __call__(self, image: np.ndarray) -> bool:
+        """Whether another shot begins with this frame."""
+        small = cv2.resize(image[::8, ::8], (16, 16), interpolation=cv2.INTER_AREA)
+        small, before = np.float32(small), self.last
+        self.last, self.size = small, image.shape[1::-1]
+        if before is None:
+            return False
+        change = np.abs(small - before).mean()
+        usual = np.median(self.changes) if self.changes else 0
+        self.changes.append(change)
+        return bool(change > CUT + 4 * usual)
+
+    def moved(self, found: list[Face]) -> bool:
+        """Whether more than the heads that are known has moved since `looked`."""
+        away = np.abs(self.last - self.looked).max(2) > 24
+        for face in found:
+            low, high = (
+                16 * (face.middle + s * face.size) / self.size for s in (-1, 1)
+            )
+            (x0, y0), (x1, y1) = np.int64(np.clip([low, high + 1], 0, 16))
+            away[y0:y1, x0:x1] = False
+        return away.mean() > 0.03
+
+
+def follow_clip(
+    clip: str | os.PathLike, start: int = 0, workers: int | None = None
+) -> Iterator[tuple]:
+    """`follow` over a clip, in a process of its own that runs ahead of the reader.
+
+    Args:
+        clip: The file.
+        start: The first frame wanted.
+        workers: 0 looks in this process.
+
+    Yields:
+        (`video.Frame`, list of `Face`, largest first), from `start` on.
+
+    Raises:
+        video.MediaError: The clip cannot be read, or not to its end.
+        OSError: The process died.
+    """
+    first = start // PART * PART
+    frames = video.read_frames(clip, first)
+    if workers == 0:
+        for _, part in itertools.groupby(frames, lambda frame: frame.index // PART):
+            yield from (item for item in follow(part) if item[0].index >= start)
+        return
+    with pool(1) as crew:
+        ahead = collections.deque()
+        for place in (first, first + PART):
+            ahead.append(crew.submit(_look_on, clip, place))
+        for frame in frames:
+            if frame.index % PART == 0:
+                found = iter(ahead.popleft().result())
+                ahead.append(crew.submit(_look_on, clip, frame.index + 2 * PART))
+            faces_ = next(found, [])  # beyond damage nobody was looked for
+            if frame.index >= start:
+                yield frame, faces_
+
+
+#: In the process beside: the clip and the frame it has come to → what follows.
+_going = {}
+
+
+def _look_on(clip, first) -> list[list[Face]]:
+    """The faces of the `PART` frames from one on."""
+    frames = _going.pop((clip, first), None)
+    if frames is None:
+        warnings.simplefilter("ignore")  # the reader says the same of the same clip
+        frames = video.read_frames(clip, first, quick=True)
+    found = []
+    with suppress(video.MediaError):  # the reader comes upon it by itself
+        for _, faces_ in follow(itertools.islice(frames, PART)):
+            found.append(faces_)
+    _going[clip, first + PART] = frames
+    return found
+
+
+@dataclass
+class _Track:
+    """A face as it was last seen."""
+
+    face: Face
+    looks: np.ndarray
+    blind: int = 0  # frames since the detector saw it
+    box: np.ndarray | None = None  # where the detector saw it,
+    trusted: int = 0  # and how many frames ago
+    changed: bool = False  # somebody else may be there now
+
+    def next(self, image: np.ndarray) -> "_Track | None":
+        """The same face in the next frame, looked for where it was."""
+        last, size = self.face.landmarks, self.face.size
+        centre = (last.min(0) + last.max(0)) / 2
+        if size < 8 or not np.all((centre > 0) & (centre < image.shape[1::-1])):
+            return None
+        to_patch, tilted = _to_patch(last, centre, size)
+        patch = _cut(image, to_patch, PATCH)
+
+        def found(points, score, **more):
+            seen = geometry.transform_points(points, to_patch)
+            return _Track(Face(points, float(score)), looks(patch, seen), **more)
+
+        if self.box is not None and self.trusted < TRUSTED and self.face.score > 0:
+            # A head that hardly moves is where the detector last saw it.
+            points = detect.fit_landmarks(image, *self.box)
+            step = np.linalg.norm(points.mean(0) - self.face.middle)
+            if step < 0.02 * size:
+                new = found(points, self.face.score, box=self.box)
+                new.trusted = self.trusted + 1
+                if _alike(self.looks, new.looks) > ALIKE:
+                    return new
+        (middle,) = geometry.transform_points(centre[None], to_patch)
+        for box, score in detect.boxes(patch, EXPECTED):  # the surest one first
+            if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
+                points, box = _fit(image, box, to_patch, tilted)
+                new = found(points, score, box=box)
+                new.changed = _alike(self.looks, new.looks) <= ALIKE
+                if score > 0 or not new.changed:
+                    return new
+        if self.blind == BLIND:
+            return None
+        # Landmarks fit themselves to a face that has moved a little.
+        box = np.float64([(-0.5, -0.59), (0.5, 0.41)]) * size
+        box = box * np.hypot(*to_patch[:, 0]) + middle
+        points, _ = _fit(image, box, to_patch, tilted)
+        new = found(points, UNSEEN, blind=self.blind + 1)
+        is_near = np.linalg.norm(points - last, axis=1).mean() < 0.2 * size
+        return new if is_near and _alike(self.looks, new.looks) > ALIKE else None
+
+
+def _to_patch(landmarks, centre, size) -> tuple[np.ndarray, bool]:
+    """What puts a head upright into the middle of the patch, and whether it turns."""
+    x, y = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
+    roll = np.arctan2(y, x)
+    tilted = bool(abs(roll) >= np.radians(TILTED))
+    # On the scales and places where the detector would look in the whole frame, so
+    # that it finds the same box: each scale is 5/6 of the last, a place 8 pixels of
+    # its scale, and 48 pixels are whole steps of this scale and of the next.
+    scale = (5 / 6) ** round(np.log(SIZE / size) / np.log(5 / 6))
+    a, b = (scale * np.cos(roll), scale * np.sin(roll)) if tilted else (scale, 0.0)
+    turn = np.array([[a, b], [-b, a]])
+    shift = PATCH / 2 - turn @ centre
+    shift = shift if tilted else 48 * (shift / 48).round()
+    return np.column_stack([turn, shift]), tilted
+
+
+def _fit(image, box, to_patch, tilted) -> tuple[np.ndarray, np.ndarray | None]:
+    """Landmarks of the face in a box of the patch; the box in the image if upright."""
+    if not tilted:
+        box = geometry.transform_points(box, cv2.invertAffineTransform(to_patch))
+        return detect.fit_landmarks(image, *box), box
+    # Larger than where it was detected: landmarks profit from pixels.
+    to_large = 2 * to_patch
+    points = detect.fit_landmarks(_cut(image, to_large, 2 * PATCH), *box * 2)
+    return geometry.transform_points(points, cv2.invertAffineTransform(to_large)), None
+
+
+def _cut(image: np.ndarray, transform: np.ndarray, side: int) -> np.ndarray:
+    """The patch, without touching the rest of a large frame."""
+    corners = np.float64([(0, 0), (side, 0), (side, side), (0, side)])
+    corners = geometry.transform_points(corners, cv2.invertAffineTransform(transform))
+    # Of a face beyond the edge the edge itself is left, some pixels of it.
+    few = int(np.ceil(2 / np.hypot(*transform[:, 0]))) + 2
+    low = np.floor(corners.min(0)).astype(int) - 2
+    low = np.clip(low, 0, np.maximum(np.array(image.shape[1::-1]) - few, 0))
+    high = np.maximum(np.ceil(corners.max(0)).astype(int) + 2, low + few)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ low
+    return geometry.crop(part, moved, side)
+
+
+def looks(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """What an aligned face looks like, small and grey: (32 · 32,) of mean 0, norm 1."""
+    crop = _cut(image, geometry.alignment(landmarks, 32), 32)
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).ravel()
+    grey = grey - np.float32(grey.mean())
+    return grey / max(float(np.linalg.norm(grey)), 1.0)
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two `looks`; 1 where neither shows anything."""
+    return float(a @ b) if a.any() or b.any() else 1.0
+
+
+def link(stream: Iterable[tuple]) -> Iterator[tuple]:
+    """Tell which face is the same from frame to frame.
+
+    Args:
+        stream: (frame, list of `Face`), as from `follow`.
 
     Yields:
         (frame, {track: face}). A track is a number that a face keeps until it leaves,
         jumps, looks like another, or the shot ends.
     """
-    numbers, tracks, cut = itertools.count(), {}, search.Cuts()
+    numbers, tracks, cut = itertools.count(), {}, _Cuts()
     for frame, found in stream:
         if cut(frame.image):
             tracks = {}
-        looks = [search.looks(frame.image, face.landmarks) for face in found]
+        seen = [looks(frame.image, face.landmarks) for face in found]
         steps = sorted(
             (np.linalg.norm(face.landmarks - last, axis=1).max() / face.size, track, i)
             for track, (last, _, _) in tracks.items()
@@ -71,7 +345,7 @@ def link(stream: Iterable[tuple]) -> Iterator[tuple]:
         taken = {}
         for step, track, i in steps:
             if step < STEP and track not in taken and i not in taken.values():
-                if search.alike(tracks[track][1], looks[i]) > ALIKE:
+                if _alike(tracks[track][1], seen[i]) > LINKED:
                     taken[track] = i
         new = [i for i in range(len(found)) if i not in taken.values()]
         taken |= {next(numbers): i for i in new}
@@ -80,10 +354,10 @@ def link(stream: Iterable[tuple]) -> Iterator[tuple]:
             for track, (*last, gap) in tracks.items()
             if track not in taken and gap < GAP
         }
-        now = {track: found[i] for track, i in taken.items()}
-        seen = {t: (found[i].landmarks, looks[i], 0) for t, i in taken.items()}
-        tracks = missed | seen
-        yield frame, now
+        tracks = missed | {
+            t: (found[i].landmarks, seen[i], 0) for t, i in taken.items()
+        }
+        yield frame, {track: found[i] for track, i in taken.items()}
 
 
 def largest(stream: Iterable[tuple], identity: str) -> Iterator[tuple]:
@@ -101,257 +375,7 @@ def largest(stream: Iterable[tuple], identity: str) -> Iterator[tuple]:
         # Of two faces alike in size the one painted before stays.
         sizes = {t: f.size * (1.25 if t == last else 1) for t, f in found.items()}
         last = max(sizes, key=sizes.get, default=None)
-        chosen = {last: Chosen(identity, found[last].landmarks)} if found else {}
-        yield frame, chosen
-
-
-def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """Choose faces by whose they are; nobody else is painted.
-
-    Place and looks carry a face from frame to frame; whose it is its descriptors say,
-    several at a time: one at the end of each `REACH` frames, and more where it has come
-    to look like none that was described. Where two of them disagree, the frame in
-    which the person changes is searched for.
-
-    Args:
-        stream: (frame, {track: face}), as from `link`. `REACH` frames are held back.
-        people: Who is painted → (N, 128) or (128,) descriptors of the person in the
-            footage to paint over. And None → (N, 128) descriptors of people who stay
-            as they are, one each, where they are known: a face is painted only where
-            these are farther.
-
-    Yields:
-        (frame, {track: `Chosen`}).
-
-    Raises:
-        ValueError: A person comes without descriptors.
-    """
-    for frame, found in judged(stream, people):
-        yield (
-            frame,
-            {
-                number: Chosen(one.identity, one.landmarks)
-                for number, one in found.items()
-                if one.identity is not None
-            },
-        )
-
-
-class Judged(NamedTuple):
-    """A face, and whose it is.
-
-    Attributes:
-        identity: As whom it is painted, or None.
-        landmarks: (68, 2) in the frame.
-        distance: Median distance of its descriptors from whom to paint over.
-        rival: The same from the nearest other person known; inf without one.
-        descriptor: (128,), the median.
-    """
-
-    identity: str | None
-    landmarks: np.ndarray
-    distance: float
-    rival: float
-    descriptor: np.ndarray
-
-
-def judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """`recognised` with the reasons: (frame, {track: `Judged`}) of every face."""
-    people = dict(people)
-    rivals = np.reshape(people.pop(None, ()), (-1, 128))
-    for name, who in people.items():
-        if np.size(who) == 0 or np.shape(who)[-1] != 128:
-            raise ValueError(
-                f"To paint {name!r}, give (N, 128) descriptors of whom to paint over, "
-                f"not an array of shape {np.shape(who)}."
-            )
-    means = np.stack([np.reshape(who, (-1, 128)).mean(0) for who in people.values()])
-    # A rival so near is the same person under another name.
-    near = np.linalg.norm(rivals[:, None] - means, axis=2).min(1, initial=np.inf)
-    everyone = np.concatenate([means, rivals[near > UNLIKE]])
-    numbers, known = itertools.count(), {}
-    for _, group in itertools.groupby(stream, lambda item: item[0].index // REACH):
-        part, now = list(group), {}
-        out = [(frame, {}) for frame, _ in part]
-        for track in dict.fromkeys(t for _, found in part for t in found):
-            places = [i for i, (_, found) in enumerate(part) if track in found]
-            shots = [(part[i][0].image, part[i][1][track]) for i in places]
-            for start, stop, run in _runs(shots, known.get(track), numbers):
-                verdict = _verdict(run, list(people), everyone)
-                for i in places[start:stop]:
-                    points = part[i][1][track].landmarks
-                    out[i][1][run.number] = verdict._replace(landmarks=points)
-                now[track] = run
-        known = now
-        for frame, found in out:
-            yield frame, _once_each(found)
-
-
-def survey(
-    clip, asked: dict, pictures: int = 8, workers: int | None = None
-) -> tuple[pd.DataFrame, dict]:
-    """Tell who a clip shows, who of them is painted, and how sure that is.
-
-    The clip is looked through once more, as when it is painted.
-
-    Args:
-        clip: The file.
-        asked: `people` of `recognised`.
-        pictures: Of each person, at most.
-        workers: 0 looks in this process, else one beside it does.
-
-    Returns:
-        A row a person, by frames: `frames`, `painted` of them, median `distance` from
-        whom to paint over (under `detect.SAME_PERSON` is the same person), and `rival`,
-        the same from the nearest other person known. And {person: (N, 96, 96, 3) uint8
-        faces}. Who is nobody's for sure is called "unsure".
-    """
-    seen = {}
-    found = search.follow_clip(clip, workers=workers)
-    for frame, faces_ in judged(link(found), asked):
-        for track, one in faces_.items():
-            mine = seen.setdefault(track, {"judged": [], "pictures": []})
-            if len(mine["judged"]) % REACH == 0:
-                crop = geometry.crop(
-                    frame.image, geometry.alignment(one.landmarks, 96), 96
-                )
-                mine["pictures"].append(crop)
-            mine["judged"].append(one._replace(landmarks=None))
-    tracks = list(seen.values())
-    last = np.float32([t["judged"][-1].descriptor for t in tracks]).reshape(-1, 128)
-    groups, rows, shown = people.group(last), [], {}
-    for number in sorted(set(groups.tolist())):
-        mine = [t for t, n in zip(tracks, groups, strict=True) if n == number]
-        judged_ = [one for track in mine for one in track["judged"]]
-        name = f"person_{number}" if number else "unsure"
-        crops = np.stack([crop for track in mine for crop in track["pictures"]])
-        few = np.linspace(0, len(crops) - 1, min(pictures, len(crops))).astype(int)
-        shown[name] = crops[few]
-        rows.append(
-            {
-                "person": name,
-                "frames": len(judged_),
-                "painted": sum(one.identity is not None for one in judged_),
-                "distance": np.median([one.distance for one in judged_]),
-                "rival": np.median([one.rival for one in judged_]),
-            }
-        )
-    table = pd.DataFrame(
-        rows, columns=["person", "frames", "painted", "distance", "rival"]
-    )
-    return table.sort_values("frames", ascending=False, ignore_index=True), shown
-
-
-class _Run:
-    """Frames of a track that show one person, as far as they were described."""
-
-    def __init__(self, number, descriptors, looks):
-        self.number, self.descriptors, self.looks = number, descriptors, looks
-
-
-def _runs(shots, before, numbers) -> list[tuple]:
-    """Find where in a track the person changes.
-
-    Args:
-        shots: (image, face) of the frames that show the track, `REACH` at most.
-        before: The track's last run in the frames before, or None.
-        numbers: Gives each new run its own.
-
-    Returns:
-        [(start, stop, `_Run`)].
-    """
-    looks = np.stack([search.looks(image, face.landmarks) for image, face in shots])
-    described = {-1: before.descriptors[-1]} if before else {}
-
-    def describe(i):
-        if i not in described:
-            image, face = shots[i]
-            described[i] = face.descriptor
-            if face.descriptor is None:
-                described[i] = detect.descriptor(image, face.landmarks)
-        return described[i]
-
-    starts, last = set(), len(shots) - 1
-    pending = [(-1 if before else 0, last)]
-    while pending:
-        i, j = pending.pop()
-        first, then = describe(i), describe(j)
-        if _apart(first, then) > UNLIKE:
-            low, high = i, j
-            while high - low > 1:
-                middle = (low + high) // 2
-                now = describe(middle)
-                if _apart(now, first) < _apart(now, then):
-                    low = middle
-                else:
-                    high = middle
-            starts.add(high)
-            pending += [(i, low), (high, j)]
-            continue
-        # Both ends agree. What looks like neither in between may be somebody else.
-        alike = [k for k, d in described.items() if _apart(d, first) <= UNLIKE]
-        gallery = [looks[k] for k in alike if k >= 0]
-        gallery += before.looks if before and -1 in alike else []
-        between = looks[i + 1 : j]
-        nearest = np.max(between @ np.transpose(gallery), axis=1, initial=-1)
-        nearest[~between.any(1)] = 1
-        if len(nearest) and nearest.min() < STRANGE:
-            strange = i + 1 + int(nearest.argmin())
-            describe(strange)
-            pending += [(i, strange), (strange, j)]
-    runs, ends = [], [*sorted(starts | {0}), len(shots)]
-    for start, stop in itertools.pairwise(ends):
-        goes_on = before and not runs and 0 not in starts
-        if not goes_on:  # one look does not decide
-            describe((start + stop - 1) // 2)
-        own = [k for k in sorted(described) if start <= k < stop]
-        seen = [described[k] for k in own]
-        shown = [looks[k] for k in own]
-        if goes_on:
-            run = _Run(
-                before.number,
-                [*before.descriptors[-4:], *seen],
-                [*before.looks[-32:], *shown],
-            )
-        else:
-            run = _Run(next(numbers), seen, shown)
-        runs.append((start, stop, run))
-    return runs
-
-
-def _apart(a, b) -> float:
-    return float(np.linalg.norm(a - b))
-
-
-def _verdict(run, names, everyone) -> Judged:
-    """Whose face it is; `everyone`: means of who is asked for, then of the others."""
-    seen = np.stack(run.descriptors)
-    distances = np.linalg.norm(seen[:, None] - everyone, axis=2)
-    distances = np.median(distances, axis=0)
-    mine = int(distances[: len(names)].argmin())
-    distance, rival = distances[mine], np.delete(distances, mine).min(initial=np.inf)
-    limit = detect.SAME_PERSON if np.isfinite(rival) else ALONE
-    same = distance < min(limit, rival - MARGIN)
-    return Judged(
-        names[mine] if same else None,
-        None,
-        float(distance),
-        float(rival),
-        np.median(seen, axis=0),
-    )
-
-
-def _once_each(found: dict) -> dict:
-    """Of two faces taken for one person, leave the one that is clearly nearer."""
-    least = {}
-    for one in found.values():
-        least[one.identity] = min(least.get(one.identity, np.inf), one.distance)
-    return {
-        number: one
-        if one.distance <= least[one.identity] + MARGIN
-        else one._replace(identity=None)
-        for number, one in found.items()
-    }
+        yield frame, {last: Chosen(identity, found[last].landmarks)} if found else {}
 
 
 def windows(stream: Iterable, reach: int) -> Iterator[tuple]:
@@ -383,18 +407,16 @@ def steady(stream: Iterable[tuple]) -> Iterator[tuple]:
     """
     weights = np.float32([-2, 3, 6, 7, 6, 3, -2]) / 21
     for window in windows(stream, 3):
-        frame, chosen = window[3]
         tracks = [dict(item[1]) if item else {} for item in window]
-        for track in {*tracks[0], *tracks[1], *tracks[2]}:
-            if track not in chosen:
-                _fill(tracks, track)
+        for track in {*tracks[0], *tracks[1], *tracks[2]} - {*tracks[3]}:
+            _fill(tracks, track)
         out = {}
         for track, (identity, landmarks) in tracks[3].items():
             course = [t[track].landmarks for t in tracks if track in t]
             if len(course) == len(window):
                 landmarks = np.tensordot(weights, np.stack(course), 1)
             out[track] = Chosen(identity, landmarks)
-        yield frame, out
+        yield window[3][0], out
 
 
 def _fill(tracks, track):

@@ -18,7 +18,7 @@ from deepfakery import samples, training
 from deepfakery.checkpoints import base_weights
 from deepfakery.convert import export
 from deepfakery.evaluate import baselines, measure
-from deepfakery.faces import faceset
+from deepfakery.faces import extraction, faceset
 from deepfakery.media import images
 from deepfakery.networks import PRESETS
 from deepfakery.notebook import plots
@@ -64,7 +64,7 @@ def compare(
     workspace = Path(workspace)
     clips = workspace / "clips"
     sets = {
-        name: faceset.extract(
+        name: extraction.extract(
             samples.footage(who, clips),
             workspace / "faces" / name,
             minimum=faceset.MINIMUM,

@@ -22,7 +22,7 @@ from PIL import Image
 
 from deepfakery import batches
 from deepfakery.convert import colour, export, masks, merge
-from deepfakery.faces import detect, faceset, geometry, people, tracking
+from deepfakery.faces import detect, extraction, faceset, geometry, people, tracking
 from deepfakery.media import images, provenance
 from deepfakery.notebook import plots
 from deepfakery.studies.upscaler import shipped
@@ -143,7 +143,7 @@ class Panel(widgets.HBox):
             if isinstance(identity, str):
                 [(_, chosen)] = tracking.largest(found, identity)
             else:
-                [(_, chosen)] = tracking.recognised(found, identity)
+                [(_, chosen)] = people.recognised(found, identity)
             painted, size = [], self.swapper.size
             for name, landmarks in chosen.values():
                 transform = geometry.alignment(landmarks, size)
@@ -185,7 +185,7 @@ class Chooser(widgets.VBox):
     Args:
         source: What the folder was, or is to be, extracted from.
         folder: The face folder.
-        **options: As for `faceset.extract`.
+        **options: As for `extraction.extract`.
 
     Attributes:
         faceset: The faces of the person chosen.
@@ -194,7 +194,7 @@ class Chooser(widgets.VBox):
     def __init__(self, source, folder: str | os.PathLike, **options):
         super().__init__()
         self.folder = folder
-        self._show(faceset.extract(source, folder, **options))
+        self._show(extraction.extract(source, folder, **options))
 
     def choose(self, who) -> None:
         """Choose a person, as `people.choose` does."""

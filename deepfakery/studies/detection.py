@@ -33,7 +33,7 @@ from deepfakery import networks
 from deepfakery.adversarial import Adam
 from deepfakery.convert import merge
 from deepfakery.evaluate import metrics, tables
-from deepfakery.faces import detect, geometry, search
+from deepfakery.faces import detect, geometry, tracking
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
 
@@ -77,7 +77,7 @@ def pairs(
     """
     is_clip = not Path(source).is_dir()
     if is_clip:
-        stream = search.follow_clip(source)
+        stream = tracking.follow_clip(source)
     else:
         files = images.list_files(source)
         files = files[:: max(1, len(files) // limit)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfakery import samples
-from deepfakery.faces import filtering
+from deepfakery.faces import detect, filtering
 from deepfakery.media import video
 
 
@@ -29,12 +29,8 @@ def test_pieces_read_by_themselves_are_the_whole_clip(clip, monkeypatch):
     monkeypatch.setattr(filtering, "FRAMES", 15)
     pieces = filtering.pieces(clip)
     # No longer than 30; at a keyframe (40, 80, 120) where one comes in time.
-    assert [piece.start for piece in pieces] == [0, 30, 60, 80, 110, 140]
-    read = [
-        frame
-        for piece in pieces
-        for frame in video.read_frames(clip, piece.start, list(piece.part))
-    ]
+    assert [start for start, _ in pieces] == [0, 30, 60, 80, 110, 140]
+    read = [frame for piece in pieces for frame in video.read_frames(clip, *piece)]
     whole = list(video.read_frames(clip))
     assert [(f.index, f.pts) for f in read] == [(f.index, f.pts) for f in whole]
     for a, b in zip(read, whole, strict=True):
@@ -48,31 +44,23 @@ def test_a_clip_without_an_index_is_read_from_its_beginning(clip, tmp_path):
             writer.write(image)
     content = (tmp_path / "clip.mp4").read_bytes()
     torn.write_bytes(content[: len(content) * 2 // 3])
-    assert filtering.pieces(torn) is None
-    with pytest.warns(UserWarning, match="damaged"):
-        parts = list(filtering.filter_clip(torn, filtering.LIMITS))
-    assert 10 < sum(part.frames for part in parts) < 30
-    assert sum(len(part.kept) for part in parts) == sum(p.frames for p in parts)
-
-
-def test_photos_are_cut_into_pieces_too(tmp_path):
-    photos = tuple(tmp_path / f"{i}.png" for i in range(40))
-    pieces = filtering.pieces(photos, 7)
-    assert [piece.start for piece in pieces] == [7, 23, 39]
-    assert sum((piece.files for piece in pieces), ()) == photos
+    assert filtering.pieces(torn) == [(0, None)]
+    found = filtering.filter_piece(torn, 0, None, "torn", "torn", filtering.LIMITS)
+    assert any("damaged" in text for text in found.warnings)
+    assert 10 < found.frames == len(found.kept) < 30
 
 
 def test_the_same_face_is_new_once(posed):
     novelty = filtering.Novelty(filtering.LIMITS["alike"])
-    looks = [
-        filtering.looks(cv2.resize(posed("collins", **move), (256, 256)))
+    faces = [
+        cv2.resize(posed("collins", **move), (256, 256))
         for move in ({}, {"mouth_open": 1}, {"yaw": 20}, {"light": 1})
     ]
-    assert all(novelty.add(look) for look in looks)
-    for i in range(filtering.PLENTY):  # plenty of others
-        novelty.add(np.full(144, 1000 + 20 * i, np.float32))
-    assert not any(novelty.add(look + 1) for look in looks)
-    assert all(filtering.Novelty(None).add(looks[0]) for _ in range(3))
+    assert all(map(novelty.add, faces))
+    novelty.count = filtering.PLENTY  # plenty of others
+    novelty.seen = np.pad(novelty.seen[:4], ((0, filtering.PLENTY), (0, 0)))
+    assert not any(novelty.add(np.minimum(face, 254) + 1) for face in faces)
+    assert all(filtering.Novelty(None).add(faces[0]) for _ in range(3))
 
 
 def test_what_is_written_of_a_face_is_a_jpeg_of_it(posed):
@@ -90,15 +78,13 @@ def test_what_is_written_of_a_face_is_a_jpeg_of_it(posed):
     ],
 )
 def test_bad_faces_are_turned_away_for_their_reason(change, reason, posed):
-    filtered = filtering.Filtered()
     frame = video.Frame(0, 0.0, 0, posed("collins"), Path("clip.mp4"))
-    found = filtering.detect.detect(frame.image)
-    bad = video.Frame(0, 0.0, 0, change(frame.image), frame.file)
-    novelty = filtering.Novelty(None)
-    filtering._add(filtered, bad, found, filtering.LIMITS, novelty)
-    assert filtered.rejected == {reason: 1} and not filtered.kept
-    filtering._add(filtered, frame, found, filtering.LIMITS, novelty)
-    assert len(filtered.kept) == 1 and filtered.frames == 2
+    found = detect.detect(frame.image)
+    bad = video.Frame(1, 0.0, 1, change(frame.image), frame.file)
+    given = [(frame, found), (bad, found)], "clip.mp4", "clip", filtering.LIMITS
+    filtered = filtering.filter_faces(*given)
+    assert filtered.rejected == {reason: 1} and filtered.frames == 2
+    assert [record["image"] for record, *_ in filtered.kept] == ["clip_000000.jpg"]
 
 
 def test_quick_colours_are_a_level_or_two_off(clip):

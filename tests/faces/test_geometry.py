@@ -9,7 +9,8 @@ import pytest
 from deepfakery import batches, samples
 from deepfakery.convert import masks, merge
 from deepfakery.faces import geometry
-from deepfakery.faces.faceset import FaceSet, extract
+from deepfakery.faces.extraction import extract
+from deepfakery.faces.faceset import FaceSet
 from deepfakery.networks import PRESETS
 from deepfakery.studies import upscaler
 

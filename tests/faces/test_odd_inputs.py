@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfakery.faces.faceset import extract
+from deepfakery.faces.extraction import extract
 from deepfakery.media import video
 
 CLIPS = Path(__file__).parents[3] / "shared/clips"

@@ -1,9 +1,12 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from deepfakery import samples
 from deepfakery.faces import filtering, people
-from deepfakery.faces.faceset import FaceSet, extract
+from deepfakery.faces.extraction import extract
+from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, video
 from deepfakery.notebook.controls import Chooser
 
@@ -21,9 +24,15 @@ def pair(tmp_path_factory):
     return clip
 
 
+@pytest.fixture(scope="module")
+def extracted(pair, tmp_path_factory):
+    return extract(pair, tmp_path_factory.mktemp("pair") / "faces", workers=2).folder
+
+
 @pytest.fixture
-def crowd(pair, tmp_path):
-    return extract(pair, tmp_path / "faces", workers=0)
+def crowd(extracted, tmp_path):
+    """The faces of the clip, in a folder that a test may change."""
+    return FaceSet.load(shutil.copytree(extracted, tmp_path / "faces"))
 
 
 def side(found):
@@ -129,7 +138,7 @@ def test_who_was_clicked_is_kept_until_another_is_asked_for(crowd, pair, capsys)
     capsys.readouterr()
     for who in ("most", None):  # the cells are run again
         assert side(extract(pair, crowd.folder, who=who, workers=0)) == {"left"}
-        assert "keeps person 2, as chosen there" in capsys.readouterr().out
+        assert "keeps person 2, as chosen" in capsys.readouterr().out
     chooser = Chooser(pair, crowd.folder, who="most", workers=0)
     assert side(chooser.faceset) == {"left"}
     assert side(extract(pair, crowd.folder, who=1, workers=0)) == {"right"}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from deepfakery import samples
-from deepfakery.faces import detect, people, search, tracking
-from deepfakery.faces.tracking import Chosen, largest, link, recognised, steady
+from deepfakery.faces import detect, people, tracking
+from deepfakery.faces.people import recognised
+from deepfakery.faces.tracking import Chosen, largest, link, steady
 from deepfakery.media import video
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
@@ -112,7 +113,7 @@ def painted(images, who, others=None):
     """Where each frame is painted over `who`: a list of (x, y)."""
     asked = {"painted": who} | ({} if others is None else {None: others})
     stream = (video.Frame(i, i / 25, i, im, None) for i, im in enumerate(images))
-    chosen = steady(recognised(link(search.follow(stream)), asked))
+    chosen = steady(recognised(link(tracking.follow(stream)), asked))
     return [[c.landmarks.mean(0) for c in found.values()] for _, found in chosen]
 
 
@@ -123,7 +124,7 @@ def footage():
     return {name: list(samples.animate(name, moves)) for name in samples.PEOPLE}
 
 
-def shots(first, second, length, fade, count=80):
+def shots(first, second, length, fade, count=56):
     """Frames of two people in turn, and the share of the second in each."""
     images, shares = [], []
     turn = 0
@@ -269,7 +270,7 @@ def test_a_survey_tells_who_is_painted_and_who_is_not(footage, facesets, tmp_pat
             writer.write(image)
     asked = {"hopper": who_is(facesets, "collins")}
     asked[None] = who_is(facesets, "hopper").mean(0)[None]
-    table, pictures = tracking.survey(tmp_path / "pair.mp4", asked, workers=0)
+    table, pictures = people.survey(tmp_path / "pair.mp4", asked, workers=0)
     assert table.frames.tolist() == [12, 8] and table.painted.tolist() == [12, 0]
     assert table.distance[0] < table.rival[0] and table.rival[1] < table.distance[1]
     assert set(pictures) == set(table.person)

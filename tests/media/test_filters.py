@@ -229,7 +229,7 @@ def test_pieces_of_interlaced_footage_are_looked_through_alike(tmp_path, monkeyp
     pieces = filtering.pieces(clip)
     assert len(pieces) > 2
     for piece in pieces:
-        for frame in read_frames(clip, piece.start, list(piece.part)):
+        for frame in read_frames(clip, *piece):
             np.testing.assert_array_equal(frame.image, whole[frame.index])
 
 

@@ -17,10 +17,10 @@ print("main runs")
 import os, sys
 from types import SimpleNamespace
 import numpy as np
-from deepfakery.faces import detect, search
+from deepfakery.faces import detect, tracking
 frames = [SimpleNamespace(image=np.zeros((64, 64, 3), np.uint8)) for _ in range(3)]
 print(len(list(detect.detect_each(frames, workers=2))), "frames")
-print(sum(len(found) for _, found in search.follow_clip(sys.argv[1])), "faces")
+print(sum(len(found) for _, found in tracking.follow_clip(sys.argv[1])), "faces")
 """
 ENDLESS = """
 import itertools, os

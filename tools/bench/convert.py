@@ -14,7 +14,7 @@ import numpy as np
 
 from deepfakery import batches, samples
 from deepfakery.convert import export, merge
-from deepfakery.faces import geometry, search
+from deepfakery.faces import geometry, tracking
 from deepfakery.media import provenance, video
 from tools.bench.extract import peak_memory, wide_clip
 
@@ -84,7 +84,7 @@ def _stages(clip, out, swapper, count):
 
     frames = [f for f, _ in zip(video.read_frames(clip), range(count), strict=False)]
     done("decode")
-    found = list(search.follow(frames))
+    found = list(tracking.follow(frames))
     done("detect")
     size = swapper.size
     places = [faces_[0].landmarks if faces_ else None for _, faces_ in found]

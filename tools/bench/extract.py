@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from deepfakery import samples
-from deepfakery.faces import detect, faceset
+from deepfakery.faces import detect, extraction
 from deepfakery.media import video
 
 
@@ -50,7 +50,7 @@ def speed(
         seconds = []
         for describe in (False, True)[: 1 + described]:
             started = time.perf_counter()
-            found = faceset.extract(
+            found = extraction.extract(
                 clip, folder / f"{describe}", describe=describe, workers=workers
             )
             seconds.append(time.perf_counter() - started)
@@ -118,8 +118,7 @@ def peak_memory(module: str, minutes, *arguments: str) -> list[float]:
 
 
 def _plain(image: np.ndarray) -> np.ndarray | None:
-    boxes, _, _ = detect._dlib("detector").run(image, 0, 0.0)
-    found = [detect.fit_landmarks(image, *detect._corners(box)) for box in boxes]
+    found = [detect.fit_landmarks(image, *box) for box, _ in detect.boxes(image, 0.0)]
     return max(found, key=lambda points: np.ptp(points), default=None)
 
 
@@ -153,7 +152,7 @@ def looped(clip: Path, path: Path, times: int) -> Path:
 
 
 def _peak(clip: str, workers: str) -> None:
-    faceset.extract(clip, f"{clip}.d", workers=int(workers))
+    extraction.extract(clip, f"{clip}.d", workers=int(workers))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print((own + int(workers) * largest_child) / 1024)

@@ -14,7 +14,7 @@ import numpy as np
 from deepfakery import batches, networks, samples
 from deepfakery.checkpoints import base_weights
 from deepfakery.evaluate import trials
-from deepfakery.faces import faceset
+from deepfakery.faces import extraction
 from deepfakery.networks import PRESETS
 from deepfakery.swapper import FaceSwapper
 
@@ -151,10 +151,10 @@ def _people(folder: Path, frames: int):
     for name in samples.PEOPLE:
         moves = samples.motion(frames, seed=0)
         clip = samples.write_clip(folder / f"{name}.mp4", name, moves)
-        found[name] = faceset.extract(clip, folder / name)
+        found[name] = extraction.extract(clip, folder / name)
     moves = samples.motion(frames, seed=1)[::4]
     clip = samples.write_clip(folder / "unseen.mp4", "collins", moves)
-    return found, faceset.extract(clip, folder / "unseen")
+    return found, extraction.extract(clip, folder / "unseen")
 
 
 def _time(do, times: int, limit: float = 30) -> float:
