@@ -18,9 +18,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from deepfakery import __version__, samples
-from deepfakery.convert import merge, tiles
-from deepfakery.convert.unfinished import part_file, unfinished
+from deepfakery import samples
+from deepfakery.convert import merge, resume, tiles
 from deepfakery.media import images, provenance, records, video
 from deepfakery.media.workers import in_order
 
@@ -80,11 +79,10 @@ def swap_clip(
         provenance.SigningError: All is written, but not all could be signed.
         OSError: Somebody else writes that clip at this moment.
     """
+    settings = locals() | {"workers": None}  # they change nothing
     path, folder = Path(path), frames_folder and Path(frames_folder)
     info, writing = video.probe(source), {"codec": codec, "crf": crf}
-    facts, settings = _begin(source, swapper, look, panels, label)
-    settings |= {"identity": identity, "steady": steady, **writing}
-    settings |= {"credentials": credentials, "frames": bool(folder)}
+    facts = _facts(source, swapper, look, panels, label)
     facts = facts if credentials else None
     provenance.prepare(path, facts, source)
     if folder:
@@ -99,16 +97,16 @@ def swap_clip(
             save_picture(image, name, facts if layers else None, False, errors)
         return frame.pts
 
-    with unfinished(path, settings) as (aside, parts, keep):
+    with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
         options = {"start": done, "steady": steady, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = info.frames or (info.duration and round(info.duration * info.fps))
         stream = tqdm(stream, "painting", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
-            writer = video.VideoWriter(
-                part_file(aside, number), like=info, sound=False, part=True, **writing
-            )
+            file = resume.part_file(aside, number)
+            alone = {"sound": False, "part": True}
+            writer = video.VideoWriter(file, like=info, **alone, **writing)
             # Encoders and disks leave Python alone most of the time.
             with writer, ThreadPoolExecutor(1) as crew:
                 jobs = (
@@ -125,7 +123,7 @@ def swap_clip(
         whole = aside / "whole.mp4"
         with video.VideoWriter(whole, like=info, **writing) as writer:
             for number, part in enumerate(parts):
-                writer.append(part_file(aside, number), part["pts"])
+                writer.append(resume.part_file(aside, number), part["pts"])
         provenance.refuse_foreign(path, source)
         if folder:
             _refuse_folder(folder, path)
@@ -166,14 +164,14 @@ def swap_photos(
     Raises:
         As `swap_clip`; also ValueError where the source is or holds a clip.
     """
+    settings = locals() | {"workers": None}
     source, folder = Path(source), Path(folder)
-    facts, settings = _begin(source, swapper, look, panels, label)
-    settings |= {"identity": identity, "credentials": credentials}
+    facts = _facts(source, swapper, look, panels, label)
     out = folder if source.is_dir() else folder / source.name
     places, errors = _places(source, out, "swap_clip paints clips"), []
     if credentials:
         provenance.rehearse(folder, facts)
-    with unfinished(folder, settings) as (_, done, keep):
+    with resume.unfinished(folder, source, settings) as (_, done, keep):
         start = done[-1]["index"] + 1 if done else 0
         options = {"start": start, "steady": False, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
@@ -238,22 +236,12 @@ def moving_photo(
 
 
 def upscale_clip(
-    source: str | os.PathLike,
-    upscaler,
-    path: str | os.PathLike,
-    size: tuple[int, int],
-    *,
-    fit: str = "pad",
-    steady: bool = True,
-    codec: str = "h264",
-    crf: int | None = None,
-    label: bool = True,
-    credentials: bool = True,
+    source, upscaler, path, size, *, fit="pad", label=True, credentials=True, **writing
 ) -> int:
     """Enlarge a clip to exactly a size and write it as MP4.
 
-    It keeps its frame count, timestamps, colours and sound. Unlike a swap it does not
-    go on where it was interrupted.
+    It keeps its frame count, timestamps, colours and sound; noise is averaged over time
+    before it is enlarged. Unlike a swap it does not go on where it was interrupted.
 
     Args:
         source: The clip.
@@ -261,9 +249,8 @@ def upscale_clip(
         path: The MP4 to write.
         size: (width, height) in pixels.
         fit: One of `tiles.FITS`.
-        steady: Average noise over time before it is enlarged.
-        codec, crf, credentials: As for `swap_clip`.
         label: Write a small visible label, unless the source bears one of ours.
+        credentials, **writing: As for `swap_clip`, with its `codec` and `crf`.
 
     Returns:
         How many frames there are.
@@ -271,16 +258,13 @@ def upscale_clip(
     Raises:
         As `swap_clip`; also ValueError where there is no such `fit` or `size`.
     """
-    info = video.probe(source)
+    writing |= {"like": video.probe(source), "size": tuple(size)}
     said, shown = _said_of(source, fit, label)
     facts = facts_of(upscaler, source) | {"label": shown} if credentials else None
     frames, timed = itertools.tee(video.read_frames(source))
-    pictures = (frame.image for frame in frames)
-    pictures = tiles.steady(pictures) if steady else pictures
+    pictures = tiles.steady(frame.image for frame in frames)
     large = (tiles.resize(picture, upscaler, size, fit) for picture in pictures)
-    pts = (frame.pts for frame in timed)
-    options = {"like": info, "size": tuple(size), "codec": codec, "crf": crf}
-    _write_clip(large, path, facts, said, pts, **options)
+    _write_clip(large, path, facts, said, (frame.pts for frame in timed), **writing)
     return video.probe(path).frames
 
 
@@ -354,9 +338,7 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         errors.append(unsigned)
 
 
-def save_figure(
-    figure, path: str | os.PathLike, model, target=None, kind: str | None = None
-) -> None:
+def save_figure(figure, path, model, target=None, kind: str | None = None) -> None:
     """Write a figure with faces that a network made, labelled below, and signed.
 
     Args:
@@ -385,10 +367,9 @@ def facts_of(model, target=None) -> dict:
         target: What it was painted into, if anything.
     """
     models = model if isinstance(model, tuple | list) else [model]
-    made_by = [_made_by(one) for one in models if one]
-    presets, weights = (
-        dict.fromkeys(filter(None, (by[i] for by in made_by))) for i in (0, 1)
-    )
+    made_by = [_made_by(one) for one in models if one is not None]
+    presets = dict.fromkeys(preset for preset, _ in made_by if preset)
+    weights = dict.fromkeys(sha256 for _, sha256 in made_by if sha256)
     facts = {"preset": ", ".join(presets), "weights_sha256": " ".join(weights)}
     # What was swapped without a network says what it is instead.
     kind = getattr(models[0], "source_kind", None)
@@ -413,22 +394,12 @@ def panel(target, swap, layers, panels: str, label=False) -> np.ndarray:
     return parts[1] if panels == "swap" else np.hstack(parts)
 
 
-def _begin(source, swapper, look, panels, label):
-    """What is signed of a swap, and what it depends on so far."""
+def _facts(source, swapper, look, panels, label) -> dict:
+    """What is signed of a swap."""
     if panels not in PANELS:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
     facts = facts_of((swapper, merge.upscaler_of(look)), source)
-    facts |= {"label": provenance.LABEL if label else ""}
-    stat = Path(source).stat()
-    settings = {
-        "version": __version__,
-        "source": [str(Path(source).resolve()), stat.st_size, stat.st_mtime_ns],
-        "weights": facts["weights_sha256"],
-        "look": merge.LOOK | look,
-        "panels": panels,
-        "label": label,
-    }
-    return facts, settings
+    return facts | {"label": provenance.LABEL if label else ""}
 
 
 def _places(source, out, instead) -> dict:

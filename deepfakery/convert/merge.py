@@ -1,7 +1,6 @@
 """Put painted faces back into their frames: one face, or a stream of frames."""
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -142,23 +141,16 @@ def shown(frame: np.ndarray, layers: Iterable[Layer]) -> np.ndarray:
 
 
 def paint_frames(
-    source: str | os.PathLike,
-    swapper,
-    identity: str | dict,
-    *,
-    start: int = 0,
-    steady: bool = True,
-    workers: int | None = None,
-    **look,
+    source, swapper, identity, *, start=0, steady=True, workers=None, **look
 ) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
     """Paint the faces of a clip or of photos; `export.swap_clip` without the file.
 
     Args:
         source: What to paint into: a clip, a photo or a folder of photos.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
-        identity: Whose decoder paints the largest face of each frame. Or a dict, who
-            is painted → (N, 128) descriptors of the person to paint over: any number
-            of people, each told by descriptor, and nobody else touched.
+        identity: Whose decoder paints the largest face of each frame, a string. Or a
+            dict, who is painted → (N, 128) descriptors of the person to paint over: any
+            number of people, each told by descriptor, and nobody else touched.
         start: The first frame wanted.
         steady: Smooth landmarks and colours over the frames of a clip.
         workers: Processes that look for faces in photos, one a core by default; a clip
@@ -179,7 +171,7 @@ def paint_frames(
 
 
 def paint_stream(
-    found: Iterable[tuple], swapper, identity, *, steady: bool = True, **look
+    found, swapper, identity, *, steady=True, **look
 ) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
     """Paint faces that were found before; `paint_frames` without reading.
 

@@ -18,6 +18,9 @@ from deepfakery import networks
 #: waste less on neighbourhoods, and take more memory.
 SIDE = 1200
 
+#: Grey levels, of 255, that a clip's noise is thought to have.
+NOISE = 6.0
+
 #: What to do with a picture of another shape than the wanted one.
 FITS = ("pad", "crop", "stretch")
 
@@ -32,24 +35,20 @@ def reach(upscaler, factor: int) -> int:
     return int(np.ceil(far))
 
 
-def enlarge(
-    picture: np.ndarray, upscaler, factor: int, side: int | None = None
-) -> np.ndarray:
+def enlarge(picture: np.ndarray, upscaler, factor: int, side=None) -> np.ndarray:
     """Enlarge a picture of any size, a tile at a time.
 
     Args:
         picture: (H, W, 3) uint8.
         upscaler: An `Upscaler`.
         factor: One of its `factors`.
-        side: Of a tile in small pixels, its neighbourhood included, at most; by
-            default as `SIDE` allows.
+        side: Of a tile in small pixels, at most; by default as `SIDE` allows.
 
     Returns:
         (factor·H, factor·W, 3) uint8.
 
     Raises:
-        ValueError: The tile is too small to hold a neighbourhood, or the factor is
-            none of the upscaler's.
+        ValueError: The tile holds no neighbourhood, or the factor is not known.
     """
     if factor not in upscaler.factors:
         raise ValueError(f"factor must be one of {upscaler.factors}, not {factor}.")
@@ -68,14 +67,10 @@ def enlarge(
     return out
 
 
-def resize(
-    picture: np.ndarray, upscaler, size: tuple[int, int], fit: str = "pad"
-) -> np.ndarray:
+def resize(picture: np.ndarray, upscaler, size, fit: str = "pad") -> np.ndarray:
     """Bring a picture to exactly a size.
 
-    It is enlarged by the smallest factor that suffices, then made smaller to fit. What
-    the largest factor does not reach is left to interpolation; a picture that is large
-    enough is only made smaller.
+    It is enlarged by the smallest factor that suffices, then interpolated to fit.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -116,19 +111,15 @@ def resize(
     return cv2.copyMakeBorder(picture, top, below, left, right, cv2.BORDER_CONSTANT)
 
 
-def steady(frames: Iterable[np.ndarray], noise: float = 6.0) -> Iterator[np.ndarray]:
+def steady(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Small frames without the noise that would shimmer once they are enlarged.
 
-    Where the picture changes by less than about `noise` from one frame to the next, it
-    is averaged over time; where it changes by more, something moved, and it is left
-    alone. What stands still before the upscaler stands still after it.
+    Where they change by less than about `NOISE` grey levels, they are averaged over
+    time; where they change by more, something moved, and they are left alone. What
+    stands still before the upscaler stands still after it.
 
     Args:
-        frames: (H, W, 3) uint8, one after another.
-        noise: Grey levels, of 255.
-
-    Yields:
-        As many frames, (H, W, 3) uint8.
+        frames: (H, W, 3) uint8, one after another; as many are yielded.
     """
     before = None
     for frame in frames:
@@ -136,7 +127,7 @@ def steady(frames: Iterable[np.ndarray], noise: float = 6.0) -> Iterator[np.ndar
         if before is not None and before.shape == now.shape:
             # Compared as blurred: one pixel's noise is not motion.
             change = np.abs(cv2.blur(now - before, (5, 5))).max(-1, keepdims=True)
-            keep = 0.75 * np.exp(-((2 * change / noise) ** 2))
+            keep = 0.75 * np.exp(-((2 * change / NOISE) ** 2))
             now += keep * (before - now)
         before = now
         yield now.round().astype(np.uint8)

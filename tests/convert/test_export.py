@@ -13,7 +13,7 @@ from PIL import Image
 from deepfakery import samples
 from deepfakery.convert import export, merge
 from deepfakery.convert.export import swap_clip, swap_photos
-from deepfakery.convert.unfinished import unfinished
+from deepfakery.convert.resume import unfinished
 from deepfakery.faces import detect
 from deepfakery.media import images, provenance, records, video
 
@@ -25,8 +25,8 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def pictures():
-    """40 frames of a person."""
-    moves = samples.motion(300, seed=1)[::5][:40]
+    """30 frames of a person."""
+    moves = samples.motion(300, seed=1)[::5][:30]
     return list(samples.animate(samples.portrait("collins", SIDE), moves))
 
 
@@ -281,7 +281,7 @@ def long_clip(pictures, tmp_path_factory):
 def test_an_interrupted_export_goes_on_where_it_was(
     long_clip, untrained, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "PART", 10)
+    monkeypatch.setattr(export, "PART", 5)
     made = {}
     for name in ("whole", "resumed"):
         path, folder = tmp_path / f"{name}.mp4", tmp_path / name
@@ -300,9 +300,9 @@ def test_an_interrupted_export_goes_on_where_it_was(
         painted = swap_clip(
             long_clip, tireless, "hopper", path, frames_folder=folder, workers=0
         )
-        assert painted == list(range(40))
+        assert painted == list(range(30))
         made[name] = tireless.painted
-        assert video.probe(path).frames == 40
+        assert video.probe(path).frames == 30
         assert provenance.inspect(path)["state"] == "Valid"
     assert made["resumed"] < made["whole"]
     for file in (tmp_path / "whole").iterdir():
@@ -316,15 +316,15 @@ def test_an_interrupted_export_goes_on_where_it_was(
 def test_what_was_begun_with_other_settings_is_not_gone_on_with(
     long_clip, untrained, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "PART", 10)
+    monkeypatch.setattr(export, "PART", 5)
     path = tmp_path / "swap.mp4"
     with pytest.raises(KeyboardInterrupt):
         swap_clip(long_clip, Tired(untrained, 2), "hopper", path, workers=0)
     state = (tmp_path / ".swap.mp4.part" / "state.jsonl").read_text().splitlines()
-    assert len(state) >= 2 and json.loads(state[1])["frames"] == 10
+    assert len(state) >= 2 and json.loads(state[1])["frames"] == 5
     tireless = Tired(untrained, -1)
     swap_clip(long_clip, tireless, "hopper", path, workers=0, colour="none")
-    assert tireless.painted == 40
+    assert tireless.painted == 30
 
 
 def test_a_second_writer_is_told_who_is_at_work(footage, untrained, tmp_path):
@@ -355,7 +355,7 @@ def test_what_is_done_is_kept_at_the_same_price_however_much_it_is(
     totals = []
     for count in (30, 300):
         written.clear()
-        with unfinished(tmp_path / "out", {"of": "it"}) as (_, done, keep):
+        with unfinished(tmp_path / "out", __file__, {"of": "it"}) as (_, done, keep):
             for index in range(count):
                 keep({"index": index, "painted": f"{index:06d}.png"})
             assert len(done) == count
@@ -368,13 +368,13 @@ def test_what_is_done_is_kept_at_the_same_price_however_much_it_is(
 def test_a_line_that_was_torn_costs_only_itself(tmp_path):
     for torn, kept in (("", 2), ('{"index": 2, "pai', 2), ('{"index": 2}\n', 2)):
         with pytest.raises(KeyboardInterrupt):
-            with unfinished(tmp_path / "out", {"of": "it"}) as (_, _, keep):
+            with unfinished(tmp_path / "out", __file__, {"of": "it"}) as (_, _, keep):
                 keep({"index": 0})
                 keep({"index": 1})
                 raise KeyboardInterrupt
         with (tmp_path / ".out.part" / "state.jsonl").open("a") as file:
             file.write(torn)
-        with unfinished(tmp_path / "out", {"of": "it"}) as (_, done, keep):
+        with unfinished(tmp_path / "out", __file__, {"of": "it"}) as (_, done, keep):
             keep({"index": kept})
             assert [entry["index"] for entry in done] == [*range(kept + 1)]
             lines = (tmp_path / ".out.part" / "state.jsonl").read_text().splitlines()

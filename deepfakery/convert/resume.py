@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfakery import __version__
 from deepfakery.media import provenance, records
 
 
 @contextmanager
-def unfinished(path: Path, settings: dict) -> Iterator[tuple]:
+def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
     """The folder of what is under way to a file or a folder.
 
     It stays if the work is interrupted, and goes when it is finished or when nothing
@@ -21,7 +23,8 @@ def unfinished(path: Path, settings: dict) -> Iterator[tuple]:
 
     Args:
         path: The file or folder.
-        settings: What the work depends on: it goes on only where all is as it was.
+        source: What is read: the work goes on only where it is as it was,
+        settings: and so is what else it depends on.
 
     Yields:
         (the folder, a list of what is done, a function that adds a dict to the list);
@@ -32,7 +35,10 @@ def unfinished(path: Path, settings: dict) -> Iterator[tuple]:
     """
     aside = records.aside(path)
     state = aside / "state.jsonl"
-    settings = json.loads(json.dumps(settings, default=_fingerprint))
+    stat = os.stat(source)
+    read = [os.path.realpath(source), stat.st_size, stat.st_mtime_ns]
+    settings = {"version": __version__, "read": read, **settings}
+    settings = json.loads(json.dumps(settings, default=_plain))
     with records.one_writer(aside, f"writes {path}"):
         first, *lines = records.read_lines(state) or [None]
         done = []
@@ -60,10 +66,12 @@ def unfinished(path: Path, settings: dict) -> Iterator[tuple]:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def _fingerprint(value) -> str:
-    """What stands for an upscaler or for descriptors among settings."""
+def _plain(value) -> str:
+    """What stands for a path, a network or descriptors among settings."""
     if hasattr(value, "sha256"):
         return value.sha256()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return hashlib.sha256(np.float32(value).tobytes()).hexdigest()
 
 
