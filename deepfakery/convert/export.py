@@ -101,7 +101,7 @@ def swap_clip(
         done = sum(part["frames"] for part in parts)
         options = {"start": done, "steady": steady, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
-        total = info.frames or (info.duration and round(info.duration * info.fps))
+        total = images.count_frames(source)
         stream = tqdm(stream, "painting", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
             file = resume.part_file(aside, number)
@@ -458,7 +458,8 @@ def _write_clip(frames, path, facts, label, times=None, like=None, **options) ->
         provenance.signing(path, facts, like and like.path) as aside,
         video.VideoWriter(aside, like, **options) as writer,
     ):
-        for frame in tqdm(frames, Path(path).name, unit="frame"):
+        total = images.count_frames(like.path) if like else None
+        for frame in tqdm(frames, Path(path).name, total, unit="frame"):
             frame = provenance.label(frame, label) if label else frame
             writer.write(frame, next(times) if times else None)
 

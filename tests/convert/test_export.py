@@ -25,8 +25,8 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def pictures():
-    """30 frames of a person."""
-    moves = samples.motion(300, seed=1)[::5][:30]
+    """36 frames of a person."""
+    moves = samples.motion(300, seed=1)[::5][:36]
     return list(samples.animate(samples.portrait("collins", SIDE), moves))
 
 
@@ -300,9 +300,9 @@ def test_an_interrupted_export_goes_on_where_it_was(
         painted = swap_clip(
             long_clip, tireless, "hopper", path, frames_folder=folder, workers=0
         )
-        assert painted == list(range(30))
+        assert painted == list(range(36))
         made[name] = tireless.painted
-        assert video.probe(path).frames == 30
+        assert video.probe(path).frames == 36
         assert provenance.inspect(path)["state"] == "Valid"
     assert made["resumed"] < made["whole"]
     for file in (tmp_path / "whole").iterdir():
@@ -324,7 +324,7 @@ def test_what_was_begun_with_other_settings_is_not_gone_on_with(
     assert len(state) >= 2 and json.loads(state[1])["frames"] == 5
     tireless = Tired(untrained, -1)
     swap_clip(long_clip, tireless, "hopper", path, workers=0, colour="none")
-    assert tireless.painted == 30
+    assert tireless.painted == 36
 
 
 def test_a_second_writer_is_told_who_is_at_work(footage, untrained, tmp_path):
