@@ -41,9 +41,8 @@ def test_nothing_imports_what_comes_later():
 def test_every_folder_offers_all_its_modules():
     for folder in (f.parent for f in PACKAGE.glob("*/__init__.py")):
         modules = {f.stem for f in folder.glob("*.py")} - {"__init__"}
-        if modules:  # samples is one module yet
-            room = importlib.import_module(f"deepfakery.{folder.name}")
-            assert modules == {*room.__all__}
+        room = importlib.import_module(f"deepfakery.{folder.name}")
+        assert modules <= {*dir(room)}
 
 
 def test_every_folder_says_what_it_is_for():

@@ -15,8 +15,9 @@ METHODS = ("none", "reinhard", "linear", "histogram", "poisson")
 #: By how much contrast may change: more would blow up what the network left flat.
 CONTRAST = (0.8, 1.25)
 
-#: Side at which light is spread from the face's edge inwards: it is smooth anyway.
-LIGHT = 64
+#: Side at which light is spread from the face's edge inwards: it is smooth anyway. Grey
+#: level, of 1, under which a pixel takes less and less of it.
+LIGHT, DARK = 64, 0.3
 
 #: Share of a face's own spread of colours below which a frame counts as pale. Two
 #: people in ordinary light differ by less.
@@ -25,19 +26,15 @@ PALE = 0.3
 #: Steps of brightness at which a frame's tint is read, and the side of the sample.
 TINTS, SAMPLE = 17, 32
 
-#: What brightness is, of RGB.
-LUMA = np.float32([0.299, 0.587, 0.114])
-
-#: Grey level, of 1, under which a pixel takes less and less of it.
-DARK = 0.3
+#: The levels of a histogram's curves; what brightness is, of RGB.
+LEVELS, LUMA = np.arange(256) / 255, np.float32([0.299, 0.587, 0.114])
 
 
 def fit(painted, own, weight, method: str) -> np.ndarray:
     """Find out how colours must change.
 
     Args:
-        painted: (S, S, 3) float32 in [0, 1].
-        own: (S, S, 3) float32 in [0, 1], the frame's face, whose colours to take.
+        painted, own: (S, S, 3) float32 in [0, 1]; the frame's own colours are taken.
         weight: (S, S) float32 in [0, 1], where to look.
         method: One of `METHODS`: nothing; mean and spread in CIE L*a*b*; mean and
             covariance, by the linear map that moves colours least; each channel's
@@ -46,8 +43,8 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
             where the frame has less of it: black and white, tinted, or pale.
 
     Returns:
-        An array for `apply`; its mean with that of another frame is one, too. Where
-        there is nothing to look at, colours stay.
+        An array for `apply`, as is its mean with another frame's. Where there is
+        nothing to look at, colours stay.
 
     Raises:
         ValueError: There is no such method.
@@ -64,10 +61,9 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
     weight = np.where(weight > 0.5, weight, 0) if method == "poisson" else weight
     if weight.sum() < 1:
         own, weight = painted, np.ones(painted.shape[:2], np.float32)
-    transfer = np.float32(_FITS[method](painted, own, weight))
+    transfer = np.float32(_FITS[method](painted, own, weight)).reshape(-1, 3)
     # A row of three for each thing to do: transfers of a kind are of one size.
-    transfer = np.concatenate([np.ones((1 + TINTS, 3)), transfer.reshape(-1, 3)])
-    transfer = transfer.astype(np.float32)
+    transfer = np.vstack([np.ones((1 + TINTS, 3), np.float32), transfer])
     # Averaged, since noise has colours of its own.
     size, area = (SAMPLE, SAMPLE), cv2.INTER_AREA
     small = [cv2.resize(i, size, interpolation=area) for i in (painted, own, weight)]
@@ -82,16 +78,13 @@ def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
         return painted
     keep, tint, transfer = transfer[0], transfer[1 : 1 + TINTS], transfer[1 + TINTS :]
     if method == "reinhard":
-        lab = cv2.cvtColor(np.ascontiguousarray(painted), cv2.COLOR_RGB2LAB)
-        out = cv2.cvtColor(lab * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
+        out = cv2.cvtColor(_lab(painted) * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
     elif method == "linear":
         out = painted @ transfer[:3] + transfer[3]
     elif method == "histogram":
-        levels = np.arange(256) / 255
-        channels = [
-            np.interp(painted[..., c], levels, transfer[:, c]) for c in range(3)
-        ]
-        out = np.stack(channels, -1).astype(np.float32)
+        curves = zip(np.moveaxis(painted, -1, 0), transfer.T, strict=True)
+        out = [np.interp(channel, LEVELS, curve) for channel, curve in curves]
+        out = np.stack(out, -1).astype(np.float32)
     else:
         # Light falls on skin, not into the dark of a mouth.
         lit = (painted.mean(-1, keepdims=True) / DARK).clip(0, 1)
@@ -111,15 +104,18 @@ def _tint(painted, own, weight):
     In footage of one colour, be it grey or sepia, brightness says all about a pixel.
     The tint is what it says, a curve; what it leaves open is spread around that.
     """
-    weight = weight.reshape(-1, 1)
-    luma = (own.reshape(-1, 3) @ LUMA)[:, None]
-    hats, colours = _hats(luma), own.reshape(-1, 3) - luma
+    weight, own, painted = (
+        weight.reshape(-1, 1),
+        own.reshape(-1, 3),
+        painted.reshape(-1, 3),
+    )
+    luma, other = (own @ LUMA)[:, None], (painted @ LUMA)[:, None]
+    hats, colours = _hats(luma), own - luma
     # Brightness that is not seen takes the tint of what is: the curve is to be smooth.
     seen = (weight * hats).T
     tint = np.linalg.solve(seen @ hats + _BEND, seen @ colours)
     spread = (weight * (colours - hats @ tint) ** 2).sum()
-    luma = (painted.reshape(-1, 3) @ LUMA)[:, None]
-    off = painted.reshape(-1, 3) - luma - _hats(luma) @ tint
+    off = painted - other - _hats(other) @ tint
     keep = spread / (PALE**2 * (weight * off**2).sum() + 1e-9)
     return np.vstack([np.full((1, 3), min(keep, 1)), tint])
 
@@ -130,18 +126,18 @@ def _hats(luma):
     return (1 - np.abs(luma * (TINTS - 1) - steps)).clip(0)
 
 
-def _moments(pixels, weight):
-    mean = np.average(pixels, 0, weight)
-    return mean, np.sqrt(np.average(np.square(pixels - mean), 0, weight))
+def _lab(image):
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
 
 
 def _reinhard(painted, own, weight):
     # (2, 3): gain and offset in L*a*b*
-    pair = (
-        cv2.cvtColor(np.ascontiguousarray(i), cv2.COLOR_RGB2LAB) for i in (painted, own)
-    )
-    (mean, spread), (wanted, wanted_spread) = (
-        _moments(lab.reshape(-1, 3), weight.ravel()) for lab in pair
+    weight = weight.ravel()
+    pair = [_lab(image).reshape(-1, 3) for image in (painted, own)]
+    mean, wanted = (np.average(lab, 0, weight) for lab in pair)
+    spread, wanted_spread = (
+        np.sqrt(np.average(np.square(lab - middle), 0, weight))
+        for lab, middle in zip(pair, (mean, wanted), strict=True)
     )
     gain = (wanted_spread / (spread + 1e-3)).clip(*CONTRAST)
     return gain, wanted - gain * mean
@@ -149,12 +145,10 @@ def _reinhard(painted, own, weight):
 
 def _linear(painted, own, weight):
     # (4, 3): a symmetric matrix and an offset in RGB
-    weight = weight.ravel()
-    mean, wanted = (np.average(i.reshape(-1, 3), 0, weight) for i in (painted, own))
-    noise = 1e-4 * np.eye(3)
-    a, b = (np.cov(i.reshape(-1, 3).T, aweights=weight) + noise for i in (painted, own))
-    root = _power(a, 0.5)
-    inverse = _power(a, -0.5)
+    weight, pair = weight.ravel(), [image.reshape(-1, 3) for image in (painted, own)]
+    mean, wanted = (np.average(pixels, 0, weight) for pixels in pair)
+    a, b = (np.cov(pixels.T, aweights=weight) + 1e-4 * np.eye(3) for pixels in pair)
+    root, inverse = _power(a, 0.5), _power(a, -0.5)
     matrix = inverse @ _power(root @ b @ root, 0.5) @ inverse
     values, vectors = np.linalg.eigh(matrix)
     matrix = vectors * values.clip(*CONTRAST) @ vectors.T
@@ -168,23 +162,15 @@ def _power(matrix, exponent):
 
 def _histogram(painted, own, weight):
     # (256, 3): what becomes of each level of each channel
-    levels, weight = np.arange(256) / 255, weight.ravel()
-    curves = []
-    for c in range(3):
-        shares = []
-        for image in (painted, own):
-            counts, _ = np.histogram(
-                image[..., c],
-                bins=256,
-                range=(0, 1),
-                weights=weight.reshape(image.shape[:2]),
-            )
-            # A little of every level, so that the curve rises everywhere.
-            shares.append(np.cumsum(counts / counts.sum() + 1e-5))
-        ranks, wanted = (s / s[-1] for s in shares)
-        curve = np.interp(ranks, wanted, levels)
-        curves.append(cv2.GaussianBlur(curve[:, None], (1, 0), 0, sigmaY=4)[:, 0])
-    return np.stack(curves, 1)
+    def ranks(channel):
+        counts, _ = np.histogram(channel, 256, (0, 1), weights=weight)
+        # A little of every level, so that the curve rises everywhere.
+        shares = np.cumsum(counts / counts.sum() + 1e-5)
+        return shares / shares[-1]
+
+    channels = np.moveaxis([painted, own], -1, 0)  # (3, 2, S, S)
+    curves = [np.interp(ranks(a), ranks(b), LEVELS) for a, b in channels]
+    return cv2.GaussianBlur(np.stack(curves, 1), (1, 0), 0, sigmaY=4)
 
 
 def _poisson(painted, own, weight):
@@ -196,12 +182,10 @@ def _poisson(painted, own, weight):
     reach = LIGHT // 32
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     inner = cv2.erode(inside, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    ring = inside > inner
-    blur = (0, 0), reach
     difference = cv2.resize(own - painted, size, interpolation=area)
-    difference = cv2.GaussianBlur(difference * inside[..., None], *blur)
-    difference /= np.maximum(cv2.GaussianBlur(inside, *blur), 1e-3)[..., None]
-    return _spread(difference, ring)
+    difference = cv2.GaussianBlur(difference * inside[..., None], (0, 0), reach)
+    difference /= np.maximum(cv2.GaussianBlur(inside, (0, 0), reach), 1e-3)[..., None]
+    return _spread(difference, inside > inner)
 
 
 def _spread(field, known):
@@ -210,22 +194,23 @@ def _spread(field, known):
     Each scale starts from the solution of the next coarser one, so that a few
     averaging steps a scale are enough.
     """
-    side, known = len(field), known.astype(np.float32)
+    side, known = len(field), known.astype(np.float32)[..., None]
     if side > 4:
         half, area = (side // 2,) * 2, cv2.INTER_AREA
         share = cv2.resize(known, half, interpolation=area)
-        coarse = cv2.resize(field * known[..., None], half, interpolation=area)
+        coarse = cv2.resize(field * known, half, interpolation=area)
         coarse /= np.maximum(share, 1e-6)[..., None]
         guess = cv2.resize(_spread(coarse, share > 0), (side, side))
     else:
-        mean = (field * known[..., None]).sum((0, 1)) / max(known.sum(), 1)
+        mean = (field * known).sum((0, 1)) / max(known.sum(), 1)
         guess = np.zeros_like(field) + mean
     cross = np.float32([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4
     for _ in range(12):
-        guess = cv2.filter2D(np.where(known[..., None] > 0, field, guess), -1, cross)
-    return np.where(known[..., None] > 0, field, guess)
+        guess = cv2.filter2D(np.where(known > 0, field, guess), -1, cross)
+    return np.where(known > 0, field, guess)
 
 
+#: How little the tint's curve should bend, to be solved for with it.
 _BEND = np.diff(np.eye(TINTS, dtype=np.float32), 2, axis=0)
 _BEND = 0.01 * (_BEND.T @ _BEND) + 1e-6 * np.eye(TINTS, dtype=np.float32)
 

@@ -14,12 +14,7 @@ SIZE = 256
 
 
 def soft_mask(
-    landmarks: np.ndarray,
-    mask: np.ndarray,
-    region: str = "both",
-    erode: float = 0.04,
-    feather: float = 0.08,
-    forehead: float = 0.3,
+    landmarks, mask, region="both", erode=0.04, feather=0.08, forehead=0.3
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 
@@ -27,9 +22,7 @@ def soft_mask(
         landmarks: (68, 2) pixels of the network's crop.
         mask: (S, S, 1) float32 in [0, 1], the network's own mask.
         region: One of `REGIONS`.
-        erode: How far it is drawn in, as a share of the crop's side; below 0 it grows.
-        feather: Share of the side over which it fades, half of it either way.
-        forehead: How far the outline reaches above the brows, as in `geometry.hull`.
+        erode, feather, forehead: As in `merge.LOOK`.
 
     Returns:
         (SIZE, SIZE) float32 in [0, 1], 0 at the crop's edge.
@@ -39,10 +32,9 @@ def soft_mask(
     """
     if region not in REGIONS:
         raise ValueError(f"region must be one of {REGIONS}, not {region!r}.")
-    scale = SIZE / mask.shape[0]
     filled = np.ones((SIZE, SIZE), np.float32)
     if region != "network":
-        points = geometry.resize_points(landmarks, scale)
+        points = geometry.resize_points(landmarks, SIZE / mask.shape[0])
         filled = geometry.hull_mask(points, SIZE, forehead)
     if region != "hull":
         own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -50,26 +42,14 @@ def soft_mask(
         # background; alone, its edge is where it is undecided.
         own = own * 2 if region == "both" else own * 4 - 1.5
         filled = np.minimum(filled, own.clip(0, 1))
-    filled = _grow(filled, -round(erode * SIZE))
+    border = {"borderType": cv2.BORDER_CONSTANT}  # nothing lies beyond the edge
+    if reach := round(abs(erode) * SIZE):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+        change = cv2.erode if erode > 0 else cv2.dilate
+        levels = change((filled * 255).astype(np.uint8), disc, borderValue=0, **border)
+        filled = levels.astype(np.float32) / 255
     # Beyond the crop nothing was painted, so the mask must have faded before.
     edge = 1 + round(0.8 * feather * SIZE)
     filled[:edge], filled[-edge:], filled[:, :edge], filled[:, -edge:] = 0, 0, 0, 0
     sigma = max(feather * SIZE / 4, 0.5)
-    soft = cv2.GaussianBlur(filled, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    return np.minimum(soft, 1)
-
-
-def _grow(mask, pixels):
-    """Dilate, or erode where `pixels` is negative; nothing lies beyond the edge."""
-    if not pixels:
-        return mask
-    reach = abs(pixels)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
-    change = cv2.dilate if pixels > 0 else cv2.erode
-    out = change(
-        (mask * 255).astype(np.uint8),
-        kernel,
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    return out.astype(np.float32) / 255
+    return np.minimum(cv2.GaussianBlur(filled, (0, 0), sigma, **border), 1)

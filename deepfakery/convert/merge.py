@@ -1,10 +1,9 @@
 """Put painted faces back into their frames: one face, or a stream of frames."""
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,34 +29,18 @@ LOOK = {
 }
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A painted face, ready to be laid over its frame.
+class Layer(NamedTuple):
+    """A painted face, ready to be laid over its frame."""
 
-    Attributes:
-        transform: (2, 3), frame pixels → pixels of `rgb`.
-        rgb: (S, S, 3) float32 in [0, 1], as it was painted.
-        alpha: (M, M) float32 in [0, 1], where it shows.
-        colours: What `colour.apply` is to do.
-        detail: What `sharpness.sharpen` and `.finish` are to do.
-        look: As `LOOK`.
-    """
-
-    transform: np.ndarray
-    rgb: np.ndarray
-    alpha: np.ndarray
-    colours: np.ndarray
-    detail: np.ndarray
-    look: dict
+    transform: np.ndarray  # (2, 3), frame pixels → pixels of `rgb`
+    rgb: np.ndarray  # (S, S, 3) float32 in [0, 1], as it was painted
+    alpha: np.ndarray  # (M, M) float32 in [0, 1], where it shows
+    colours: np.ndarray  # for `colour.apply`
+    detail: np.ndarray  # for `sharpness.sharpen` and `.finish`
+    look: dict  # as `LOOK`
 
 
-def merge(
-    frame: np.ndarray,
-    landmarks: np.ndarray,
-    painted: np.ndarray,
-    mask: np.ndarray,
-    **look,
-) -> np.ndarray:
+def merge(frame, landmarks, painted, mask, **look) -> np.ndarray:
     """Blend one painted face into a frame.
 
     Args:
@@ -76,12 +59,8 @@ def merge(
     return blend(frame, [lay(frame, landmarks, painted, mask, **look)])
 
 
-def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
-    """Prepare a painted face for its frame.
-
-    Args:
-        frame, landmarks, painted, mask, **look: As for `merge`.
-        own: (S, S, 3) uint8, the frame's own face as aligned, where it is at hand.
+def lay(frame, landmarks, painted, mask, **look) -> Layer:
+    """Prepare a painted face for its frame, with arguments as for `merge`.
 
     Returns:
         A `Layer` for `blend`, its colours and its sharpness matched to this frame.
@@ -90,7 +69,7 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
         raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
     look = LOOK | look
     if upscaler := upscaler_of(look):
-        painted, mask, own = _enlarged(upscaler, landmarks, painted, mask, own)
+        painted, mask = _enlarged(upscaler, landmarks, painted, mask)
         look |= {"sharpen": 0.0}  # done
     elif not isinstance(look["sharpen"], int | float):
         raise ValueError(
@@ -99,16 +78,13 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
     size = painted.shape[0]
     transform = geometry.alignment(landmarks, size)
     points = geometry.transform_points(landmarks, transform)
-    alpha = masks.soft_mask(
-        points, mask, look["region"], look["erode"], look["feather"], look["forehead"]
-    )
+    options = (look[name] for name in ("region", "erode", "feather", "forehead"))
+    alpha = masks.soft_mask(points, mask, *options)
     # To paint larger is to read the frame's pixels closer together.
     shrink = 1 / look["scale"]
     transform = transform * np.float32(shrink)
     transform[:, 2] += (size - 1) / 2 * (1 - shrink)  # about the crop's centre
-    if own is None or shrink != 1:
-        own = geometry.crop(frame, transform, size)
-    own = own.astype(np.float32) / 255
+    own = np.float32(geometry.crop(frame, transform, size)) / 255
     weight = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)
     weight *= _inside(frame, transform, size)
     colours = colour.fit(painted, own, weight, look["colour"])
@@ -120,13 +96,12 @@ def lay(frame, landmarks, painted, mask, own=None, **look) -> Layer:
         middle = np.s_[quarter:-quarter, quarter:-quarter]
         fine = transform - np.float32([[0, 0, quarter], [0, 0, quarter]])
         fine = geometry.resize_transform(fine, target=side / (size - 2 * quarter))
-        detail = sharpness.fit(
-            cv2.resize(
-                colour.apply(painted, colours, look["colour"])[middle], (side, side)
-            ),
-            geometry.crop(frame, fine, side).astype(np.float32) / 255,
-            cv2.resize(weight[middle], (side, side)) * _inside(frame, fine, side),
+        matched = colour.apply(painted, colours, look["colour"])
+        matched, shows = (
+            cv2.resize(i[middle], (side, side)) for i in (matched, weight)
         )
+        wanted = np.float32(geometry.crop(frame, fine, side)) / 255
+        detail = sharpness.fit(matched, wanted, shows * _inside(frame, fine, side))
         detail *= np.float32([look["sharpen"], look["grain"]])
     return Layer(transform, painted, alpha, colours, detail, look)
 
@@ -144,20 +119,14 @@ def blend(frame: np.ndarray, layers: Iterable[Layer], seed: int = 0) -> np.ndarr
     """
     out = frame.copy()
     for layer in layers:
-        box, inverse, shape = _box(frame, layer)
-        if not all(shape):
+        box, inverse, alpha = _placed(frame, layer)
+        if not alpha.size:
             continue
         rgb = colour.apply(layer.rgb, layer.colours, layer.look["colour"])
-        rgb = sharpness.sharpen(rgb, layer.detail)
-        face = cv2.warpAffine(
-            (rgb * 255).round().astype(np.uint8),
-            inverse,
-            shape,
-            flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        rgb = (sharpness.sharpen(rgb, layer.detail) * 255).round().astype(np.uint8)
+        how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
+        face = cv2.warpAffine(rgb, inverse, alpha.shape[::-1], **how)
         face = sharpness.finish(face, layer.detail, seed)
-        alpha = _alpha(layer, inverse, shape)
         out[box] = cv2.blendLinear(face, out[box], alpha, 1 - alpha)
     return out
 
@@ -166,30 +135,22 @@ def shown(frame: np.ndarray, layers: Iterable[Layer]) -> np.ndarray:
     """Where faces were painted, (H, W) float32 in [0, 1]."""
     out = np.zeros(frame.shape[:2], np.float32)
     for layer in layers:
-        box, inverse, shape = _box(frame, layer)
-        if all(shape):
-            out[box] = np.maximum(out[box], _alpha(layer, inverse, shape))
+        box, _, alpha = _placed(frame, layer)
+        out[box] = np.maximum(out[box], alpha)
     return out
 
 
 def paint_frames(
-    source: str | os.PathLike,
-    swapper,
-    identity: str | dict,
-    *,
-    start: int = 0,
-    steady: bool = True,
-    workers: int | None = None,
-    **look,
+    source, swapper, identity, *, start=0, steady=True, workers=None, **look
 ) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
     """Paint the faces of a clip or of photos; `export.swap_clip` without the file.
 
     Args:
         source: What to paint into: a clip, a photo or a folder of photos.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
-        identity: Whose decoder paints the largest face of each frame. Or a dict, who
-            is painted → (N, 128) descriptors of the person to paint over: any number
-            of people, each told by descriptor, and nobody else touched.
+        identity: Whose decoder paints the largest face of each frame, a string. Or a
+            dict, who is painted → (N, 128) descriptors of the person to paint over: any
+            number of people, each told by descriptor, and nobody else touched.
         start: The first frame wanted.
         steady: Smooth landmarks and colours over the frames of a clip.
         workers: Processes that look for faces in photos, one a core by default; a clip
@@ -210,7 +171,7 @@ def paint_frames(
 
 
 def paint_stream(
-    found: Iterable[tuple], swapper, identity, *, steady: bool = True, **look
+    found, swapper, identity, *, steady=True, **look
 ) -> Iterator[tuple[video.Frame, np.ndarray, list[Layer]]]:
     """Paint faces that were found before; `paint_frames` without reading.
 
@@ -222,24 +183,24 @@ def paint_stream(
         As `paint_frames`.
     """
     linked = tracking.link(found) if steady else _apart(found)
-    if isinstance(identity, str):
-        chosen = tracking.largest(linked, identity)
-    else:
-        chosen = people.recognised(linked, identity)
-    if steady:
-        laid = _evened(_painted(tracking.steady(chosen), swapper, look))
-    else:
-        laid = _painted(chosen, swapper, look)
-    for frame, layers in laid:
+    choose = tracking.largest if isinstance(identity, str) else people.recognised
+    chosen = choose(linked, identity)
+    laid = _painted(tracking.steady(chosen) if steady else chosen, swapper, look)
+    for frame, layers in _evened(laid) if steady else laid:
         layers = list(layers.values())
         yield frame, blend(frame.image, layers, seed=frame.index), layers
 
 
 def paint_image(image: np.ndarray, swapper, identity, **look) -> np.ndarray:
     """Paint the faces of one picture; (H, W, 3) uint8 RGB in and out."""
-    frame = video.Frame(0, 0.0, 0, image, None)
-    found = [(frame, detect.detect(image))]
+    found = [(video.Frame(0, 0.0, 0, image, None), detect.detect(image))]
     return next(paint_stream(found, swapper, identity, steady=False, **look))[1]
+
+
+def upscaler_of(look: dict):
+    """The upscaler in the blend options, or None."""
+    given = look.get("sharpen")
+    return given if hasattr(given, "enlarge") else None
 
 
 def _apart(stream):
@@ -254,49 +215,36 @@ def _painted(stream, swapper, look):
     size = swapper.size
     # The network likes company: faces are painted a batch at a time.
     while chunk := list(itertools.islice(stream, 16)):
+        out = [(frame, {}) for frame, _ in chunk]
         jobs = [
-            (i, track, chosen)
-            for i, (_, faces_) in enumerate(chunk)
-            for track, chosen in faces_.items()
+            (frame.image, track, chosen, layers)
+            for (_, found), (frame, layers) in zip(chunk, out, strict=True)
+            for track, chosen in found.items()
         ]
-        layers = [{} for _ in chunk]
-        for identity in dict.fromkeys(chosen.identity for _, _, chosen in jobs):
+        for identity in dict.fromkeys(chosen.identity for *_, chosen, _ in jobs):
             mine = [job for job in jobs if job[2].identity == identity]
             crops = [
-                geometry.crop(
-                    chunk[i][0].image, geometry.alignment(chosen.landmarks, size), size
-                )
-                for i, _, chosen in mine
+                geometry.crop(image, geometry.alignment(chosen.landmarks, size), size)
+                for image, _, chosen, _ in mine
             ]
             painted = swapper.swap(batches.prepare(crops, size), identity)
-            for (i, track, chosen), own, *face in zip(
-                mine, crops, *painted, strict=True
-            ):
-                image, landmarks = chunk[i][0].image, chosen.landmarks
-                layers[i][track] = lay(image, landmarks, *face, own, **look)
-        yield from (
-            (frame, mine) for (frame, _), mine in zip(chunk, layers, strict=True)
-        )
+            for job, *face in zip(mine, *painted, strict=True):
+                image, track, chosen, layers = job
+                layers[track] = lay(image, chosen.landmarks, *face, **look)
+        yield from out
 
 
-def upscaler_of(look: dict):
-    """The upscaler in the blend options, or None."""
-    given = look.get("sharpen")
-    return given if hasattr(given, "enlarge") else None
-
-
-def _enlarged(upscaler, landmarks, painted, mask, own):
+def _enlarged(upscaler, landmarks, painted, mask):
     """A painted face with as many pixels as the frame has for it, and its mask."""
     size = painted.shape[0]
     transform = geometry.alignment(landmarks, size)
     scale = 1 / np.hypot(transform[0, 0], transform[1, 0])  # frame pixels a pixel
     if scale <= 1:
-        return painted, mask, own
-    enough = [k for k in upscaler.factors if k >= scale]
-    factor = enough[0] if enough else upscaler.factors[-1]
-    side = (size * factor,) * 2
-    mask = cv2.resize(np.float32(mask), side, interpolation=cv2.INTER_LINEAR)
-    return upscaler.enlarge(painted[None], factor)[0], mask[..., None], None
+        return painted, mask
+    factors = upscaler.factors
+    factor = next((k for k in factors if k >= scale), factors[-1])
+    mask = cv2.resize(np.float32(mask), (size * factor,) * 2)
+    return upscaler.enlarge(painted[None], factor)[0], mask[..., None]
 
 
 def _evened(stream, reach: int = 4):
@@ -306,56 +254,49 @@ def _evened(stream, reach: int = 4):
         frame, layers = window[reach]
         out = {}
         for track, layer in layers.items():
-            course = [
-                (weight, item[1][track])
-                for weight, item in zip(weights, window, strict=True)
-                if item
-                and track in item[1]
-                # Across a cut from colour to black and white nothing is averaged.
-                and abs(item[1][track].colours - layer.colours)[:1].max(initial=0) < 0.5
+            near = [
+                (item[1][track], weight)
+                for item, weight in zip(window, weights, strict=True)
+                if item and track in item[1] and not _is_cut(item[1][track], layer)
             ]
-            shares = [weight for weight, _ in course]
-            averages = {
-                name: np.average([getattr(one, name) for _, one in course], 0, shares)
+            near, shares = zip(*near, strict=True)
+            means = {
+                name: np.average([getattr(one, name) for one in near], 0, shares)
                 for name in ("colours", "detail")
             }
-            averages = {n: a.astype(np.float32) for n, a in averages.items()}
-            out[track] = replace(layer, **averages)
+            means = {name: mean.astype(np.float32) for name, mean in means.items()}
+            out[track] = layer._replace(**means)
         yield frame, out
+
+
+def _is_cut(one, other):
+    # From colour to black and white nothing is averaged.
+    return abs(one.colours - other.colours)[:1].max(initial=0) >= 0.5
 
 
 def _inside(frame, transform, size):
     """Which pixels of a crop lie in the frame: the others are nobody's colours."""
-    height, width = frame.shape[:2]
-    corners = np.float32([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5
-    corners = geometry.transform_points(corners, cv2.invertAffineTransform(transform))
-    if corners.min() >= 0 and (corners.max(0) <= (width - 1, height - 1)).all():
-        return np.float32(1)
-    ones = np.ones((height, width), np.uint8)
+    ones = np.ones(frame.shape[:2], np.uint8)
     return cv2.warpAffine(ones, transform, (size, size)).astype(np.float32)
 
 
-def _box(frame, layer):
-    """The frame's part in which a face shows, the way there, and its (width, height).
+def _placed(frame, layer):
+    """The frame's part in which a face shows, the way there, and the alpha there.
 
     A face is a small part of a frame, and only this part is worked on.
     """
     inverse = cv2.invertAffineTransform(layer.transform)
-    columns, rows = (np.flatnonzero(layer.alpha.max(i) > 1e-3) for i in (0, 1))
-    if not len(rows):
-        return (slice(0, 0), slice(0, 0)), inverse, (0, 0)
     scale = len(layer.rgb) / len(layer.alpha)
-    ends = np.float32([columns[0], columns[-1], rows[0], rows[-1]])
-    x0, x1, y0, y1 = geometry.resize_points(ends, scale)
-    corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    x, y, width, height = cv2.boundingRect(np.uint8(layer.alpha > 1e-3))
+    x, y = (x, x + width - 1), (y, y + height - 1)
+    corners = geometry.resize_points(np.float32([*itertools.product(x, y)]), scale)
     corners = geometry.transform_points(corners, inverse)
-    height, width = frame.shape[:2]
-    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, (width, height))
-    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 0, (width, height))
+    ends = frame.shape[1::-1]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, ends)
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 0, ends)
     inverse[:, 2] -= (x0, y0)
-    return (slice(y0, y1), slice(x0, x1)), inverse, (int(x1 - x0), int(y1 - y0))
-
-
-def _alpha(layer, inverse, shape):
-    finer = geometry.resize_transform(inverse, source=len(layer.alpha) / len(layer.rgb))
-    return cv2.warpAffine(layer.alpha, finer, shape, flags=cv2.INTER_LINEAR)
+    alpha = np.zeros((y1 - y0, x1 - x0), np.float32)
+    if alpha.size:
+        finer = geometry.resize_transform(inverse, source=1 / scale)
+        cv2.warpAffine(layer.alpha, finer, alpha.shape[::-1], alpha)
+    return np.s_[y0:y1, x0:x1], inverse, alpha

@@ -12,17 +12,15 @@ MOST = 1.0
 
 
 def fit(painted, own, weight) -> np.ndarray:
-    """Compare a painted face with the frame's own.
+    """Compare a painted face with the frame's own, at the frame's resolution.
 
     Args:
-        painted: (H, W, 3) float32 in [0, 1].
-        own: (H, W, 3) float32 in [0, 1], at the frame's own resolution.
+        painted, own: (H, W, 3) float32 in [0, 1].
         weight: (H, W) float32, where to look.
 
     Returns:
-        (2,) float32: what to do to sharpness (above 0: the amount of
-        unsharp masking; below: a blur of that many pixels) and to grain (its standard
-        deviation, to be added).
+        (2,) float32: what to do to sharpness (above 0, how much unsharp masking; below,
+        a blur of that many pixels), and the grain's standard deviation, to be added.
     """
     inside = weight > 0.9
     if inside.sum() < 64:
@@ -33,57 +31,43 @@ def fit(painted, own, weight) -> np.ndarray:
     )
     grain = np.sqrt(max(_noise(b, inside) ** 2 - _noise(a, inside) ** 2, 0))
     # Grain is no detail: it is taken out before comparing.
-    a, b = (cv2.GaussianBlur(grey, (0, 0), 0.7) for grey in (a, b))
+    a, b = (_blur(grey, 0.7) for grey in (a, b))
     wanted = _crispness(b, inside)
     gain = wanted / max(_crispness(a, inside), 1e-3) - 1
     if gain >= 0:
         return np.float32([min(gain, MOST), grain])
     blurs = np.arange(0.25, 4, 0.25)
-    left = [_crispness(cv2.GaussianBlur(a, (0, 0), s), inside) for s in blurs]
-    return np.float32([-blurs[np.argmin(np.abs(np.array(left) - wanted))], grain])
+    left = [abs(_crispness(_blur(a, sigma), inside) - wanted) for sigma in blurs]
+    return np.float32([-blurs[np.argmin(left)], grain])
 
 
 def sharpen(painted: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Sharpen a face as it was painted: its pixels are the finest detail it has.
-
-    Args:
-        painted: (S, S, 3) float32 in [0, 1].
-        fitted: As from `fit`, or a share of it.
-
-    Returns:
-        (S, S, 3) float32 in [0, 1].
-    """
-    amount = max(float(fitted[0]), 0)
-    if not amount:
+    """Sharpen a face as it was painted, (S, S, 3) float32, by what `fit` found."""
+    # Its pixels are the finest detail it has.
+    amount = float(fitted[0])
+    if amount <= 0:
         return painted
-    return (painted + amount * (painted - cv2.GaussianBlur(painted, (0, 0), 1))).clip(
-        0, 1
-    )
+    return (painted + amount * (painted - _blur(painted, 1))).clip(0, 1)
 
 
 def finish(face: np.ndarray, fitted: np.ndarray, seed: int) -> np.ndarray:
-    """Soften a face at the frame's own resolution, and give it grain.
-
-    Args:
-        face: (H, W, 3) uint8.
-        fitted: As from `fit`, or a share of it.
-        seed: Of the grain, which must not stand still: another one each frame.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Soften a face in its frame, (H, W, 3) uint8, and give it that frame's grain."""
     amount, grain = (float(value) for value in fitted)
     if amount < -0.1:
-        face = cv2.GaussianBlur(face, (0, 0), -amount)
+        face = _blur(face, -amount)
     if grain > 1e-3:
         noise = np.random.default_rng(seed).standard_normal(face.shape[:2], np.float32)
         face = (face + 255 * grain * noise[..., None]).clip(0, 255).round()
     return face.astype(np.uint8)
 
 
+def _blur(image, sigma):
+    return cv2.GaussianBlur(image, (0, 0), sigma)
+
+
 def _crispness(grey, inside):
     # Fine detail over coarse: strong features alone, such as glasses, are not crisp.
-    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.4, 5.6))
+    fine, coarse = _blur(grey, 1.4), _blur(grey, 5.6)
     return (grey - fine)[inside].std() / max((fine - coarse)[inside].std(), 1e-4)
 
 

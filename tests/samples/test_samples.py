@@ -51,10 +51,10 @@ def nose_aside(points):
 
 @pytest.fixture(scope="module")
 def found():
-    """What dlib sees in 60 frames spread over a motion, for each person."""
-    moves = motion(300, seed=3)[::5]
-    return moves, {
-        name: [detect.detect(image) for image in animate(name, moves)]
+    """What dlib sees in 30 frames spread over a motion, for each person."""
+    moves = motion(300, seed=3)[::10]
+    return {
+        name: [detect.detect(image) for image in animate(portrait(name, 256), moves)]
         for name in PEOPLE
     }
 
@@ -66,7 +66,6 @@ def test_portraits_are_level_with_the_eyes_in_the_same_place(name):
     assert person.landmarks.shape == (68, 2)
     eyes = person.landmarks[36:42].mean(0), person.landmarks[42:48].mean(0)
     np.testing.assert_allclose(eyes[1] - eyes[0], (EYES * 384, 0), atol=0.01)
-    assert person.source and person.licence == "public domain"
 
 
 def test_unknown_people_and_wrong_motions_are_named():
@@ -76,14 +75,13 @@ def test_unknown_people_and_wrong_motions_are_named():
         next(animate("collins", np.zeros((2, 5))))
 
 
-def test_any_picture_with_landmarks_becomes_a_portrait():
+def test_any_photo_of_a_face_becomes_a_portrait():
     known = portrait("hopper")
-    image = np.rot90(known.canvas)  # lying on its side
-    x, y = (known.landmarks + known.margin).T
-    turned = np.stack([y, len(image) - 1 - x], -1)
-    person = Portrait.from_image(image, turned, size=256)
+    photo = posed("hopper", roll=10)
+    person = Portrait.from_photo(photo, size=256)
     assert person.image.shape == (256, 256, 3)
-    np.testing.assert_allclose(person.landmarks * 1.5, known.landmarks, atol=0.01)
+    off = np.abs((person.landmarks + 0.5) * 1.5 - 0.5 - known.landmarks)
+    assert off.mean() < 0.02 * 384
     (frame,) = animate(person, motion(1))
     assert frame.shape == (256, 256, 3)
 
@@ -143,12 +141,11 @@ def test_background_stays_put_when_only_the_head_moves(name, move):
 
 def test_dlib_finds_the_face_in_every_frame(found):
     for name in PEOPLE:
-        assert np.mean([len(seen) > 0 for seen in found[1][name]]) >= 0.99
+        assert all(found[name])
 
 
 def test_both_people_do_the_same(found):
-    moves, seen = found
-    pairs = [(a[0], b[0]) for a, b in zip(*seen.values(), strict=True) if a and b]
+    pairs = [(a[0], b[0]) for a, b in zip(*found.values(), strict=True)]
     for measure, least in ((nose_aside, 0.9), (lips_apart, 0.85)):
         a, b = np.array(
             [[measure(face.landmarks) for face in pair] for pair in pairs]

@@ -97,8 +97,8 @@ def _stages(clip, out, swapper, count):
     painted = swapper.swap(batches.prepare(crops, size), "hopper", batch=16)
     done("network")
     layers = [
-        merge.lay(f.image, p, *face, own)
-        for f, p, own, *face in zip(frames, places, crops, *painted, strict=True)
+        merge.lay(f.image, p, *face)
+        for f, p, *face in zip(frames, places, *painted, strict=True)
     ]
     images = [
         merge.blend(f.image, [one]) for f, one in zip(frames, layers, strict=True)
