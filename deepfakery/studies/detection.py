@@ -28,6 +28,7 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import layers
+from scipy import ndimage
 
 from deepfakery import networks, optimizers
 from deepfakery.convert import merge
@@ -35,6 +36,7 @@ from deepfakery.evaluate import metrics, tables
 from deepfakery.faces import detect, geometry, search
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
+from deepfakery.studies import photos
 
 #: Side in pixels of the faces that are judged.
 SIZE = 128
@@ -42,19 +44,12 @@ SIZE = 128
 
 @dataclass(frozen=True)
 class Pairs:
-    """The same faces untouched and painted: nothing but the painting differs.
+    """The same faces untouched and painted: nothing but the painting differs."""
 
-    Attributes:
-        real: (N, SIZE, SIZE, 3) uint8 RGB.
-        painted: Painter → the same faces by it, likewise.
-        frames: (N,) the frames' indices.
-        landmarks: (N, 68, 2) pixels of the faces as they are here.
-    """
-
-    real: np.ndarray
-    painted: dict[str, np.ndarray]
-    frames: np.ndarray
-    landmarks: np.ndarray
+    real: np.ndarray  # (N, SIZE, SIZE, 3) uint8 RGB
+    painted: dict[str, np.ndarray]  # painter → the same faces by it, likewise
+    frames: np.ndarray  # (N,) the frames' indices
+    landmarks: np.ndarray  # (N, 68, 2) pixels of the faces as they are here
 
 
 def pairs(
@@ -79,43 +74,36 @@ def pairs(
         stream = search.follow_clip(source)
     else:
         files = images.list_files(source)
-        files = files[:: max(1, len(files) // limit)]
-        photos = (replace(f, index=i) for i, f in enumerate(_first_frames(files)))
-        stream = detect.detect_each(photos)
+        stream = detect.detect_each(_frames(files[:: max(1, len(files) // limit)]))
     found = [(frame, seen) for frame, seen in islice(stream, limit) if seen]
     if not found:
         raise ValueError(f"{source} shows no face; give footage that does.")
-    places = [geometry.alignment(seen[0].landmarks, size) for _, seen in found]
+    points = [seen[0].landmarks for _, seen in found]
+    places = [geometry.alignment(marks, size) for marks in points]
 
     def cut(pictures):
         crops = zip(pictures, places, strict=True)
-        return np.stack(
-            [geometry.crop(picture, place, size) for picture, place in crops]
-        )
+        return np.stack([geometry.crop(image, place, size) for image, place in crops])
 
-    painted = {
-        name: cut(
-            [
-                image
-                for _, image, _ in merge.paint_stream(
-                    found, swapper, identity, steady=is_clip, **look
-                )
-            ]
-        )
-        for name, (swapper, identity, look) in painters.items()
-    }
-    points = [
-        geometry.transform_points(seen[0].landmarks, place)
-        for (_, seen), place in zip(found, places, strict=True)
-    ]
-    indices = np.array([frame.index for frame, _ in found])
-    return Pairs(cut([f.image for f, _ in found]), painted, indices, np.stack(points))
+    painted = {}
+    for name, (swapper, identity, look) in painters.items():
+        made = merge.paint_stream(found, swapper, identity, steady=is_clip, **look)
+        painted[name] = cut(image for _, image, _ in made)
+    return Pairs(
+        cut(frame.image for frame, _ in found),
+        painted,
+        np.array([frame.index for frame, _ in found]),
+        np.stack([*map(geometry.transform_points, points, places)]),
+    )
 
 
-def _first_frames(files):
+def _frames(files):
+    """The first frame of each file, numbered; what cannot be read is left out."""
+    count = 0
     for file in files:
         try:
-            yield next(images.read_source(file))
+            yield replace(next(images.read_source(file)), index=count)
+            count += 1
         except MediaError as error:
             warnings.warn(f"Left out: {error}", stacklevel=2)
 
@@ -165,12 +153,10 @@ def batches(
     Yields:
         (faces (2 · batch, S, S, 3) float32 in [0, 1], (2 · batch, 1): 1 for real).
     """
-    labels = np.repeat(np.float32([[1], [0]]), batch, axis=0)
+    labels, kinds = np.repeat(np.float32([[1], [0]]), batch, axis=0), (real, painted)
     while True:
         random = np.random.default_rng((seed, start))
-        chosen = [
-            kind[random.integers(len(kind), size=batch)] for kind in (real, painted)
-        ]
+        chosen = [kind[random.integers(len(kind), size=batch)] for kind in kinds]
         chosen = np.concatenate(chosen)
         if sturdy:
             chosen = np.stack([_worn(face, random) for face in chosen])
@@ -181,12 +167,6 @@ def batches(
         gain = gain + random.uniform(-0.05, 0.05, (2 * batch, 1, 1, 3))
         yield np.minimum(chosen * np.float32(gain / 255), 1), labels
         start += 1
-
-
-def jpeg(face: np.ndarray, quality: int = 50) -> np.ndarray:
-    """A face after JPEG at that quality."""
-    _, data = cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def shrink(face: np.ndarray, share: float = 0.5) -> np.ndarray:
@@ -203,30 +183,20 @@ def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
 #: What happens to pictures on their way. Name → (function, the range of its strength
 #: that a sturdy detector is trained on). As it stands, each function is a test.
 DEGRADATIONS = {
-    "JPEG 50": (jpeg, (30, 95)),
+    "JPEG 50": (photos.jpeg, (30, 95)),
     "half size": (shrink, (0.4, 1.0)),
     "blur": (blur, (0.3, 2.0)),
 }
 
 
 def _worn(face, random):
-    change, (low, high) = list(DEGRADATIONS.values())[random.integers(3)]
-    strength = random.uniform(low, high)
-    if random.random() < 1 / 3:
-        return face
-    return change(face, int(strength) if change is jpeg else strength)
+    change, ends = list(DEGRADATIONS.values())[random.integers(3)]
+    strength = random.uniform(*ends)
+    return face if random.random() < 1 / 3 else change(face, strength)
 
 
 def judge(detector: keras.Model, pictures: np.ndarray) -> np.ndarray:
-    """How real faces look to a detector.
-
-    Args:
-        detector: As from `build_detector`.
-        pictures: (N, S, S, 3) uint8.
-
-    Returns:
-        (N,) float32, higher for real.
-    """
+    """A detector's scores of (N, S, S, 3) uint8 faces: (N,), higher for real."""
     return networks.predict(detector, np.float32(pictures) / 255)[:, 0]
 
 
@@ -243,11 +213,9 @@ def spectrum(pictures: np.ndarray) -> np.ndarray:
     window = np.hanning(side)[:, None] * np.hanning(side)  # no edges where it ends
     grey = np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in pictures])
     power = np.abs(np.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window)) ** 2
-    at = np.fft.fftfreq(side, 1 / side)
-    radius = np.hypot(at[:, None], at).round().astype(int).ravel()
-    rings = [radius == r for r in range(1, side // 2 + 1)]
-    flat = np.log(power + 1e-3).reshape(len(pictures), -1)
-    return np.stack([flat[:, ring].mean(1) for ring in rings], -1)
+    at, rings = np.fft.fftfreq(side, 1 / side), np.arange(1, side // 2 + 1)
+    radius = np.hypot(at[:, None], at).round()
+    return np.stack([ndimage.mean(np.log(p + 1e-3), radius, rings) for p in power])
 
 
 def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from deepfakery import training
-from deepfakery.studies.pyramid import Bicubic, Share
-from deepfakery.studies.upscaler import Upscaler, train
+from deepfakery.studies.upscaler import Bicubic, Share, Upscaler, train
 
 TINY = {
     "pyramid": {"widths": [12, 8, 8], "blocks": [1, 1, 1]},
