@@ -152,16 +152,12 @@ class DCGAN(keras.Model):
         """Choose how they train.
 
         Args:
-            optimizer: A Keras optimizer; by default the paper's. `rates` makes one with
-                a learning rate for each network.
+            optimizer: A Keras optimizer; by default the paper's. `rates` makes others.
             kind: The adversarial loss, one of `losses.KINDS`.
             augment: Show the discriminator real and made pictures changed at random,
                 in ways that gradients pass: worth it where photos are few.
             average: How slowly the averaged generator follows, 0 to 1; 0: at once.
             **kwargs: Of `keras.Model.compile`.
-
-        Raises:
-            ValueError: `kind` is unknown.
         """
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
@@ -170,11 +166,7 @@ class DCGAN(keras.Model):
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
-        """A new one from a named preset, or a trained one from its run folder.
-
-        Raises:
-            FileNotFoundError: It is neither.
-        """
+        """A new one from a named preset, or a trained one from its run folder."""
         if str(name_or_folder) in PRESETS:
             return cls(str(name_or_folder))
         # Whoever trained it may have noted more about the run.
@@ -184,10 +176,6 @@ class DCGAN(keras.Model):
 
     def rates(self, generator: float, discriminator: float, momentum: float = 0.5):
         """An Adam with a learning rate for each network, for `compile`.
-
-        Args:
-            generator, discriminator: Learning rates.
-            momentum: Adam's first, of both.
 
         Reference:
             Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge
@@ -287,8 +275,7 @@ def invert(
     Args:
         gan: A trained one.
         photos: (N, S, S, 3) float32 in [0, 1], cropped as those it was trained on.
-        steps: Of looking; more come nearer.
-        rate: Learning rate.
+        steps, rate: Of looking, and the learning rate.
 
     Returns:
         (N, latent) float32, for `gan.imagine`, or to walk from.
@@ -331,9 +318,6 @@ def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
 
     Returns:
         (frames · N, latent), or (frames · (N - 1), latent) without the way back.
-
-    Raises:
-        ValueError: There are fewer than two stops.
     """
     if len(stops) < 2:
         raise ValueError(f"A walk needs at least 2 stops, not {len(stops)}.")

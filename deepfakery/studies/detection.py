@@ -20,7 +20,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import cv2
@@ -111,12 +111,8 @@ def _frames(files):
 def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     """The swapper's discriminator, grown by a map and compiled to be trained alone.
 
-    Args:
-        size: Side of the face in pixels.
-        widths: As for `networks.build_discriminator`.
-
-    Returns:
-        A model (B, size, size, 3) in [0, 1] → (B, 1), the mean score of all patches.
+    Its `widths` as for `networks.build_discriminator`; (B, size, size, 3) in [0, 1] →
+    (B, 1), the mean score of all patches.
     """
     with networks.precision():
         # No spectral normalisation: there is no painter here that must learn from it.
@@ -203,11 +199,7 @@ def judge(detector: keras.Model, pictures: np.ndarray) -> np.ndarray:
 def spectrum(pictures: np.ndarray) -> np.ndarray:
     """How much detail of each size pictures hold: log power by spatial frequency.
 
-    Args:
-        pictures: (N, S, S, 3) uint8.
-
-    Returns:
-        (N, S / 2) float64, from the coarsest to the finest, averaged over directions.
+    (N, S, S, 3) uint8 → (N, S / 2), coarsest to finest, averaged over directions.
     """
     side = pictures.shape[1]
     window = np.hanning(side)[:, None] * np.hanning(side)  # no edges where it ends
@@ -221,11 +213,7 @@ def spectrum(pictures: np.ndarray) -> np.ndarray:
 def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
     """The detector of the years before networks: Fisher's discriminant on `spectrum`.
 
-    Args:
-        real, painted: (N, S, S, 3) and (M, S, S, 3) uint8 to learn from.
-
-    Returns:
-        A function: faces (N, S, S, 3) uint8 → scores (N,), higher for real.
+    Learned from uint8 faces; a function: faces (N, S, S, 3) → scores (N,).
     """
     kinds = [spectrum(kind) for kind in (real, painted)]
     means = [kind.mean(0) for kind in kinds]
@@ -243,12 +231,11 @@ def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
         cases: Name → (real, painted, frames in a block of the bootstrap); the faces
             are the same in both, in order of time.
         judges: Name → a function: faces → scores, higher for real.
-        draws: Bootstrap samples.
-        seed: The only source of randomness.
+        draws, seed: As for `tables.interval`.
 
     Returns:
         A table, a row a case and detector: `case`, `detector`, `auc`, `low` and `high`
-        (95 %, see `tables.summarise`), `faces` of each kind, `block`.
+        (95 %), `faces` of each kind, `block`.
     """
     rows = []
     for case, (real, painted, block) in cases.items():
@@ -269,21 +256,18 @@ def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.n
     Args:
         judging: Faces (N, S, S, 3) uint8 → scores (N,).
         pictures: (N, S, S, 3) uint8.
-        patch: Side of the grey patch in pixels.
-        step: Pixels from one place to the next.
+        patch, step: Side of the grey patch, and from one place to the next, in pixels.
 
     Returns:
-        (N, S, S) float32: by how much the score rises, on average, where the pixel is
-        hidden. High: this is what spoke for painted.
+        (N, S, S): by how much the score rises, on average, where the pixel is hidden.
+        High: this is what spoke for painted.
     """
     count, side = pictures.shape[:2]
     before = judging(pictures)
     total, times = np.zeros((count, side, side), np.float32), np.zeros((side, side))
-    for y in range(0, side - patch + 1, step):
-        for x in range(0, side - patch + 1, step):
-            hidden = pictures.copy()
-            box = np.s_[y : y + patch, x : x + patch]
-            hidden[:, *box] = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
-            total[:, *box] += (judging(hidden) - before)[:, None, None]
-            times[box] += 1
+    for y, x in product(range(0, side - patch + 1, step), repeat=2):
+        hidden, box = pictures.copy(), np.s_[y : y + patch, x : x + patch]
+        hidden[:, *box] = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
+        total[:, *box] += (judging(hidden) - before)[:, None, None]
+        times[box] += 1
     return total / np.maximum(times, 1)

@@ -50,12 +50,10 @@ def split(
     """Photos to train on and photos to judge by.
 
     Args:
-        folder: Photos, in subfolders or not. CelebA's own `list_eval_partition.txt` (or
-            `.csv`), in the folder or beside it, is followed where it is; its validation
-            and test parts are both held out.
+        folder: Photos, in subfolders or not. CelebA's `list_eval_partition.txt` (or
+            `.csv`), in it or beside it, is followed: validation and test are held out.
         held_out: Share of the files to hold out otherwise, the last in order of name.
-        people: A subfolder is a person, none of whom may be on both sides: where the
-            cut goes through one, all of that subfolder is held out.
+        people: A subfolder is a person, none of whom may be on both sides.
 
     Returns:
         (paths to train on, paths held out).
@@ -70,9 +68,9 @@ def split(
     for place, kind in itertools.product((folder, folder.parent), ("txt", "csv")):
         file = place / f"list_eval_partition.{kind}"
         if file.exists():
-            text = file.read_text(encoding="utf-8", errors="replace").replace(",", " ")
-            lines = [line.split() for line in text.split("\n")]
-            parts = {line[0]: line[1] for line in lines if len(line) == 2}
+            text = file.read_text(encoding="utf-8", errors="replace")
+            lines = (line.replace(",", " ").split() for line in text.split("\n"))
+            parts = dict(line for line in lines if len(line) == 2)
             train = [f for f in files if parts.get(f.name) == "0"]
             rest = [f for f in files if parts.get(f.name) in ("1", "2")]
             if train and rest:
@@ -90,29 +88,20 @@ def split(
 
 
 def fingerprint(files: list) -> str:
-    """How many photos and which, in a few letters: a run's configuration holds it.
+    """How many photos and which, in a few letters, for a run's configuration.
 
-    Their names, their folders' names and their sizes count: to read them all would take
-    minutes.
+    By their names, their folders' names and their sizes: to read all takes minutes.
     """
-    digest = hashlib.sha256()
-    for file in map(Path, files):
-        facts = file.parent.name, file.name, file.stat().st_size
-        digest.update(repr(facts).encode())
-    return f"{len(files)} photos, {digest.hexdigest()[:12]}"
+    facts = [(f.parent.name, f.name, f.stat().st_size) for f in map(Path, files)]
+    digest = hashlib.sha256("".join(map(repr, facts)).encode()).hexdigest()
+    return f"{len(files)} photos, {digest[:12]}"
 
 
 def crop(image: np.ndarray, size: int) -> np.ndarray:
     """The one crop of every photo: the largest square in its middle, made smaller.
 
     Of CelebA's aligned photos (178 × 218) that leaves the face with its hair and chin.
-
-    Args:
-        image: (H, W, 3) uint8.
-        size: Side in pixels.
-
-    Returns:
-        (size, size, 3) uint8.
+    (H, W, 3) uint8 → (size, size, 3).
     """
     height, width = image.shape[:2]
     side = min(height, width)
@@ -150,14 +139,12 @@ def stream(
     """Photos, each read and made into something, a batch at a time, without end.
 
     The n-th batch is the same whenever and wherever it is asked for. Every photo comes
-    once before any comes again. One that is of no use is warned of, and another takes
-    its place.
+    once before any comes again; one of no use is warned of, another takes its place.
 
     Args:
         files: Paths of photos.
-        make: A function of a photo, (H, W, 3) uint8, and a `numpy.random.Generator`,
-            which runs in a thread. Where it raises a `MediaError`, the photo is of no
-            use.
+        make: A function, called in a thread, of a photo (H, W, 3) uint8 and a
+            `numpy.random.Generator`; raises `MediaError` where the photo is of no use.
         batch: Photos at a time.
         seed: The only source of randomness.
         start: Number of the first batch, to go on where a run stopped.
@@ -225,32 +212,22 @@ def batches(
         flip: Mirror half of them.
 
     Yields:
-        (noise (batch, latent) float32, photos (batch, size, size, 3) float32 in
-        [0, 1]).
+        (noise (batch, latent), photos (batch, size, size, 3) in [0, 1]), float32.
     """
 
     def one(picture, random):
         picture = crop(picture, size)
         return picture[:, ::-1] if flip and random.random() < 0.5 else picture
 
-    for step, photos in stream(
-        files, one, batch, seed=seed, start=start, at_least=size
-    ):
+    options = {"seed": seed, "start": start, "at_least": size}
+    for step, photos in stream(files, one, batch, **options):
         random = np.random.default_rng((seed, 3, step))
         noise = random.standard_normal((batch, latent), np.float32)
         yield noise, np.stack(photos).astype(np.float32) / 255
 
 
 def shrink(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Make a picture smaller, bicubically and without aliasing.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        factor: A divisor of both sides.
-
-    Returns:
-        (H / factor, W / factor, 3) uint8.
-    """
+    """Bicubically, without aliasing: (H, W, 3) uint8 → (H / factor, W / factor, 3)."""
     small = picture.shape[1] // factor, picture.shape[0] // factor
     return np.asarray(Image.fromarray(picture).resize(small, Image.Resampling.BICUBIC))
 
@@ -265,13 +242,10 @@ def jpeg(picture: np.ndarray, quality: float = 50) -> np.ndarray:
 def degrade(
     picture: np.ndarray, factor: int, random: np.random.Generator
 ) -> np.ndarray:
-    """`shrink` a picture and make it worse: each of blur, noise and JPEG now and then.
-
-    `random` chooses what, and how much.
-    """
+    """`shrink` a picture and make it worse: each of blur, noise and JPEG at random."""
     if random.random() < 0.5:
-        sigma = random.uniform(0.2, 0.8) * factor
-        picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+        blur = random.uniform(0.2, 0.8) * factor
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
     small = shrink(picture, factor)
     if random.random() < 0.5:
         noise = random.normal(0, random.uniform(1, 10), small.shape)
@@ -293,9 +267,7 @@ def pairs(
     made: dict | None = None,
     share: float = 0.15,
 ) -> Iterator[tuple[dict, dict]]:
-    """Endless batches of pairs: a patch of a photo, and the same patch made smaller.
-
-    The patch has the photo's own resolution, and is mirrored or not.
+    """Endless batches of pairs: a patch of a photo, mirrored or not, and it smaller.
 
     Args:
         files, batch, seed, start: As for `stream`; each side is at least `patch`.
@@ -352,17 +324,14 @@ def _piece(small, large, factor, patch, random):
 
 
 def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
-    """What a face swapper's autoencoder makes of faces, beside the faces themselves.
+    """What a swapper's decoder makes of faces, and the faces: `made` for `pairs`.
 
     Args:
         swapper: A trained `FaceSwapper`.
         identity: Whose decoder paints.
-        files: Paths of photos of that person, or of many where the decoder paints
-            many; the largest face of each is aligned.
+        files: Photos of that person, or of many where the decoder paints many; the
+            largest face of each is aligned.
         factor: How much larger the true faces are than the painted ones.
-
-    Returns:
-        {factor: (small, large)} for `pairs`, uint8.
 
     Raises:
         video.MediaError: No photo shows a face.
@@ -381,16 +350,13 @@ def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
 
 
 def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
-    """The nearest that a DCGAN comes to photos, beside the photos themselves.
+    """The nearest that a DCGAN comes to photos, and the photos: `made` for `pairs`.
 
     Args:
         gan: A trained `DCGAN`.
         files: Paths of photos; `crop` is made of each.
         factor: How much larger the photos are than what it makes.
         steps: Of looking, as for `dcgan.invert`.
-
-    Returns:
-        {factor: (small, large)} for `pairs`, uint8.
     """
     large = read(files, gan.size * factor)
     wanted = np.stack([crop(photo, gan.size) for photo in large])

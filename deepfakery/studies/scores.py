@@ -40,12 +40,7 @@ CHIP, LOOK = 150, 256
 def describe(pictures: np.ndarray, batch: int = 32) -> np.ndarray:
     """Descriptors of whole pictures, whether a face is found in them or not.
 
-    Args:
-        pictures: (N, S, S, 3) float32 in [0, 1], faces in their middle.
-        batch: Pictures at a time.
-
-    Returns:
-        (N, 128) float32.
+    Pictures (N, S, S, 3) float32 in [0, 1], faces in their middle → (N, 128) float32.
     """
     chips = _enlarged(pictures, CHIP)
     parts = [chips[i : i + batch] for i in range(0, len(chips), batch)]
@@ -58,13 +53,10 @@ def frechet(real: np.ndarray, made: np.ndarray) -> float:
     It falls with the number of pictures, so only sets of one size compare.
 
     Args:
-        real, made: (N, D) and (M, D).
+        real, made: (N, D) and (M, D), at least two of each.
 
     Returns:
         0 for the same mean and covariance; it has no upper end.
-
-    Raises:
-        ValueError: A set has fewer than two.
     """
     a, b = _at_least_two(real, made)
     between = ((a.mean(0) - b.mean(0)) ** 2).sum()
@@ -80,13 +72,10 @@ def kernel(real: np.ndarray, made: np.ndarray) -> float:
     Unlike the Fréchet distance it does not depend on how many pictures there are.
 
     Args:
-        real, made: (N, D) and (M, D).
+        real, made: (N, D) and (M, D), at least two of each.
 
     Returns:
         About 0 for the same distribution, now and then a little below.
-
-    Raises:
-        ValueError: A set has fewer than two.
     """
     a, b = _at_least_two(real, made)
     within, across = [], (a @ b.T / a.shape[1] + 1) ** 3
@@ -108,14 +97,7 @@ def spread(described: np.ndarray) -> float:
 
 
 def nearest(made: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which real picture each made one is most like: copying would show.
-
-    Args:
-        made, real: (N, D) and (M, D).
-
-    Returns:
-        (N,) indices into `real`.
-    """
+    """Which of (M, D) real pictures each of (N, D) made ones is most like: (N,)."""
     return cdist(made, real).argmin(1)
 
 
@@ -147,10 +129,8 @@ def score(made: np.ndarray, real: np.ndarray, look: int = 200) -> dict:
 
 def _enlarged(pictures, side):
     """Pictures of any size as dlib wants them, (side, side, 3) uint8."""
-    large = (
-        cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
-        for picture in pictures
-    )
+    size, cubic = (side, side), cv2.INTER_CUBIC
+    large = (cv2.resize(picture, size, interpolation=cubic) for picture in pictures)
     return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in large]
 
 
@@ -180,8 +160,7 @@ def compare(ways: dict, pictures: np.ndarray, factor: int, look: int = 200) -> d
     """Make photos small, enlarge them in several ways, and measure.
 
     Args:
-        ways: Name → a function of (N, H, W, 3) uint8 small pictures and a factor, to
-            large ones; such as those of `WAYS`.
+        ways: Name → a function of small pictures and a factor, as in `WAYS`.
         pictures: (N, H, W, 3) uint8, sides multiples of the factor.
         factor: How much smaller.
         look: In how many of them to look for a face, whose descriptor is compared.
@@ -189,9 +168,8 @@ def compare(ways: dict, pictures: np.ndarray, factor: int, look: int = 200) -> d
     Returns:
         Name → means: `psnr_y` in dB and `ssim`, both of the luma, without a border of
         `factor` pixels; `sharpness`, the variance of the Laplacian as a share of the
-        photo's own; `distance`, of dlib's descriptors of the enlarged face and of the
-        photo's (0.6 and less is taken for one person); and `faces`, on how many that
-        rests.
+        photo's own; `distance` of the descriptors of the enlarged face and the photo's
+        (0.6 and less is taken for one person); `faces`, on how many that rests.
     """
     small = np.stack([photos.shrink(picture, factor) for picture in pictures])
     seen = [detect.detect(picture) for picture in pictures[:look]]

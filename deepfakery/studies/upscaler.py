@@ -213,20 +213,16 @@ class Upscaler(keras.Model):
         """Choose what trains, and on what.
 
         Args:
-            optimizer: A Keras optimizer; by default Adam as in `ADAM`, its gradients
-                clipped.
+            optimizer: A Keras optimizer; by default Adam as in `ADAM`, clipped.
             factors: Which enlargements train; stages above the largest stand still.
             train: "pixels": on the mean absolute error alone; "both": against the
                 discriminators too.
-            adversarial: Weight of the generator loss, where both train.
-            matching: Weight of the feature matching loss, likewise.
+            adversarial, matching: Weights of the generator loss and of the feature
+                matching loss, where both train.
             kind: The adversarial loss, one of `losses.KINDS`.
             fade: Steps over which the largest stage that trains is faded in; 0: it
                 counts in full from the first.
             **kwargs: Of `keras.Model.compile`.
-
-        Raises:
-            ValueError: `train`, `kind` or a factor is none of these.
         """
         for given, known in (
             *((k, self.factors) for k in factors),
@@ -253,15 +249,8 @@ class Upscaler(keras.Model):
 
     @classmethod
     def from_preset(cls, name_or_path) -> "Upscaler":
-        """A new one, or a trained one.
-
-        Args:
-            name_or_path: A name in `PRESETS`, a file written by `save_base` with the
-                preset "light", or a run folder.
-
-        Raises:
-            FileNotFoundError: It is none of these.
-            ValueError: The file does not fit.
+        """A new one from a name in `PRESETS`; or a trained one, from a run folder or a
+        file that `save_base` wrote with the preset "light".
         """
         if str(name_or_path) in PRESETS:
             return cls(str(name_or_path))
@@ -270,12 +259,7 @@ class Upscaler(keras.Model):
         return checkpoints.rebuild(name_or_path, lambda config: cls(config["preset"]))
 
     def start_from(self, base: str | os.PathLike) -> "Upscaler":
-        """Take over weights written by `save_base`; the discriminators stay as new.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It was made with another preset.
-        """
+        """Take over weights written by `save_base`; the discriminators stay as new."""
         if not Path(base).exists():
             raise FileNotFoundError(f"There are no upscaler's weights at {base}.")
         shapes = [tuple(w.shape) for w in self.whole.weights]
@@ -333,16 +317,8 @@ class Upscaler(keras.Model):
     def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
         """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.
 
-        Args:
-            pictures: (N, H, W, 3) float32 in [0, 1].
-            factor: One of `factors`.
-            batch: Pictures at a time.
-
-        Returns:
-            (N, factor·H, factor·W, 3) float32 in [0, 1].
-
-        Raises:
-            ValueError: The factor is none of these.
+        (N, H, W, 3) float32 in [0, 1] → (N, factor·H, factor·W, 3), `batch` at a time,
+        by one of `factors`.
         """
         if factor not in self.pyramid:
             raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
@@ -379,7 +355,7 @@ def train(
         times: As many times the steps.
         seed: The only source of randomness.
         after: Folder of the run that the first stage goes on from, if any.
-        config: What else the runs are made with, such as `photos.fingerprint`; a run
+        config: What else is noted with the runs, such as `photos.fingerprint`; a run
             made with something else is refused.
         callbacks: More Keras callbacks.
 
