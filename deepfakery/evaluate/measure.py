@@ -91,15 +91,11 @@ def gallery(
 
     Returns:
         (N, 128) float32. Photos without a face, or that cannot be read, are left out.
-
-    Raises:
-        FileNotFoundError: The folder holds no sub-folder with photos.
     """
     first = {}
     for file in filter(images.is_image, images.list_files(folder)):
-        *named, _ = file.relative_to(folder).parts
-        if named:
-            first.setdefault(named[0], file)
+        if file.parent != Path(folder):
+            first.setdefault(file.relative_to(folder).parts[0], file)
     if not first:
         raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
     files = [first[name] for name in sorted(first)]
@@ -126,8 +122,8 @@ def measure(
     """Score swaps of one target, frame by frame.
 
     Args:
-        swaps: A clip or a folder of frames, made from the target's footage by any
-            tool; or {name: such}, to compare several.
+        swaps: A clip or a folder of frames that any tool made from the target; or
+            {name: such}, to compare several.
         target: The clip, or folder of frames, as it was before.
         face: The painted person: a face folder, footage, or (N, 128) descriptors.
         truth: The same motion played by the painted person, where that exists.
@@ -144,19 +140,20 @@ def measure(
         where there is nothing to say.
 
     Raises:
-        ValueError: Frames do not match in size, number or time, or there is no face
-            to compare with.
+        ValueError: Frames do not match in size, number or time; or nobody is shown.
     """
     swaps = dict(swaps) if isinstance(swaps, dict) else {"swap": swaps}
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
         raise ValueError(f"Call the swap something else than {taken.pop()!r}.")
     sources = swaps | {TARGET: target} | ({TRUTH: truth} if truth else {})
-    known = face if isinstance(face, np.ndarray) else None
-    if known is None and (Path(face) / "faces.jsonl").exists():
-        known = FaceSet.load(face).descriptors()
-    looked = [*sources.values(), *([face] if known is None else [])]
-    seen = _look(dict.fromkeys(looked), described, workers)
-    painted = _known(seen[face].descriptors if known is None else known)
+    painted, footage = face, []
+    if not isinstance(face, np.ndarray):
+        if (Path(face) / "faces.jsonl").exists():
+            painted = FaceSet.load(face).descriptors()
+        else:
+            footage = [face]
+    seen = _look(dict.fromkeys([*sources.values(), *footage]), described, workers)
+    painted = _known(seen[face].descriptors if footage else painted)
     before = _known(seen[target].descriptors)
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
@@ -205,35 +202,36 @@ def _match(clip, target, by: str) -> np.ndarray:
     """Which frame of a clip belongs to each frame of the target, as for `measure`."""
     if by not in ("index", "time"):
         raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
+    times, wanted = clip.times, target.times
     if clip.sizes != target.sizes or len(clip.sizes) > 1:
-        sizes = [
+        mine, theirs = (
             " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
             for one in (clip, target)
-        ]
+        )
         raise ValueError(
-            f"{clip.source} has frames of {sizes[0]}, {target.source} of {sizes[1]}; "
-            "all must have the target's size."
+            f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
+            "must have the target's size."
         )
     if by == "index":
-        if len(clip.times) != len(target.times):
+        if len(times) != len(wanted):
             raise ValueError(
-                f"{clip.source} holds {len(clip.times)} frames, {target.source} "
-                f"{len(target.times)}{_missing(clip)}; export every frame, or match by "
-                "time where both are clips."
+                f"{clip.source} holds {len(times)} frames, {target.source} "
+                f"{len(wanted)}{_missing(clip)}; export every frame, or match by time "
+                "where both are clips."
             )
-        return np.arange(len(target.times))
+        return np.arange(len(wanted))
     for one in (clip, target):
         if len(one.times) > 1 and one.times[-1] <= 0:
             raise ValueError(
                 f"{one.source} holds pictures, which have no time; match by index."
             )
-    nearest = np.searchsorted((clip.times[1:] + clip.times[:-1]) / 2, target.times)
-    away = np.abs(clip.times[nearest] - target.times)
-    step = np.median(np.diff(target.times)) if len(target.times) > 1 else 0
+    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, wanted)
+    away = np.abs(times[nearest] - wanted)
+    step = np.median(np.diff(wanted)) if len(wanted) > 1 else 0
     worst = int(away.argmax())
     if away[worst] > step / 2 + 1e-3:
         raise ValueError(
-            f"{clip.source} shows nothing at {target.times[worst]:.2f} s, where "
+            f"{clip.source} shows nothing at {wanted[worst]:.2f} s, where "
             f"{target.source} has frame {worst}; is it the whole clip?"
         )
     return nearest
@@ -277,10 +275,7 @@ def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _verdicts(distances: np.ndarray, asked) -> dict:
-    """What distances to (the painted person, the target person, others) say.
-
-    nan where nobody was found; `asked`: where somebody was looked for.
-    """
+    """What distances to (painted, target person, others) say, where it was asked."""
     to_painted, to_target = distances[:, :2].T
     verified = (to_painted < detect.SAME_PERSON) & (to_painted < to_target)
     columns = {
@@ -357,9 +352,8 @@ def _frames(clip) -> Iterator[SimpleNamespace]:
             face, inside = (
                 metrics.align(frame.image, place) if is_there else (None, None)
             )
-            yield SimpleNamespace(
-                image=frame.image, place=place, face=face, inside=inside
-            )
+            shown = {"image": frame.image, "face": face, "inside": inside}
+            yield SimpleNamespace(place=place, **shown)
             position = next(positions, None)
 
 
@@ -442,8 +436,8 @@ def identity(
 
     Args:
         source: The clip, folder or photo to judge.
-        painted: (N, 128) descriptors of the person who was painted.
-        target: (M, 128) descriptors of the person who was there before.
+        painted, target: (N, 128) descriptors of the person who was painted, and of the
+            one who was there before.
         among: Indices of the frames that were painted; all frames by default.
         workers: Processes; one a core by default.
 

@@ -136,11 +136,8 @@ def _between_eyes(landmarks) -> float:
 
 
 def align(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The face to compare, and which of its pixels are face.
-
-    Returns:
-        (SIZE, SIZE, 3) uint8 RGB, and (SIZE, SIZE) bool: inside the landmarks'
-        outline, without the forehead, which wears hair and hats.
+    """The face to compare, (SIZE, SIZE, 3), and which of its pixels are face: those
+    inside the landmarks' outline, without the forehead, which wears hair and hats.
     """
     transform = geometry.alignment(landmarks, SIZE)
     outline = geometry.hull(geometry.transform_points(landmarks, transform), 0)
@@ -155,15 +152,8 @@ def _filled(outline, shape) -> np.ndarray:
 
 
 def landmark_error(mine: np.ndarray, place: np.ndarray, true: np.ndarray) -> float:
-    """How far the features lie from where the true swap has them.
-
-    Args:
-        mine: Landmarks of the swap's frame.
-        place: Those that align the same frame, the target's.
-        true: Those of the true swap's frame.
-
-    Returns:
-        Percent of the true distance between the eyes.
+    """How far the swap's landmarks lie from the true swap's, each frame aligned (the
+    swap's by `place`, the target's), in percent of the distance between the eyes.
     """
     mine = geometry.transform_points(mine, geometry.alignment(place, SIZE))
     true = geometry.transform_points(true, geometry.alignment(true, SIZE))
@@ -224,14 +214,11 @@ def background_ssim(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) ->
 
 
 def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
-    """How abruptly the painted face ends.
+    """How abruptly the painted face ends, ΔE; 0 where nothing was changed.
 
     The difference from the target is unrolled into a ribbon around the face's outline.
     A mean along the ribbon takes out skin and hair, which differ at random; an edge
     that follows the outline stays.
-
-    Returns:
-        ΔE; 0 where nothing was changed.
     """
     outline = geometry.hull(landmarks)
     outline = np.concatenate([outline, outline[:1]])
@@ -262,14 +249,10 @@ def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> f
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positive rates at every threshold.
+    """False and true positive rates at every threshold, from the highest down.
 
     Args:
-        real: (N,) scores of real faces, higher for real.
-        fake: (M,) scores of painted ones.
-
-    Returns:
-        Shares of the painted and of the real ones, from the highest threshold down.
+        real, fake: (N,) and (M,) scores of real faces and of painted ones.
     """
     cuts = np.unique(np.concatenate([real, fake]))[::-1]
     wrong, right = (

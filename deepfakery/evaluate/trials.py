@@ -35,11 +35,10 @@ def score(
         limit: Faces to paint, spread evenly.
 
     Returns:
-        `verified`: share of painted faces whose descriptor lies under 0.6 from the
-        painted person's mean and nearer to it than to anybody else's. `distance`:
-        median distance to the painted person. `sharpness`: median variance of the
-        Laplacian inside the face, as a share of what that person's own faces have at
-        the same size; 1 is as sharp as real.
+        `verified`: share of faces whose descriptor lies under 0.6 from the painted
+        person's mean and nearest to it. `distance`: median distance to that person.
+        `sharpness`: median variance of the Laplacian inside the face, as a share of
+        what that person's own faces have at the same size; 1 is as sharp as real.
     """
     limit = 4 if deepfakery.SMOKE else limit
     targets, own = targets.spread(limit), people[identity].spread(limit)
@@ -66,9 +65,8 @@ def rebuilt(swapper, targets: FaceSet, identity: str, limit: int = 40) -> float:
     """How well a person's own faces are painted by their own decoder.
 
     Args:
-        swapper, limit: As for `score`.
+        swapper, identity, limit: As for `score`.
         targets: Faces of that person, best such as it never trained on.
-        identity: Whose they are.
 
     Returns:
         PSNR inside the face in decibels, the mean over faces.
@@ -101,13 +99,9 @@ def compare(stream: Iterable[tuple]) -> dict:
         stream: (frame, painted image, layers), as `merge.paint_frames` gives.
 
     Returns:
-        Ratios, 1 being what the untouched footage has at the same place. `seam`: mean
-        gradient across the mask's edge. `flicker`: mean change from frame to frame
-        within the mask, both frames aligned to the face. `frames`: how many were
-        painted.
-
-    Raises:
-        ValueError: No frame was painted.
+        `frames`: how many were painted. And two ratios, 1 being what the untouched
+        footage has at the same place. `seam`: mean gradient across the mask's edge.
+        `flicker`: mean change from frame to frame within the mask, aligned to the face.
     """
     edges, changes, before, side = [], [], None, metrics.SIZE
     for frame, image, layers in stream:
