@@ -146,14 +146,12 @@ def measure(
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
         raise ValueError(f"Call the swap something else than {taken.pop()!r}.")
     sources = swaps | {TARGET: target} | ({TRUTH: truth} if truth else {})
-    painted, footage = face, []
-    if not isinstance(face, np.ndarray):
-        if (Path(face) / "faces.jsonl").exists():
-            painted = FaceSet.load(face).descriptors()
-        else:
-            footage = [face]
-    seen = _look(dict.fromkeys([*sources.values(), *footage]), described, workers)
-    painted = _known(seen[face].descriptors if footage else painted)
+    known = face if isinstance(face, np.ndarray) else None
+    if known is None and (Path(face) / "faces.jsonl").exists():
+        known = FaceSet.load(face).descriptors()
+    looked = dict.fromkeys([*sources.values(), *([face] if known is None else [])])
+    seen = _look(looked, described, workers)
+    painted = _known(seen[face].descriptors if known is None else known)
     before = _known(seen[target].descriptors)
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
@@ -321,16 +319,12 @@ def _geometry(clip, target, truth, size) -> dict:
 def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
     """Figures that need the pictures: all clips decoded once more, side by side."""
 
-    def aligned():
-        streams = [_frames(clip) for clip in clips.values()]
-        yield from (
-            dict(zip(clips, now, strict=True)) for now in zip(*streams, strict=True)
-        )
-
     def judge(window):
         return [_judge(name, clip, *window) for name, clip in clips.items()]
 
-    stream, judged = tracking.windows(aligned(), 1), []
+    frames = zip(*map(_frames, clips.values()), strict=True)
+    frames = (dict(zip(clips, now, strict=True)) for now in frames)
+    stream, judged = tracking.windows(frames, 1), []
     threads = max(1, how_many(workers))
     bar = tqdm(total=len(clips[TARGET].at), unit="frame", desc="measuring")
     with ThreadPoolExecutor(threads) as crew, bar:
@@ -347,13 +341,11 @@ def _frames(clip) -> Iterator[SimpleNamespace]:
     position = next(positions)
     for number, frame in enumerate(images.read_source(clip.source)):
         while number == position:  # several times, where the target has more frames
-            place = clip.places[next(partners)]
-            is_there = np.isfinite(place).all()
-            face, inside = (
-                metrics.align(frame.image, place) if is_there else (None, None)
-            )
-            shown = {"image": frame.image, "face": face, "inside": inside}
-            yield SimpleNamespace(place=place, **shown)
+            shown = {"image": frame.image, "place": clip.places[next(partners)]}
+            face, inside = None, None
+            if np.isfinite(shown["place"]).all():
+                face, inside = metrics.align(*shown.values())
+            yield SimpleNamespace(**shown, face=face, inside=inside)
             position = next(positions, None)
 
 

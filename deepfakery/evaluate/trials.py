@@ -42,22 +42,22 @@ def score(
     """
     limit = 4 if deepfakery.SMOKE else limit
     targets, own = targets.spread(limit), people[identity].spread(limit)
-    real = batches.prepare(own.images(), swapper.size)
-    painted, _ = swapper.swap(batches.prepare(targets.images(), swapper.size), identity)
-    described, (side, cubic) = [], (geometry.FACE_SIZE, cv2.INTER_CUBIC)
+    before, real = (
+        batches.prepare(faces.images(), swapper.size) for faces in (targets, own)
+    )
+    painted, _ = swapper.swap(before, identity)
+    size, described = (geometry.FACE_SIZE, geometry.FACE_SIZE), []
     for face, points in zip(_uint8(painted), targets.landmarks(), strict=True):
-        large = cv2.resize(face, (side, side), interpolation=cubic)
+        large = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC)
         described.append(detect.descriptor(large, points))
     names = [identity, *(name for name in people if name != identity)]
     means = [people[name].descriptors().mean(0) for name in names]
     distances = cdist(described, means)
-    nearest = distances[:, 1:].min(1, initial=np.inf)
-    verified = distances[:, 0] < np.minimum(nearest, detect.SAME_PERSON)
-    sharp = [_sharpness(*pair) for pair in ((painted, targets), (real, own))]
+    nearest = distances[:, 1:].min(1, initial=detect.SAME_PERSON)
     return {
-        "verified": float(verified.mean()),
+        "verified": float((distances[:, 0] < nearest).mean()),
         "distance": float(np.median(distances[:, 0])),
-        "sharpness": sharp[0] / sharp[1],
+        "sharpness": _sharpness(painted, targets) / _sharpness(real, own),
     }
 
 
@@ -119,13 +119,11 @@ def compare(stream: Iterable[tuple]) -> dict:
         before = now
     if not edges:
         raise ValueError("No frame was painted; there is nothing to compare.")
-    seam, own_seam = np.mean(edges, 0)
-    flicker, own_flicker = np.mean(changes, 0) if changes else (0, 0)
-    return {
-        "seam": float(seam / max(own_seam, 1e-6)),
-        "flicker": float(flicker / max(own_flicker, 1e-6)),
-        "frames": len(edges),
-    }
+    ratios = []
+    for figures in (edges, changes):
+        made, own = np.mean(figures, 0) if figures else (0, 0)
+        ratios.append(float(made / max(own, 1e-6)))
+    return {"seam": ratios[0], "flicker": ratios[1], "frames": len(edges)}
 
 
 def _edge(image, alpha) -> float:
