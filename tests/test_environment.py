@@ -28,13 +28,13 @@ def python(code, **more):
 NETWORKS = """
 import keras
 from deepfakery import networks, swapper
-from deepfakery.studies import dcgan, detection, pyramid
+from deepfakery.studies import dcgan, detection, upscaler
 size = keras.config.image_data_format(), keras.config.floatx()
 one = swapper.FaceSwapper(("a",), "light")
 gan = dcgan.DCGAN("small")
 models = [one.encoder, *one.decoders.values(), *one.discriminators.values()]
 models += [gan.generator, gan.discriminator, detection.build_detector(32)]
-models += pyramid.build_pyramid((8, 8), (1, 1)).values()
+models += upscaler.build_pyramid((8, 8), (1, 1)).values()
 for m in models:
     print(m.input_shape, m.output_shape, m.input.dtype, m.count_params())
 print(one.adversarial["d_loss"].dtype, keras.config.epsilon())

@@ -17,7 +17,7 @@ from deepfakery.faces import extraction
 from deepfakery.networks import PRESETS
 from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
-from deepfakery.studies import degrade, fidelity, photos
+from deepfakery.studies import photos, scores
 from deepfakery.studies.dcgan import DCGAN
 from deepfakery.studies.upscaler import STAGES, Upscaler, train
 from deepfakery.swapper import FaceSwapper
@@ -61,7 +61,7 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     files, _ = photos.split(folder, HELD_OUT, people=True)
     keras.utils.set_random_seed(0)
     upscaler = Upscaler()
-    feed = partial(degrade.pairs, files, degraded=0.3)
+    feed = partial(photos.pairs, files, degraded=0.3)
     plain = {n: stage for n, stage in STAGES.items() if n != "adversarial"}
     known = {"photos": photos.fingerprint(files)}
     train(upscaler, out, feed, plain, config=known)
@@ -74,8 +74,8 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     run_.fit(partial(photos.batches, files, gan.size))
     painter = FaceSwapper(("base",), "light")
     painter.start_from(base_weights("light"), keep=1.0)
-    made = degrade.remake(painter, "base", files[:: max(1, len(files) // 400)])
-    made |= degrade.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
+    made = photos.remake(painter, "base", files[:: max(1, len(files) // 400)])
+    made |= photos.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
     last = {"adversarial": STAGES["adversarial"]}
     feed = partial(feed, made=made)
     train(upscaler, out, feed, last, after=out / "x8", config=known)
@@ -111,12 +111,12 @@ def _measure_upscalers(folder: str) -> None:
     _, held_out = photos.split(folder, HELD_OUT, people=True)
     files = list({file.parent: file for file in held_out}.values())[:200]
     pictures = photos.read(files, 160)
-    ways = dict(fidelity.WAYS)
+    ways = dict(scores.WAYS)
     for name, file in (("L1", "upscaler_light_l1"), ("adversarial", "upscaler_light")):
-        ways[name] = fidelity.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
+        ways[name] = scores.by(Upscaler.from_preset(WEIGHTS / f"{file}.npz"))
     figures = {"people": len(files)}
     for k in (2, 4, 8):
-        figures[f"x{k}"] = fidelity.compare(ways, pictures, k)
+        figures[f"x{k}"] = scores.compare(ways, pictures, k)
     print(json.dumps(figures, indent=2))
     command = "python -m tools.pretrain --upscaler --faces <folder>"
     note("06_upscaling", "project's weights", command, figures)

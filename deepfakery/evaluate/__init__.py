@@ -3,14 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submodules=[
-        "baselines",
-        "looks",
-        "measure",
-        "metrics",
-        "seams",
-        "tables",
-        "trials",
-    ],
+    __name__, submodules=["baselines", "measure", "metrics", "tables", "trials"]
 )

@@ -1,4 +1,4 @@
-"""What to beat: swaps without a network, with the interface of `FaceSwapper`.
+"""What to beat: a swap without a network, with the interface of `FaceSwapper`.
 
 baseline = LandmarkWarp(facesets)
 export.swap_clip(clip, baseline, "hopper", "warp.mp4", colour="poisson")
@@ -9,30 +9,10 @@ import hashlib
 import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import zoom
 
 from deepfakery.faces import detect, geometry
 from deepfakery.faces.faceset import FaceSet
-
-
-class IdentityCopy:
-    """Paints every face as it was: what alignment, mask and blending do by themselves.
-
-    Args:
-        size: Side of the faces in pixels.
-    """
-
-    preset_name, source_kind = "identity copy", "animated"
-
-    def __init__(self, size: int = 256):
-        self.size = size
-
-    def swap(self, pictures: np.ndarray, identity: str):
-        """The faces themselves and a mask that is 1; as `FaceSwapper.swap`."""
-        return pictures, np.ones((*pictures.shape[:3], 1), np.float32)
-
-    def sha256(self) -> str:
-        """No weights, no fingerprint."""
-        return ""
 
 
 class LandmarkWarp:
@@ -54,8 +34,7 @@ class LandmarkWarp:
     preset_name, source_kind = "landmark warp", "animated"
 
     def __init__(self, facesets: dict[str, FaceSet], size: int = 256, limit: int = 200):
-        self.size, self.identities = size, tuple(facesets)
-        self.people = {}
+        self.size, self.identities, self.people = size, tuple(facesets), {}
         for name, people in facesets.items():
             records = people.records[:: -(-len(people) // limit)]
             few = FaceSet(people.folder, records)
@@ -67,15 +46,12 @@ class LandmarkWarp:
             known = ", ".join(self.people)
             raise ValueError(f"There are no faces of {identity!r}; there are {known}.")
         portraits, shapes = self.people[identity]
-        painted = []
-        for picture in pictures:
+        painted = np.empty((len(pictures), self.size, self.size, 3), np.float32)
+        for out, picture in zip(painted, pictures, strict=True):
             points = self._landmarks(picture)
-            distances = np.linalg.norm(shapes - points, axis=2).mean(1)
-            nearest = int(distances.argmin())
-            painted.append(self._bend(portraits[nearest], shapes[nearest], points))
-        shape = (len(pictures), self.size, self.size)
-        painted = np.reshape(painted, (*shape, 3)).astype(np.float32) / 255
-        return painted, np.ones((*shape, 1), np.float32)
+            nearest = np.linalg.norm(shapes - points, axis=2).mean(1).argmin()
+            out[:] = self._bend(portraits[nearest], shapes[nearest], points)
+        return painted / 255, np.ones((*painted.shape[:3], 1), np.float32)
 
     def sha256(self) -> str:
         """Fingerprint of the pictures, hexadecimal."""
@@ -94,17 +70,16 @@ class LandmarkWarp:
         return mean
 
     def _bend(self, portrait, source, target):
-        spline = RBFInterpolator(
-            target, source, smoothing=200.0, kernel="thin_plate_spline"
-        )
+        kind = {"smoothing": 200.0, "kernel": "thin_plate_spline"}
         # It is smooth: a coarse grid of it is enough.
         line = np.linspace(0, self.size - 1, 33)
-        grid = np.stack(np.meshgrid(line, line), -1)
-        field = spline(grid.reshape(-1, 2)).reshape(grid.shape) - grid
-        pixels = np.arange(self.size, dtype=np.float32)
-        places = np.stack(np.meshgrid(pixels, pixels), -1)
-        at = places * np.float32(32 / (self.size - 1))
-        places += cv2.remap(np.float32(field), at, None, cv2.INTER_LINEAR)
+        grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+        places = RBFInterpolator(target, source, **kind)(grid).reshape(33, 33, 2)
+        places = zoom(places, (self.size / 33, self.size / 33, 1), order=1)
         return cv2.remap(
-            portrait, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            portrait,
+            np.float32(places),
+            None,
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
         )

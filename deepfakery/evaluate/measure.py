@@ -1,8 +1,7 @@
 """How good is a swap? Any swap: ours, or another tool's clip or folder of frames.
 
     frames = measure("swap.mp4", "target.mp4", "data/faces/hopper", truth="true.mp4")
-    table = tables.summarise(frames)
-    tables.side_by_side(table)
+    tables.side_by_side(tables.summarise(frames))
 
 What is measured is defined in `metrics.MEASURES`. Beside the swap stands what it can
 be compared with: the target as it was, which is where a swap begins, and the true swap
@@ -12,6 +11,7 @@ and real footage of the painted person, which is where it would end.
 import itertools
 import math
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,11 +24,88 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from deepfakery.convert import merge
-from deepfakery.evaluate import looks, metrics
+from deepfakery.evaluate import metrics
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
-from deepfakery.faces import detect, geometry
+from deepfakery.faces import detect, geometry, tracking
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, provenance, video
+from deepfakery.media.workers import FED, how_many, in_order, pool
+
+
+def _look(sources, described: int | None, workers: int | None) -> dict:
+    """What dlib sees in each of some clips or folders; each is looked at once."""
+    workers = min(how_many(None), FED) if workers is None else workers
+    counts = {source: images.count_frames(source) or 0 for source in sources}
+    bar = tqdm(total=sum(counts.values()), unit="frame", desc="looking")
+    with bar, pool(workers) as crew:
+        seen = {}
+        for source, count in counts.items():
+            step = max(1, math.ceil(count / described)) if described else 1
+            jobs = (
+                (frame, detect.detect, frame.image, number % step == 0)
+                for number, frame in enumerate(images.read_source(source))
+            )
+            seen[source] = _course(source, in_order(crew, workers, jobs), step, bar)
+        return seen
+
+
+def _course(source, stream, step: int, bar) -> SimpleNamespace:
+    """What (frame, faces) say of a clip, the largest face of each frame alone."""
+    # The face that the merge paints, smoothed as there, so that both align it alike.
+    linked, kept = itertools.tee(tracking.link(stream))
+    chosen, frames, sizes = [], [], set()
+    for one, (frame, found) in zip(tracking.largest(linked, ""), kept, strict=True):
+        known = [found[track].descriptor for track in one[1]]
+        known = known[0] if known and known[0] is not None else np.full(128, np.nan)
+        frames.append((frame.time, frame.file, known))
+        sizes.add(frame.image.shape[1::-1])
+        chosen.append((None, one[1]))
+        bar.update()
+    times, files, descriptors = zip(*frames, strict=True)
+    landmarks = np.full((len(times), 68, 2), np.nan, np.float32)
+    for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
+        for face in faces.values():
+            place[:] = face.landmarks
+    return SimpleNamespace(
+        source=Path(source),
+        times=np.array(times) - times[0],  # seconds; all 0 for pictures
+        files=files,
+        sizes=sizes,  # every (width, height) that occurs
+        found=np.array([bool(faces) for _, faces in chosen]),
+        landmarks=landmarks,  # nan where there is no face for longer than a moment
+        asked=np.arange(len(times)) % step == 0,  # whether the identity was read
+        descriptors=np.array(descriptors, float),  # nan where it was not, or nobody is
+    )
+
+
+def gallery(
+    folder: str | os.PathLike, people: int = 300, *, workers: int | None = None
+) -> np.ndarray:
+    """Descriptors of many other people, to look the painted person up among them.
+
+    Args:
+        folder: A sub-folder a person, with photos (the layout of Labeled Faces in the
+            Wild). One photo of each is read.
+        people: How many, spread over the alphabet.
+        workers: Processes; one a core by default.
+
+    Returns:
+        (N, 128) float32. Photos without a face, or that cannot be read, are left out.
+    """
+    first = {}
+    for file in filter(images.is_image, images.list_files(folder)):
+        if file.parent != Path(folder):
+            first.setdefault(file.relative_to(folder).parts[0], file)
+    if not first:
+        raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
+    files = [first[name] for name in sorted(first)]
+    chosen = np.linspace(0, len(files) - 1, min(people, len(files))).astype(int)
+    pictures = images.read_each([files[i] for i in chosen])
+    stream = (SimpleNamespace(image=picture) for picture in pictures)
+    found = detect.detect_each(stream, True, workers)
+    bar = tqdm(found, total=len(chosen), unit="photo", desc="gallery")
+    described = [faces[0].descriptor for _, faces in bar if faces]
+    return np.float32(described).reshape(-1, 128)
 
 
 def measure(
@@ -45,15 +122,16 @@ def measure(
     """Score swaps of one target, frame by frame.
 
     Args:
-        swaps: A clip or a folder of frames, made from the target's footage by any
-            tool; or {name: such}, to compare several.
+        swaps: A clip or a folder of frames that any tool made from the target; or
+            {name: such}, to compare several.
         target: The clip, or folder of frames, as it was before.
         face: The painted person: a face folder, footage, or (N, 128) descriptors.
         truth: The same motion played by the painted person, where that exists.
-        match: How frames find their partners, "index" or "time"; see `looks.match`.
-        gallery: (N, 128) descriptors of other people, from `looks.gallery`.
-        described: Frames of a clip, evenly spread, whose identity is read, which is
-            slow; None for all.
+        match: Which frames are partners. "index": the n-th and the n-th. "time": what
+            is shown at the same time, counted from each clip's first frame.
+        gallery: (N, 128) descriptors of other people, from `gallery`.
+        described: Frames of a clip, evenly spread, whose identity is read (a tenth of
+            a second each); None for all.
         workers: Processes; one a core by default, 0 for none.
 
     Returns:
@@ -62,46 +140,237 @@ def measure(
         where there is nothing to say.
 
     Raises:
-        ValueError: Frames do not match in size, number or time, or there is no face
-            to compare with.
+        ValueError: Frames do not match in size, number or time; or nobody is shown.
     """
     swaps = dict(swaps) if isinstance(swaps, dict) else {"swap": swaps}
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
         raise ValueError(f"Call the swap something else than {taken.pop()!r}.")
     sources = swaps | {TARGET: target} | ({TRUTH: truth} if truth else {})
-    known = _descriptors(face)
-    seen = looks.look(
-        dict.fromkeys([*sources.values(), *([] if known is not None else [face])]),
-        described,
-        workers,
-    )
-    known = seen[face].descriptors if known is None else known
-    painted, before = (
-        d[np.isfinite(d[:, 0])] for d in (known, seen[target].descriptors)
-    )
+    known = face if isinstance(face, np.ndarray) else None
+    if known is None and (Path(face) / "faces.jsonl").exists():
+        known = FaceSet.load(face).descriptors()
+    looked = dict.fromkeys([*sources.values(), *([face] if known is None else [])])
+    seen = _look(looked, described, workers)
+    painted = _known(seen[face].descriptors if known is None else known)
+    before = _known(seen[target].descriptors)
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
             raise ValueError(f"{source} shows no face to compare with.")
-    people = np.stack(
-        [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
-    )
+    people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
-    clips = {name: _Clip(seen[s], seen[target], match) for name, s in sources.items()}
+    clips, here = {}, seen[target]
+    for name, source in sources.items():
+        own = seen[source]
+        at = _match(own, here, match)
+        clips[name] = SimpleNamespace(
+            source=source,
+            at=at,
+            found=own.found[at],
+            landmarks=own.landmarks[at],
+            asked=own.asked[at],
+            distances=cdist(own.descriptors[at], people),
+        )
+        if own is here:
+            clips[name].distances[:, 1] = _from_other_half(own.descriptors)
+    # A swap's faces belong where the target's are; those of the true swap, which is
+    # other footage, where its own are.
+    anchors = [clips[name] for name in (TARGET, TRUTH) if name in clips]
     for clip in clips.values():
-        clip.place(clips[TARGET], clips.get(TRUTH))
-    pixels = _pixels(clips, workers)
-    parts = []
+        away = [_away(clip.landmarks, anchor.landmarks) for anchor in anchors]
+        clip.is_swap = np.argmin(away) == 0
+        clip.places = anchors[np.argmin(away)].landmarks
+
+    size, pixels, parts = next(iter(here.sizes)), _pixels(clips, workers), []
     for name, clip in clips.items():
-        rows = {"clip": name, "frame": np.arange(len(clip)), "time": seen[target].times}
-        rows |= _identity(clip, people, clip.look is seen[target])
-        rows |= _geometry(clip, clips[TARGET], clips.get(TRUTH))
-        rows |= pixels[name]
-        parts.append(rows)
-    parts.append(_person(painted, people))
+        rows = {"clip": name, "frame": np.arange(len(here.times)), "time": here.times}
+        rows |= _verdicts(clip.distances, clip.asked) | {"found": clip.found}
+        rows |= _geometry(clip, clips[TARGET], clips.get(TRUTH), size)
+        parts.append(pd.DataFrame(rows).join(pd.DataFrame(pixels[name])))
+    distances = cdist(painted, people)
+    distances[:, 0] = _from_other_half(painted)
+    rows = {"clip": PERSON, "frame": np.arange(len(painted))}
+    parts.append(pd.DataFrame(rows | _verdicts(distances, True)))
     columns = ["clip", "frame", "time", *MEASURES]
-    numbers = dict.fromkeys(["time", *MEASURES], float)
-    parts = [pd.DataFrame(rows, columns=columns).astype(numbers) for rows in parts]
+    numbers = dict.fromkeys(columns[2:], float)
+    parts = [part.reindex(columns=columns).astype(numbers) for part in parts]
     return pd.concat(parts, ignore_index=True)
+
+
+def _match(clip, target, by: str) -> np.ndarray:
+    """Which frame of a clip belongs to each frame of the target, as for `measure`."""
+    if by not in ("index", "time"):
+        raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
+    times, wanted = clip.times, target.times
+    if clip.sizes != target.sizes or len(clip.sizes) > 1:
+        mine, theirs = (
+            " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
+            for one in (clip, target)
+        )
+        raise ValueError(
+            f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
+            "must have the target's size."
+        )
+    if by == "index":
+        if len(times) != len(wanted):
+            raise ValueError(
+                f"{clip.source} holds {len(times)} frames, {target.source} "
+                f"{len(wanted)}{_missing(clip)}; export every frame, or match by time "
+                "where both are clips."
+            )
+        return np.arange(len(wanted))
+    for one in (clip, target):
+        if len(one.times) > 1 and one.times[-1] <= 0:
+            raise ValueError(
+                f"{one.source} holds pictures, which have no time; match by index."
+            )
+    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, wanted)
+    away = np.abs(times[nearest] - wanted)
+    step = np.median(np.diff(wanted)) if len(wanted) > 1 else 0
+    worst = int(away.argmax())
+    if away[worst] > step / 2 + 1e-3:
+        raise ValueError(
+            f"{clip.source} shows nothing at {wanted[worst]:.2f} s, where "
+            f"{target.source} has frame {worst}; is it the whole clip?"
+        )
+    return nearest
+
+
+def _missing(clip) -> str:
+    """Which numbers are missing among numbered pictures, for a message."""
+    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in clip.files]
+    if clip.source.is_file() or not all(numbers):
+        return ""
+    there = {int(number) for (number,) in numbers}
+    missing = sorted(set(range(min(there), max(there))) - there)
+    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+    return f" (between its first and its last there is no {shown})" if missing else ""
+
+
+def _away(mine: np.ndarray, other: np.ndarray) -> float:
+    """How far the boxes of two clips' aligned faces lie apart, in pixels."""
+    corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
+    steps = []
+    for pair in zip(mine, other, strict=True):
+        if np.isfinite(pair).all():
+            back = [cv2.invertAffineTransform(geometry.alignment(p, 1)) for p in pair]
+            a, b = (geometry.transform_points(corners, transform) for transform in back)
+            steps.append(np.linalg.norm(a - b, axis=1).mean())
+    return float(np.median(steps)) if steps else math.inf
+
+
+def _known(descriptors: np.ndarray) -> np.ndarray:
+    return descriptors[np.isfinite(descriptors[:, 0])]
+
+
+def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
+    """Distance of each to the mean of the other half: no frame judges itself."""
+    half = len(descriptors) // 2
+    parts = descriptors[:half], descriptors[half:]
+    known = [_known(part) for part in parts[::-1]]
+    means = [part.mean(0) if len(part) else np.nan for part in known]
+    pairs = zip(parts, means, strict=True)
+    return np.concatenate([np.linalg.norm(d - mean, axis=1) for d, mean in pairs])
+
+
+def _verdicts(distances: np.ndarray, asked) -> dict:
+    """What distances to (painted, target person, others) say, where it was asked."""
+    to_painted, to_target = distances[:, :2].T
+    verified = (to_painted < detect.SAME_PERSON) & (to_painted < to_target)
+    columns = {
+        "distance_painted": to_painted,
+        "distance_target": to_target,
+        "margin": to_target - to_painted,
+        "verified": np.where(asked, verified, np.nan),
+    }
+    if distances.shape[1] > 2:
+        first = to_painted < distances[:, 1:].min(1)
+        columns["retrieved"] = np.where(asked, first, np.nan)
+    return columns
+
+
+def _geometry(clip, target, truth, size) -> dict:
+    """Columns that landmarks give."""
+    wanted = truth or target
+    does, asked = (
+        np.stack([metrics.expression(points) for points in one.landmarks])
+        for one in (clip, wanted)
+    )
+    apart = does - asked
+    both = np.isfinite(apart[:, 0])
+    pose, error = np.full((len(both), 3), np.nan), np.full(len(both), np.nan)
+    for i in np.flatnonzero(both):
+        mine, theirs, place = clip.landmarks[i], wanted.landmarks[i], clip.places[i]
+        pose[i] = geometry.pose(mine, size) - geometry.pose(theirs, size)
+        if np.isfinite(place).all():
+            error[i] = metrics.landmark_error(mine, place, theirs)
+    columns = {}
+    if truth:
+        eye, mouth = np.abs(apart[:, :2]).T
+        columns |= {"landmark_error": error, "eye_error": eye, "mouth_error": mouth}
+    elif both.any():  # two people's heads differ, and with them the fit
+        pose -= pose[both].mean(0)
+    if both.any():
+        apart -= apart[both].mean(0)
+    columns["pose_error"] = np.abs(pose).mean(1)
+    columns["expression_error"] = np.abs(apart).mean(1)
+    return columns
+
+
+def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
+    """Figures that need the pictures: all clips decoded once more, side by side."""
+
+    def judge(window):
+        return [_judge(name, clip, *window) for name, clip in clips.items()]
+
+    frames = zip(*map(_frames, clips.values()), strict=True)
+    frames = (dict(zip(clips, now, strict=True)) for now in frames)
+    stream, judged = tracking.windows(frames, 1), []
+    threads = max(1, how_many(workers))
+    bar = tqdm(total=len(clips[TARGET].at), unit="frame", desc="measuring")
+    with ThreadPoolExecutor(threads) as crew, bar:
+        # A few frames at a time, so that a long clip does not fill the memory.
+        while chunk := list(itertools.islice(stream, 8 * threads)):
+            judged += crew.map(judge, chunk)
+            bar.update(len(chunk))
+    return dict(zip(clips, zip(*judged, strict=True), strict=True))
+
+
+def _frames(clip) -> Iterator[SimpleNamespace]:
+    """The frames of a clip that count, each with its aligned face, if it has one."""
+    partners, positions = itertools.count(), iter(clip.at)
+    position = next(positions)
+    for number, frame in enumerate(images.read_source(clip.source)):
+        while number == position:  # several times, where the target has more frames
+            shown = {"image": frame.image, "place": clip.places[next(partners)]}
+            face, inside = None, None
+            if np.isfinite(shown["place"]).all():
+                face, inside = metrics.align(*shown.values())
+            yield SimpleNamespace(**shown, face=face, inside=inside)
+            position = next(positions, None)
+
+
+def _judge(name, clip, before, now, after) -> dict:
+    """What the pictures of one frame say of one clip."""
+    mine, target, truth = now[name], now[TARGET], now.get(TRUTH)
+    if mine.face is None:
+        return {}
+    wanted, figures = truth or target, {}
+    if clip.is_swap:  # the true swap has surroundings of its own: nothing to compare
+        trio = mine.image, target.image, mine.place
+        figures["background_ssim"] = metrics.background_ssim(*trio)
+        figures["seam"] = metrics.seam(*trio)
+    if wanted.face is not None:
+        ours, theirs = (metrics.detail(x.face, x.inside) for x in (mine, wanted))
+        figures["sharpness_ratio"] = ours / max(theirs, 1e-6)
+        if truth:
+            trio = mine.face, truth.face, truth.inside
+            figures["ssim"] = metrics.ssim(*trio)
+            figures["psnr"] = metrics.psnr(*trio)
+            figures["colour_error"] = metrics.colour_error(*trio)
+    faces = [at[name].face if at else None for at in (before, now, after)]
+    if all(face is not None for face in faces):
+        figures["flicker"] = metrics.flicker(*faces, mine.inside)
+    return figures
 
 
 def perfect(
@@ -111,39 +380,37 @@ def perfect(
     size: int,
     *,
     workers: int | None = None,
-    **look,
+    **options,
 ) -> Path:
     """Write the swap of a network that makes no mistake: what is left is the method's.
 
     The true swap's faces, no larger than the network paints them, are put into the
-    target as any other. No training gets further at this size and with this look.
+    target as any other. No training gets further at this size and with these options.
 
     Args:
         target: The clip to paint into.
         truth: The same motion played by the painted person.
-        path: The MP4 to write.
+        path: The MP4 to write, and what is returned.
         size: Side of the network's faces in pixels.
         workers: Processes; one a core by default.
-        **look: As for `merge.merge`.
-
-    Returns:
-        The path.
+        **options: As for `merge.merge`.
     """
-    seen = looks.look([target, truth], 1, workers)
-    pairs = zip(*(images.read_source(s) for s in (target, truth)), strict=True)
-    points = zip(*(seen[s].landmarks for s in (target, truth)), strict=True)
+    sources, mask = (target, truth), np.ones((size, size, 1), np.float32)
+    seen = _look(sources, 1, workers)
     facts = {"kind": "animated", "preset": "no network", "target": target}
-    facts["label"] = provenance.LABEL
     with (
-        provenance.signing(path, facts) as aside,
+        provenance.signing(path, facts | {"label": provenance.LABEL}) as aside,
         video.VideoWriter(aside, like=video.probe(target)) as writer,
     ):
+        points = zip(*(seen[s].landmarks for s in sources), strict=True)
+        pairs = zip(*map(images.read_source, sources), strict=True)
         for (frame, true), (here, there) in zip(pairs, points, strict=True):
             image = frame.image
-            if here is not None and there is not None:
+            if np.isfinite([here, there]).all():
                 crop = geometry.crop(true.image, geometry.alignment(there, size), size)
-                mask = np.ones((size, size, 1), np.float32)
-                image = merge.merge(image, here, np.float32(crop) / 255, mask, **look)
+                image = merge.merge(
+                    image, here, np.float32(crop) / 255, mask, **options
+                )
                 image = provenance.label(image)
             writer.write(image, frame.pts)
     return Path(path)
@@ -161,8 +428,8 @@ def identity(
 
     Args:
         source: The clip, folder or photo to judge.
-        painted: (N, 128) descriptors of the person who was painted.
-        target: (M, 128) descriptors of the person who was there before.
+        painted, target: (N, 128) descriptors of the person who was painted, and of the
+            one who was there before.
         among: Indices of the frames that were painted; all frames by default.
         workers: Processes; one a core by default.
 
@@ -172,19 +439,16 @@ def identity(
         painted person. `distance_painted`, `distance_target`: median distances.
         `distances`: (frames, 2) array of both, nan where no face was found.
     """
-    look = looks.look([source], None, workers)[source]
-    judged = np.arange(len(look)) if among is None else np.array(sorted(among), int)
-    people = np.stack([painted.mean(0), target.mean(0)])
-    distances = _distances(look.descriptors[judged], people)
-    seen = look.found[judged]
-    nearer = distances[:, 0] < distances[:, 1]
-    verified = nearer & (distances[:, 0] < detect.SAME_PERSON)
-    median = np.median(distances[seen], axis=0) if seen.any() else [np.nan, np.nan]
+    seen = _look([source], None, workers)[source]
+    judged = ... if among is None else np.array(sorted(among), int)
+    distances = cdist(seen.descriptors[judged], [painted.mean(0), target.mean(0)])
+    known = _known(distances)
+    median = np.median(known, axis=0) if len(known) else [np.nan, np.nan]
     return {
         "frames": len(distances),
-        "found_fraction": float(seen.mean()),
-        "verified_fraction": float(verified.mean()),
-        "nearer_fraction": float(nearer.mean()),
+        "found_fraction": float(seen.found[judged].mean()),
+        "verified_fraction": float(_verdicts(distances, True)["verified"].mean()),
+        "nearer_fraction": float((distances[:, 0] < distances[:, 1]).mean()),
         "distance_painted": float(median[0]),
         "distance_target": float(median[1]),
         "distances": distances,
@@ -198,8 +462,7 @@ def against_truth(
     every: int = 5,
     workers: int | None = None,
 ) -> dict:
-    """How near a swap comes to the true swap, inside the face, both aligned by
-    their own landmarks.
+    """How near a swap comes to the true swap, each aligned by its own landmarks.
 
     Args:
         source: The swapped clip.
@@ -208,246 +471,20 @@ def against_truth(
         workers: Processes; one a core by default.
 
     Returns:
-        `ssim`: mean structural similarity, 1 at best. `psnr`: mean in dB.
+        Means inside the face: `ssim`, 1 at best, and `psnr` in dB.
 
     Raises:
         ValueError: No frame shows a face in both.
     """
-    seen = looks.look(dict.fromkeys([source, truth]), 1, workers)
-    points = [seen[path].landmarks for path in (source, truth)]
-    streams = [images.read_source(path) for path in (source, truth)]
-    figures = []
-    for number, pair in enumerate(zip(*streams, strict=False)):
-        marks = [p[number] for p in points]
-        if number % every == 0 and all(m is not None for m in marks):
-            (made, _), (true, inside) = (
-                metrics.align(frame.image, mark)
-                for frame, mark in zip(pair, marks, strict=True)
-            )
-            trio = made, true, inside
-            figures.append((metrics.ssim(*trio), metrics.psnr(*trio)))
+    seen, figures = _look(dict.fromkeys([source, truth]), 1, workers), []
+    streams = (
+        zip(images.read_source(s), seen[s].landmarks, strict=True)
+        for s in (source, truth)
+    )
+    for pair in itertools.islice(zip(*streams, strict=False), 0, None, every):
+        if all(np.isfinite(points).all() for _, points in pair):
+            (made, _), true = (metrics.align(frame.image, p) for frame, p in pair)
+            figures.append((metrics.ssim(made, *true), metrics.psnr(made, *true)))
     if not figures:
         raise ValueError(f"{source} and {truth} show no face in the same frame.")
-    ssim, psnr = np.mean(figures, axis=0)
-    return {"ssim": float(ssim), "psnr": float(psnr)}
-
-
-class _Clip:
-    """A clip beside its target: which of its frames count, and where its faces lie."""
-
-    def __init__(self, look: looks.Look, target: looks.Look, match: str):
-        self.look, self.at = look, looks.match(look, target, match)
-        self.landmarks = [look.landmarks[i] for i in self.at]
-
-    def __len__(self):
-        return len(self.at)
-
-    def place(self, target: "_Clip", truth: "_Clip | None"):
-        """Find out whose faces say where this clip's faces belong.
-
-        A swap's belong where the target's are; those of the true swap, which is other
-        footage, where its own are.
-        """
-        anchor = target
-        if truth:
-            away = [self._away(other) for other in (target, truth)]
-            anchor = truth if away[1] < away[0] else target
-        self.is_swap = anchor is target
-        self.places = anchor.landmarks
-
-    def _away(self, other: "_Clip") -> float:
-        """How far the boxes of the aligned faces lie from another clip's."""
-        corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
-        steps = []
-        for pair in zip(self.landmarks, other.landmarks, strict=True):
-            if all(points is not None for points in pair):
-                boxes = [
-                    geometry.transform_points(
-                        corners,
-                        cv2.invertAffineTransform(geometry.alignment(points, 1)),
-                    )
-                    for points in pair
-                ]
-                steps.append(np.linalg.norm(boxes[0] - boxes[1], axis=1).mean())
-        return float(np.median(steps)) if steps else math.inf
-
-    def frames(self) -> Iterator[np.ndarray]:
-        """The pictures that count, one for each of the target's."""
-        wanted = iter(self.at)
-        place = next(wanted)
-        for position, frame in enumerate(images.read_source(self.look.source)):
-            while position == place:
-                yield frame.image
-                place = next(wanted, None)
-
-
-def _descriptors(face) -> np.ndarray | None:
-    if isinstance(face, np.ndarray):
-        return face
-    if (Path(face) / "faces.jsonl").exists():
-        return FaceSet.load(face).descriptors()
-    return None
-
-
-def _identity(clip: _Clip, people: np.ndarray, is_target: bool) -> dict:
-    """Columns that the descriptor gives."""
-    descriptors = clip.look.descriptors[clip.at]
-    asked = clip.look.described[clip.at]
-    seen = np.isfinite(descriptors[:, 0])
-    distances = np.full((len(clip), len(people)), np.inf)
-    distances[seen] = _distances(descriptors[seen], people)
-    if is_target:
-        halves = _against_other_half(clip.look.descriptors)
-        distances[seen, 1] = halves[clip.at][seen]
-    return _verdicts(distances, asked) | {"found": clip.look.found[clip.at]}
-
-
-def _person(painted: np.ndarray, people: np.ndarray) -> dict:
-    """Real footage of the painted person against other footage of the same person."""
-    distances = _distances(painted, people)
-    distances[:, 0] = _against_other_half(painted)
-    rows = {"clip": PERSON, "frame": np.arange(len(painted)), "time": np.nan}
-    return rows | _verdicts(distances, np.ones(len(painted), bool))
-
-
-def _verdicts(distances: np.ndarray, asked: np.ndarray) -> dict:
-    """What distances to (the painted person, the target person, others) say.
-
-    inf where nobody was found; `asked`: where somebody was looked for.
-    """
-    known = np.where(np.isfinite(distances), distances, np.nan)
-    to_painted, to_target = distances[:, :2].T
-    verified = (to_painted < detect.SAME_PERSON) & (to_painted < to_target)
-    columns = {
-        "distance_painted": known[:, 0],
-        "distance_target": known[:, 1],
-        "margin": known[:, 1] - known[:, 0],
-        "verified": np.where(asked, verified, np.nan),
-    }
-    if distances.shape[1] > 2:
-        first = to_painted < distances[:, 1:].min(1)
-        columns["retrieved"] = np.where(asked, first, np.nan)
-    return columns
-
-
-def _distances(descriptors: np.ndarray, people: np.ndarray) -> np.ndarray:
-    return cdist(descriptors, people)  # no array of frames × people × 128
-
-
-def _against_other_half(descriptors: np.ndarray) -> np.ndarray:
-    """Distance of each to the mean of the other half: no frame judges itself."""
-    half = len(descriptors) // 2
-    out = np.full(len(descriptors), np.nan)
-    for mine, other in (
-        (slice(half), slice(half, None)),
-        (slice(half, None), slice(half)),
-    ):
-        there = descriptors[other][np.isfinite(descriptors[other][:, 0])]
-        if len(there):
-            out[mine] = np.linalg.norm(descriptors[mine] - there.mean(0), axis=1)
-    return out
-
-
-def _geometry(clip: _Clip, target: _Clip, truth: _Clip | None) -> dict:
-    """Columns that landmarks give."""
-    wanted = truth or target
-    size = next(iter(target.look.sizes))
-    nothing = np.full(4, np.nan)
-    does, asked = (
-        np.stack([nothing if p is None else metrics.expression(p) for p in points])
-        for points in (clip.landmarks, wanted.landmarks)
-    )
-    both = np.isfinite(does[:, 0]) & np.isfinite(asked[:, 0])
-    apart = does - asked
-    rest = apart[both].mean(0) if both.any() else 0
-    pose, error = np.full((len(clip), 3), np.nan), np.full(len(clip), np.nan)
-    for i in np.flatnonzero(both):
-        mine, theirs, place = clip.landmarks[i], wanted.landmarks[i], clip.places[i]
-        pose[i] = geometry.pose(mine, size) - geometry.pose(theirs, size)
-        if truth and place is not None:
-            error[i] = metrics.landmark_error(mine, place, theirs)
-    if not truth and both.any():  # two people's heads differ, and with them the fit
-        pose -= pose[both].mean(0)
-    columns = {
-        "pose_error": np.abs(pose).mean(1),
-        "expression_error": np.abs(apart - rest).mean(1),
-    }
-    if truth:
-        eye, mouth = np.abs(apart[:, :2]).T
-        columns |= {"landmark_error": error, "eye_error": eye, "mouth_error": mouth}
-    return columns
-
-
-def _pixels(clips: dict[str, _Clip], workers: int | None) -> dict[str, dict]:
-    """Columns that need the pictures: all clips decoded once more, side by side."""
-
-    def aligned():
-        streams = (clip.frames() for clip in clips.values())
-        for number, pictures in enumerate(zip(*streams, strict=True)):
-            now = {}
-            for (name, clip), image in zip(clips.items(), pictures, strict=True):
-                place = clip.places[number]
-                face, inside = (
-                    (None, None) if place is None else metrics.align(image, place)
-                )
-                now[name] = SimpleNamespace(image=image, face=face, inside=inside)
-            yield now
-
-    def windows():
-        before, now = None, None
-        for number, after in enumerate(itertools.chain(aligned(), [None]), -1):
-            if now is not None:
-                yield number, before, now, after
-            before, now = now, after
-
-    def judge(window):
-        number, before, now, after = window
-        return number, {
-            name: _judge(name, clip, number, before, now, after)
-            for name, clip in clips.items()
-        }
-
-    count = len(clips[TARGET])
-    out = {name: {} for name in clips}
-    threads = 1 if workers == 0 else workers or os.cpu_count() or 1
-    stream = windows()
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        tqdm(total=count, unit="frame", desc="measuring") as bar,
-    ):
-        # A few frames at a time, so that a long clip does not fill the memory.
-        while chunk := list(itertools.islice(stream, 8 * threads)):
-            for number, judged in pool.map(judge, chunk):
-                for name, figures in judged.items():
-                    for measure_, figure in figures.items():
-                        nans = np.full(count, np.nan)
-                        out[name].setdefault(measure_, nans)[number] = figure
-                bar.update()
-    return out
-
-
-def _judge(name, clip, number, before, now, after) -> dict:
-    """What the pictures of one frame say of one clip."""
-    mine, target, truth = now[name], now[TARGET], now.get(TRUTH)
-    figures = {}
-    # The true swap has surroundings of its own: there is nothing to compare.
-    if clip.is_swap and clip.places[number] is not None:
-        trio = mine.image, target.image, clip.places[number]
-        figures["background_ssim"] = metrics.background_ssim(*trio)
-        figures["seam"] = metrics.seam(*trio)
-    if mine.face is None:
-        return figures
-    wanted = truth or target
-    if wanted.face is not None:
-        ours, theirs = (metrics.detail(x.face, x.inside) for x in (mine, wanted))
-        figures["sharpness_ratio"] = ours / max(theirs, 1e-6)
-    if truth and truth.face is not None:
-        trio = mine.face, truth.face, truth.inside
-        figures["ssim"] = metrics.ssim(*trio)
-        figures["psnr"] = metrics.psnr(*trio)
-        figures["colour_error"] = metrics.colour_error(*trio)
-    if before and after:
-        trio = [at[name].face for at in (before, now, after)]
-        if all(face is not None for face in trio):
-            figures["flicker"] = metrics.flicker(*trio, mine.inside)
-    return figures
+    return dict(zip(("ssim", "psnr"), np.mean(figures, axis=0).tolist(), strict=True))

@@ -1,17 +1,20 @@
 """What is measured in a swap, frame by frame, and what each figure means.
 
 `MEASURES` is the one place where a figure is defined: tables, figures and pages print
-it from here. The functions below compute them for one frame; `evaluate` runs them
-over clips.
+it from here. The functions below compute them for one frame; `measure` runs them over
+clips. No network of ours takes part: what judges (dlib's landmarks and descriptor) is
+never trained on, or it would stop being a judge.
 
-No network of ours takes part. What judges (dlib's landmarks and descriptor) is never
-trained on, or it would stop being a judge.
+Throughout, pictures are (H, W, 3) uint8 RGB (`made` by a swap, the target's `own`, or
+`true`), landmarks (68, 2) pixels, and `inside` is (H, W) bool: which pixels count.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import uniform_filter1d
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 
@@ -27,148 +30,88 @@ SIGNS = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
 SIZE = 128
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One figure and how to read it.
+class Measure(NamedTuple):
+    """One figure and how to read it."""
 
-    Attributes:
-        name: Column of the tables.
-        label: A few words for people.
-        unit: "" for a bare number.
-        range: From worst to best, or from lowest to highest.
-        better: "higher", "lower" or "near 1".
-        needs: What it cannot do without: "", "target", "truth" or "gallery".
-        definition: What is computed.
-    """
-
-    name: str
-    label: str
-    unit: str
-    range: str
-    better: str
-    needs: str
-    definition: str
+    name: str  # column of the tables
+    label: str  # a few words for people
+    unit: str  # "" for a bare number
+    range: str  # from worst to best, or from lowest to highest
+    better: str  # "higher", "lower" or "near 1"
+    definition: str  # what is computed
 
 
-_MOTION = "the true swap where there is one, else the target"
-
-MEASURES = {
-    m.name: m
-    for m in (
-        Measure(
-            "found", "face found", "share", "0 to 1", "higher", "",
-            "Share of frames in which dlib finds a face.",
-        ),
-        Measure(
-            "verified", "verified", "share", "0 to 1", "higher", "",
-            "Share of frames whose descriptor lies under 0.6 from the painted person's "
-            "mean descriptor and nearer to it than to the target person's. A frame "
-            "without a face counts against.",
-        ),
-        Measure(
-            "distance_painted", "distance to painted", "", "0 to about 1",
-            "lower", "",
+# fmt: off
+MEASURES = {m.name: m for m in (
+    Measure("found", "face found", "share", "0 to 1", "higher",
+            "Share of frames in which dlib finds a face."),
+    Measure("verified", "verified", "share", "0 to 1", "higher",
+            "Share of frames whose descriptor lies under 0.6 from the painted "
+            "person's mean descriptor and nearer to it than to the target person's. "
+            "A frame without a face counts against."),
+    Measure("distance_painted", "distance to painted", "", "0 to about 1", "lower",
             "Euclidean distance of dlib's 128-number identity descriptor to the mean "
-            "descriptor of the painted person's footage.",
-        ),
-        Measure(
-            "distance_target", "distance to target", "", "0 to about 1",
-            "higher", "",
-            "The same distance to the person who was there before.",
-        ),
-        Measure(
-            "margin", "identity margin", "", "about -1 to 1", "higher", "",
-            "Distance to the target person minus distance to the painted one; above 0 "
-            "the face is nearer to the painted person.",
-        ),
-        Measure(
-            "retrieved", "retrieved first", "share", "0 to 1", "higher", "gallery",
-            "Share of frames to which, among the painted person, the target person and "
-            "everybody in a gallery of other people, the painted person is nearest.",
-        ),
-        Measure(
-            "ssim", "SSIM", "", "-1 to 1", "higher", "truth",
+            "descriptor of the painted person's footage."),
+    Measure("distance_target", "distance to target", "", "0 to about 1", "higher",
+            "The same distance to the person who was there before."),
+    Measure("margin", "identity margin", "", "about -1 to 1", "higher",
+            "Distance to the target person minus distance to the painted one; above "
+            "0 the face is nearer to the painted person."),
+    Measure("retrieved", "retrieved first", "share", "0 to 1", "higher",
+            "Share of frames to which, among the painted person, the target person "
+            "and everybody in a gallery of other people, the painted person is "
+            "nearest."),
+    Measure("ssim", "SSIM", "", "-1 to 1", "higher",
             "Structural similarity to the true swap inside the true face's outline "
-            "(brows to chin), at 128 × 128 pixels. The true swap is aligned by its own "
-            "landmarks, the swap by the target's, which say where the painted face "
-            "belongs: one that lies elsewhere scores less.",
-        ),
-        Measure(
-            "psnr", "PSNR", "dB", "0 to 108", "higher", "truth",
-            "Peak signal-to-noise ratio on the same pixels.",
-        ),
-        Measure(
-            "colour_error", "colour error", "ΔE", "0 to about 100", "lower", "truth",
-            "CIEDE2000 difference between the mean colours of the same pixels; about 2 "
-            "can just be seen.",
-        ),
-        Measure(
-            "landmark_error", "landmark error", "%", "0 up", "lower", "truth",
-            "Mean distance of the 51 inner landmarks (brows, eyes, nose, mouth) to the "
-            "true swap's, both aligned as for SSIM, as a share of the distance between "
-            "the eyes. The jaw is left out: a swap keeps the target's.",
-        ),
-        Measure(
-            "eye_error", "eye opening error", "%", "0 up", "lower", "truth",
+            "(brows to chin), at 128 × 128 pixels. The true swap is aligned by its "
+            "own landmarks, the swap by the target's, which say where the painted "
+            "face belongs: one that lies elsewhere scores less."),
+    Measure("psnr", "PSNR", "dB", "0 to 108", "higher",
+            "Peak signal-to-noise ratio on the same pixels."),
+    Measure("colour_error", "colour error", "ΔE", "0 to about 100", "lower",
+            "CIEDE2000 difference between the mean colours of the same pixels; about "
+            "2 can just be seen."),
+    Measure("landmark_error", "landmark error", "%", "0 up", "lower",
+            "Mean distance of the 51 inner landmarks (brows, eyes, nose, mouth) to "
+            "the true swap's, both aligned as for SSIM, as a share of the distance "
+            "between the eyes. The jaw is left out: a swap keeps the target's."),
+    Measure("eye_error", "eye opening error", "%", "0 up", "lower",
             "Difference of the eyes' opening (lid to lid, both eyes) from the true "
-            "swap's, as a share of the distance between the eyes.",
-        ),
-        Measure(
-            "mouth_error", "mouth opening error", "%", "0 up", "lower", "truth",
-            "Difference of the mouth's opening (inner lip to inner lip) from the true "
-            "swap's, likewise.",
-        ),
-        Measure(
-            "pose_error", "pose error", "°", "0 to 180", "lower", "target",
+            "swap's, as a share of the distance between the eyes."),
+    Measure("mouth_error", "mouth opening error", "%", "0 up", "lower",
+            "Difference of the mouth's opening (inner lip to inner lip) from the "
+            "true swap's, likewise."),
+    Measure("pose_error", "pose error", "°", "0 to 180", "lower",
             "Mean of the differences in yaw, pitch and roll (a rigid head fitted to "
-            f"the landmarks) from {_MOTION}. From the target, which has another head, "
-            "less the clip's mean difference.",
-        ),
-        Measure(
-            "expression_error", "expression error", "%", "0 up", "lower", "target",
+            "the landmarks) from the true swap where there is one, else the target. "
+            "From the target, which has another head, less the clip's mean "
+            "difference."),
+    Measure("expression_error", "expression error", "%", "0 up", "lower",
             "Eye opening, mouth opening, mouth width and brow height, each as its "
             "deviation from that clip's own mean so that two people can be compared: "
-            f"mean difference from {_MOTION}, as a share of the distance between the "
-            "eyes.",
-        ),
-        Measure(
-            "sharpness_ratio", "sharpness ratio", "", "0 up", "near 1", "target",
-            "Mean absolute Laplacian inside the aligned face over that of "
-            f"{_MOTION}. Below 1: softer; above 1: harder, or noisier.",
-        ),
-        Measure(
-            "background_ssim", "background SSIM", "", "-1 to 1", "higher", "target",
-            "Structural similarity to the target outside its face (outline widened by "
-            "a quarter), in grey, longest side 256 pixels.",
-        ),
-        Measure(
-            "seam", "seam", "ΔE", "0 to about 100", "lower", "target",
+            "mean difference from the true swap where there is one, else the target, "
+            "as a share of the distance between the eyes."),
+    Measure("sharpness_ratio", "sharpness ratio", "", "0 up", "near 1",
+            "Mean absolute Laplacian inside the aligned face over that of the true "
+            "swap where there is one, else the target. Below 1: softer; above 1: "
+            "harder, or noisier."),
+    Measure("background_ssim", "background SSIM", "", "-1 to 1", "higher",
+            "Structural similarity to the target outside its face (outline widened "
+            "by a quarter), in grey, longest side 256 pixels."),
+    Measure("seam", "seam", "ΔE", "0 to about 100", "lower",
             "Where the painted face ends: on the way out through the face's outline, "
-            "the largest step of the difference from the target (in CIE L*a*b*) within "
-            "2 % of the way, after a mean over 60° of the outline.",
-        ),
-        Measure(
-            "flicker", "flicker", "grey levels", "0 to 255", "lower", "",
+            "the largest step of the difference from the target (in CIE L*a*b*) "
+            "within 2 % of the way, after a mean over 60° of the outline."),
+    Measure("flicker", "flicker", "grey levels", "0 to 255", "lower",
             "Mean difference of the face, aligned as for SSIM and slightly blurred, "
-            "from the mean of the frames before and after it. Real faces flicker too: "
-            "compare with the target's and the true swap's.",
-        ),
-    )
-}  # fmt: skip
-
-
-def between_eyes(landmarks: np.ndarray) -> float:
-    """Distance between the middles of the eyes of (68, 2) landmarks, in pixels."""
-    return float(
-        np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)) + 1e-6
-    )
+            "from the mean of the frames before and after it. Real faces flicker "
+            "too: compare with the target's and the true swap's."),
+)}
+# fmt: on
 
 
 def expression(landmarks: np.ndarray) -> np.ndarray:
     """What the face does, whatever its size and roll.
-
-    Args:
-        landmarks: (68, 2) pixels.
 
     Returns:
         (4,) eye opening, mouth opening, mouth width and brow height, in percent of the
@@ -178,192 +121,118 @@ def expression(landmarks: np.ndarray) -> np.ndarray:
         Soukupová & Čech 2016, "Real-Time Eye Blink Detection using Facial Landmarks"
         (opening from lid landmarks).
     """
+    pairs = (
+        ((37, 41), (38, 40), (43, 47), (44, 46)),
+        ((61, 67), (62, 66), (63, 65)),
+        ((48, 54),),
+        ((19, 37), (24, 44)),
+    )
+    gaps = [np.linalg.norm(np.diff(landmarks[[*p]], axis=1), axis=-1) for p in pairs]
+    return 100 * np.array([gap.mean() for gap in gaps]) / _between_eyes(landmarks)
 
-    def apart(*pairs):
-        gaps = [landmarks[a] - landmarks[b] for a, b in pairs]
-        return np.mean([np.linalg.norm(gap) for gap in gaps])
 
-    eyes = apart((37, 41), (38, 40), (43, 47), (44, 46))
-    mouth = apart((61, 67), (62, 66), (63, 65))
-    width = apart((48, 54))
-    brows = apart((19, 37), (24, 44))
-    return 100 * np.array([eyes, mouth, width, brows]) / between_eyes(landmarks)
+def _between_eyes(landmarks) -> float:
+    return np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)) + 1e-6
 
 
 def align(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The face to compare, and which of its pixels are face.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        landmarks: (68, 2) pixels.
-
-    Returns:
-        (SIZE, SIZE, 3) uint8 RGB, and (SIZE, SIZE) bool: inside the landmarks'
-        outline, without the forehead, which wears hair and hats.
+    """The face to compare, (SIZE, SIZE, 3), and which of its pixels are face: those
+    inside the landmarks' outline, without the forehead, which wears hair and hats.
     """
     transform = geometry.alignment(landmarks, SIZE)
     outline = geometry.hull(geometry.transform_points(landmarks, transform), 0)
-    inside = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillConvexPoly(inside, outline.round().astype(np.int32), 1)
-    return geometry.crop(image, transform, SIZE), inside.astype(bool)
+    inside = _filled(outline, (SIZE, SIZE))
+    return geometry.crop(image, transform, SIZE), inside
+
+
+def _filled(outline, shape) -> np.ndarray:
+    """(H, W) bool: which pixels lie in a convex polygon."""
+    filled = np.zeros(shape, np.uint8)
+    return cv2.fillConvexPoly(filled, outline.round().astype(np.int32), 1).astype(bool)
 
 
 def landmark_error(mine: np.ndarray, place: np.ndarray, true: np.ndarray) -> float:
-    """How far the features lie from where the true swap has them.
-
-    Args:
-        mine: (68, 2) pixels of the swap's frame.
-        place: (68, 2) pixels of the same frame: landmarks that align it, the target's.
-        true: (68, 2) pixels of the true swap's frame.
-
-    Returns:
-        Percent of the true distance between the eyes.
+    """How far the swap's landmarks lie from the true swap's, each frame aligned (the
+    swap's by `place`, the target's), in percent of the distance between the eyes.
     """
     mine = geometry.transform_points(mine, geometry.alignment(place, SIZE))
     true = geometry.transform_points(true, geometry.alignment(true, SIZE))
     apart = np.linalg.norm(mine[17:] - true[17:], axis=1).mean()
-    return float(100 * apart / between_eyes(true))
+    return float(100 * apart / _between_eyes(true))
 
 
 def ssim(made: np.ndarray, true: np.ndarray, inside: np.ndarray) -> float:
-    """Structural similarity of two aligned faces where `inside` is true.
+    """Structural similarity of two aligned faces, or of greys, where `inside` is true.
 
     Reference:
         Wang et al. 2004, "Image Quality Assessment: From Error Visibility to
         Structural Similarity".
     """
-    options = {"full": True, "data_range": 255.0}
     _, local = structural_similarity(
-        made.astype(np.float32), true.astype(np.float32), channel_axis=2, **options
+        np.float32(made),
+        np.float32(true),
+        channel_axis=2 if made.ndim == 3 else None,
+        data_range=255.0,
+        full=True,
     )
     return float(local[inside].mean())
 
 
-def psnr(made: np.ndarray, true: np.ndarray, inside: np.ndarray) -> float:
+def psnr(made: np.ndarray, true: np.ndarray, inside=...) -> float:
     """Peak signal-to-noise ratio in dB where `inside` is true; 108 for the same."""
-    error = (made[inside].astype(np.float64) - true[inside]) ** 2
+    error = (np.float64(made[inside]) - true[inside]) ** 2
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-6)))
 
 
 def colour_error(made: np.ndarray, true: np.ndarray, inside: np.ndarray) -> float:
     """CIEDE2000 between the mean colours where `inside` is true."""
-    means = [
-        cv2.cvtColor(im.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[inside].mean(0)
-        for im in (made, true)
-    ]
-    return float(deltaE_ciede2000(*means))
+    return float(deltaE_ciede2000(*(_lab(im)[inside].mean(0) for im in (made, true))))
+
+
+def _lab(image) -> np.ndarray:
+    return cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB)
 
 
 def detail(aligned: np.ndarray, inside: np.ndarray) -> float:
     """Mean absolute Laplacian of an aligned face where `inside` is true."""
-    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)
-    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[inside].mean())
+    laplacian = cv2.Laplacian(cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
+    return float(np.abs(laplacian)[inside].mean())
 
 
 def background_ssim(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
-    """How much of what is not the face was left alone.
-
-    Args:
-        made: (H, W, 3) uint8 RGB, the swapped frame.
-        own: The target's own frame, of the same size.
-        landmarks: (68, 2) pixels of the target's face.
-
-    Returns:
-        Mean structural similarity outside the face.
-    """
+    """Structural similarity outside the target's face; nan where it fills the frame."""
     scale = min(1.0, 256 / max(own.shape[:2]))
-    small = [
-        cv2.resize(
-            cv2.cvtColor(im, cv2.COLOR_RGB2GRAY),
-            None,
-            fx=scale,
-            fy=scale,
-            interpolation=cv2.INTER_AREA,
-        ).astype(np.float32)
-        for im in (made, own)
-    ]
+    made, own = (
+        cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        for grey in (cv2.cvtColor(im, cv2.COLOR_RGB2GRAY) for im in (made, own))
+    )
     outline = geometry.hull(landmarks)
     centre = outline.mean(0)
     outline = geometry.resize_points(centre + 1.25 * (outline - centre), scale)
-    outside = np.ones(small[0].shape, np.uint8)
-    cv2.fillConvexPoly(outside, outline.round().astype(np.int32), 0)
-    _, local = structural_similarity(*small, full=True, data_range=255.0)
-    return float(local[outside.astype(bool)].mean()) if outside.any() else float("nan")
+    outside = ~_filled(outline, own.shape)
+    return ssim(made, own, outside) if outside.any() else float("nan")
 
 
 def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
-    """How abruptly the painted face ends.
+    """How abruptly the painted face ends, ΔE; 0 where nothing was changed.
 
     The difference from the target is unrolled into a ribbon around the face's outline.
     A mean along the ribbon takes out skin and hair, which differ at random; an edge
     that follows the outline stays.
-
-    Args:
-        made: (H, W, 3) uint8 RGB, the swapped frame.
-        own: The target's own frame, of the same size.
-        landmarks: (68, 2) pixels of the target's face.
-
-    Returns:
-        ΔE; 0 where nothing was changed.
     """
     outline = geometry.hull(landmarks)
-    closed = np.concatenate([outline, outline[:1]])
-    along = np.cumsum([0, *np.linalg.norm(np.diff(closed, axis=0), axis=1)])
+    outline = np.concatenate([outline, outline[:1]])
+    along = np.cumsum([0, *np.linalg.norm(np.diff(outline, axis=0), axis=1)])
     places = np.linspace(0, along[-1], 180, endpoint=False)
-    edge = np.stack([np.interp(places, along, closed[:, i]) for i in (0, 1)], -1)
+    edge = make_interp_spline(along, outline, k=1)(places)
     centre = edge.mean(0)
-    out = np.arange(0.85, 1.15, 0.01)  # 1 is the outline
-    ribbon = (centre + out[:, None, None] * (edge - centre)).astype(np.float32)
-    lab = [
-        cv2.cvtColor(im.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        for im in (made, own)
-    ]
+    out = np.arange(0.85, 1.15, 0.01)[:, None, None]  # 1 is the outline
+    ribbon = np.float32(centre + out * (edge - centre))
+    difference, border = _lab(made) - _lab(own), cv2.BORDER_REPLICATE
     # (30, 180, 3): from inside out, around, L*a*b*
-    unrolled = cv2.remap(
-        lab[0] - lab[1],
-        ribbon,
-        None,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    unrolled = np.concatenate([unrolled[:, -15:], unrolled, unrolled[:, :15]], 1)
-    unrolled = cv2.blur(unrolled, (30, 1))[:, 15:-15]
-    steps = np.linalg.norm(unrolled[2:] - unrolled[:-2], axis=2)
-    return float(steps.max(0).mean())
-
-
-def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positive rates at every threshold.
-
-    Args:
-        real: (N,) scores of real faces, higher for real.
-        fake: (M,) scores of painted ones.
-
-    Returns:
-        Shares of the painted and of the real ones, from the highest threshold down.
-    """
-    cuts = np.unique(np.concatenate([real, fake]))[::-1]
-    taken = [
-        np.concatenate([[0], 1 - np.searchsorted(np.sort(kind), cuts) / len(kind)])
-        for kind in (fake, real)
-    ]
-    return taken[0], taken[1]
-
-
-def auc(real: np.ndarray, fake: np.ndarray) -> float:
-    """The area under `roc`: how often a real face scores above a painted one.
-
-    Args:
-        real, fake: As for `roc`.
-
-    Returns:
-        1 tells all apart, 0.5 guesses.
-
-    Reference:
-        Fawcett 2006, "An introduction to ROC analysis".
-    """
-    wrong, right = roc(real, fake)
-    return float(np.trapezoid(right, wrong))
+    ribbon = cv2.remap(difference, ribbon, None, cv2.INTER_LINEAR, borderMode=border)
+    ribbon = uniform_filter1d(ribbon, 30, axis=1, mode="wrap")
+    return float(np.linalg.norm(ribbon[2:] - ribbon[:-2], axis=2).max(0).mean())
 
 
 def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> float:
@@ -372,10 +241,34 @@ def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> f
     Landmarks tremble by a fraction of a pixel, and the more so the finer the detail
     looks: what is finer than that is blurred first.
     """
-    grey = [
-        cv2.GaussianBlur(
-            cv2.cvtColor(im, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2
-        )
+    before, now, after = (
+        cv2.GaussianBlur(np.float32(cv2.cvtColor(im, cv2.COLOR_RGB2GRAY)), (0, 0), 2)
         for im in (before, now, after)
-    ]
-    return float(np.abs(grey[1] - (grey[0] + grey[2]) / 2)[inside].mean())
+    )
+    return float(np.abs(now - (before + after) / 2)[inside].mean())
+
+
+def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates at every threshold, from the highest down.
+
+    Args:
+        real, fake: (N,) and (M,) scores of real faces and of painted ones.
+    """
+    cuts = np.unique(np.concatenate([real, fake]))[::-1]
+    wrong, right = (
+        np.append(0, 1 - np.searchsorted(np.sort(kind), cuts) / len(kind))
+        for kind in (fake, real)
+    )
+    return wrong, right
+
+
+def auc(real: np.ndarray, fake: np.ndarray) -> float:
+    """The area under `roc`: how often a real face scores above a painted one.
+
+    1 tells all apart, 0.5 guesses.
+
+    Reference:
+        Fawcett 2006, "An introduction to ROC analysis".
+    """
+    wrong, right = roc(real, fake)
+    return float(np.trapezoid(right, wrong))

@@ -10,31 +10,21 @@ from deepfakery.evaluate.metrics import MEASURES, SIGNS
 
 #: The figures that say most about a swap with ground truth.
 GLANCE = (
-    "verified",
-    "distance_painted",
-    "ssim",
-    "psnr",
-    "landmark_error",
-    "pose_error",
-    "sharpness_ratio",
+    *("verified", "distance_painted", "ssim", "psnr"),
+    *("landmark_error", "pose_error", "sharpness_ratio"),
 )
 
 
-def summarise(
-    frames: pd.DataFrame, *, block: int | None = None, draws: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def summarise(frames: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Means over frames, with intervals that know that frames are not independent.
 
     Neighbouring frames look alike, so 300 of them say less than 300 would. Whole
-    blocks of frames are drawn again and again, and the middle 95 % of the means is the
-    interval. It says how much a figure would change with other moments of the same
-    footage, not with other people.
+    blocks of frames (of a second, at most a quarter of the clip) are drawn again and
+    again, and the middle 95 % of the means is the interval. It says how much a figure
+    would change with other moments of the same footage, not with other people.
 
     Args:
         frames: As from `measure`.
-        block: Frames in a block; by default one second of them, at most a quarter of
-            the clip.
-        draws: Bootstrap samples.
         seed: The only source of randomness.
 
     Returns:
@@ -50,15 +40,12 @@ def summarise(
     for clip, part in frames.groupby("clip", sort=False):
         steps = np.diff(part["time"])
         step = np.median(steps) if np.isfinite(steps).any() else 0
-        second = round(1 / step) if step > 0 else 30
-        length = max(1, min(block or second, len(part) // 4))
+        block = max(1, min(round(1 / step) if step > 0 else 30, len(part) // 4))
         for name in MEASURES:
             values = part[name].to_numpy()
-            counted = int(np.isfinite(values).sum())
-            if counted:
-                low, high = interval(values, length, draws, seed)
-                mean = float(np.nanmean(values))
-                rows.append((clip, name, mean, low, high, counted, length))
+            if counted := int(np.isfinite(values).sum()):
+                ends = interval(values, block, seed=seed)
+                rows.append((clip, name, np.nanmean(values), *ends, counted, block))
     names = ["clip", "measure", "value", "low", "high", "frames", "block"]
     return pd.DataFrame(rows, columns=names)
 
@@ -74,11 +61,9 @@ def interval(
         draws: Bootstrap samples.
         seed: The only source of randomness.
     """
-    count, random = len(values), np.random.default_rng(seed)
-    means = []
-    # Drawn as `draw_blocks` draws, but a part at a time: all samples of a long clip do
-    # not fit in memory.
-    while draws:
+    count, random, means = len(values), np.random.default_rng(seed), []
+    # A part at a time: all samples of a long clip do not fit in memory.
+    while draws > 0:
         part = min(draws, max(1, 2_000_000 // count))
         drawn = values[draw_blocks(count, block, part, random)]  # (part, frames)
         means.append(np.nanmean(drawn[np.isfinite(drawn).any(1)], axis=1))
@@ -94,9 +79,7 @@ def draw_blocks(
 
     Args:
         count: Frames there are.
-        block: Frames in a block.
-        draws: Bootstrap samples.
-        seed: The only source of randomness.
+        block, draws, seed: As for `interval`.
 
     Returns:
         (draws, count) indices.
@@ -107,28 +90,19 @@ def draw_blocks(
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for reading: a row a measure, a column a clip, intervals in brackets.
-
-    Args:
-        table: As from `summarise`.
-    """
-    clips = list(dict.fromkeys(table["clip"]))
+    """A table of `summarise` to read: a row a measure, a column a clip, intervals."""
     cells = {}
-    for m in MEASURES.values():
-        for row in table[table["measure"] == m.name].itertuples():
-            value, low, high = (_figure(m, v) for v in (row.value, row.low, row.high))
-            cell = cells.setdefault(_heading(m), {})
-            cell[row.clip] = f"{value} ({low} to {high})"
-    return pd.DataFrame.from_dict(cells, orient="index", columns=clips).fillna("")
+    for row in table.itertuples():
+        m = MEASURES[row.measure]
+        value, low, high = (_figure(m, v) for v in (row.value, row.low, row.high))
+        cells.setdefault(_heading(m), {})[row.clip] = f"{value} ({low} to {high})"
+    rows = [name for name in map(_heading, MEASURES.values()) if name in cells]
+    shown = pd.DataFrame.from_dict(cells, "index", columns=table["clip"].unique())
+    return shown.loc[rows].fillna("")
 
 
 def at_a_glance(table: pd.DataFrame, measures=GLANCE) -> pd.DataFrame:
-    """A few figures of many clips: a row a clip, a column a measure, no intervals.
-
-    Args:
-        table: As from `summarise`.
-        measures: Names in `metrics.MEASURES`.
-    """
+    """A few measures of a table of `summarise`, a row a clip, without intervals."""
     values = table.pivot(index="clip", columns="measure", values="value")
     values = values.loc[table["clip"].unique(), list(measures)]
     shown = {}
@@ -146,7 +120,7 @@ def _figure(m, value: float) -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A table for reading, such as `side_by_side` gives, as Markdown."""
+    """A table to read, such as `side_by_side` gives, as Markdown."""
     rows = [["", *frame.columns], ["---"] * (1 + len(frame.columns))]
     rows += [[name, *cells] for name, cells in frame.iterrows()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

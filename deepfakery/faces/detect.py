@@ -237,7 +237,10 @@ def detect_each(
         yield from in_order(crew, workers, jobs)
 
 
-def sharpness(image: np.ndarray) -> float:
-    """Variance of the Laplacian of an (H, W, 3) uint8 image; higher is sharper."""
+def sharpness(image: np.ndarray, inside=...) -> float:
+    """Variance of the Laplacian of an (H, W, 3) uint8 image; higher is sharper.
+
+    `inside`: (H, W) bool, which pixels count; all by default.
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    return float(cv2.Laplacian(grey, cv2.CV_64F)[inside].var())

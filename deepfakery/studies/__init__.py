@@ -3,16 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submodules=[
-        "dcgan",
-        "degrade",
-        "detection",
-        "fid",
-        "fidelity",
-        "likeness",
-        "photos",
-        "pyramid",
-        "upscaler",
-    ],
+    __name__, submodules=["dcgan", "detection", "photos", "scores", "upscaler"]
 )

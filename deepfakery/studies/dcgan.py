@@ -15,6 +15,8 @@ Reference:
     (`walk`).
 """
 
+import itertools
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -65,15 +67,8 @@ def build_generator(
     x = layers.Reshape((4, 4, widths[0]))(x)
     for width in (*widths[1:], 3):
         x = layers.ReLU()(layers.BatchNormalization()(x))
-        x = layers.Conv2DTranspose(
-            width,
-            kernel,
-            2,
-            padding="same",
-            use_bias=width == 3,
-            kernel_initializer=start,
-            **LAST,
-        )(x)
+        options = {"use_bias": width == 3, "kernel_initializer": start, **LAST}
+        x = layers.Conv2DTranspose(width, kernel, 2, "same", **options)(x)
     x = layers.Activation("tanh", dtype="float32")(x)
     if unit:
         x = layers.Rescaling(0.5, 0.5, dtype="float32")(x)
@@ -107,9 +102,8 @@ def build_discriminator(
         if spectral:
             x = networks.SpectralConv2D(width, kernel, 2)(x)
         else:
-            x = layers.Conv2D(
-                width, kernel, 2, padding="same", kernel_initializer=start, **LAST
-            )(x)
+            options = {"kernel_initializer": start, **LAST}
+            x = layers.Conv2D(width, kernel, 2, "same", **options)(x)
             # Not on what comes in, which would take away its brightness.
             x = layers.BatchNormalization()(x) if i else x
         x = layers.LeakyReLU(0.2)(x)
@@ -158,16 +152,12 @@ class DCGAN(keras.Model):
         """Choose how they train.
 
         Args:
-            optimizer: A Keras optimizer; by default the paper's. `rates` makes one with
-                a learning rate for each network.
+            optimizer: A Keras optimizer; by default the paper's. `rates` makes others.
             kind: The adversarial loss, one of `losses.KINDS`.
             augment: Show the discriminator real and made pictures changed at random,
                 in ways that gradients pass: worth it where photos are few.
             average: How slowly the averaged generator follows, 0 to 1; 0: at once.
             **kwargs: Of `keras.Model.compile`.
-
-        Raises:
-            ValueError: `kind` is unknown.
         """
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
@@ -176,11 +166,7 @@ class DCGAN(keras.Model):
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
-        """A new one from a named preset, or a trained one from its run folder.
-
-        Raises:
-            FileNotFoundError: It is neither.
-        """
+        """A new one from a named preset, or a trained one from its run folder."""
         if str(name_or_folder) in PRESETS:
             return cls(str(name_or_folder))
         # Whoever trained it may have noted more about the run.
@@ -190,10 +176,6 @@ class DCGAN(keras.Model):
 
     def rates(self, generator: float, discriminator: float, momentum: float = 0.5):
         """An Adam with a learning rate for each network, for `compile`.
-
-        Args:
-            generator, discriminator: Learning rates.
-            momentum: Adam's first, of both.
 
         Reference:
             Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge
@@ -234,14 +216,8 @@ class DCGAN(keras.Model):
         real, fake = ops.convert_to_tensor(y), y_pred
         if self.augment and training:
             real, fake = self._augmented(real), self._augmented(fake)
-        step = adversarial.step(
-            self.discriminator,
-            real,
-            fake,
-            self.kind,
-            one_batch=False,
-            training=training,
-        )
+        options = {"one_batch": False, "training": training}
+        step = adversarial.step(self.discriminator, real, fake, self.kind, **options)
         step.record(self.adversarial)
         if training:
             for slow, fast in zip(
@@ -278,28 +254,12 @@ class DCGAN(keras.Model):
         return images * (1 - hole) + 0.5 * hole
 
     def imagine(self, noise: np.ndarray, batch: int = 64) -> np.ndarray:
-        """The faces that some noise stands for, by the averaged generator.
-
-        Args:
-            noise: (N, latent), normally distributed.
-            batch: Faces at a time.
-
-        Returns:
-            (N, S, S, 3) float32 in [0, 1].
-        """
+        """Noise (N, latent) → faces (N, S, S, 3) in [0, 1], by the averaged network."""
         noise = np.asarray(noise, np.float32)
         return networks.predict(self.averaged, noise, batch).clip(0, 1)
 
     def discriminate(self, faces: np.ndarray, batch: int = 64) -> np.ndarray:
-        """How real faces look to the discriminator.
-
-        Args:
-            faces: (N, S, S, 3) float32 in [0, 1].
-            batch: Faces at a time.
-
-        Returns:
-            (N,) float32, higher for real.
-        """
+        """Faces (N, S, S, 3) in [0, 1] → (N,) scores, higher for real."""
         return networks.predict(self.discriminator, faces, batch)[:, 0]
 
 
@@ -314,8 +274,7 @@ def invert(
     Args:
         gan: A trained one.
         photos: (N, S, S, 3) float32 in [0, 1], cropped as those it was trained on.
-        steps: Of looking; more come nearer.
-        rate: Learning rate.
+        steps, rate: Of looking, and the learning rate.
 
     Returns:
         (N, latent) float32, for `gan.imagine`, or to walk from.
@@ -330,36 +289,17 @@ def invert(
     draws = np.random.default_rng(0).standard_normal((256, gan.latent), np.float32)
     made = gan.imagine(draws)
     starts = [np.abs(made - photo).mean((1, 2, 3)).argmin() for photo in photos]
-    seeking = _Seeking(gan, len(photos))
-    seeking.noise.assign(draws[starts])
-    seeking.compile(Adam(rate))
-    same = iter(lambda: (photos, photos), None)
-    seeking.fit(
-        (pair for pair in same), steps_per_epoch=steps, shuffle=False, verbose=0
-    )
-    return ops.convert_to_numpy(seeking.noise)
-
-
-class _Seeking(keras.Model):
-    """Noise that is trained, before a generator that is not."""
-
-    def __init__(self, gan, count):
-        super().__init__(dtype="float32", name="seeking")
-        self.generator = gan.averaged
-        self.noise = self.add_weight(
-            shape=(count, gan.latent), initializer="zeros", name="noise"
-        )
-        self.built = True
-
-    def call(self, photos):
-        return self.generator(ops.convert_to_tensor(self.noise), training=False)
-
-    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        photos = ops.convert_to_tensor(y)
-        # Noise far from where it is drawn makes what nobody has seen.
-        far = ops.mean(ops.square(self.noise))
-        near, _ = losses.reconstruction_loss(photos, y_pred, dssim=0.5)
-        return near + 0.01 * far
+    # Noise that is trained, before a generator that is not. Far from where it is drawn
+    # it makes what nobody has seen.
+    n, options = len(photos), {"use_bias": False, "dtype": "float32"}
+    near = keras.regularizers.L2(0.01 / (n * gan.latent))
+    noise = layers.Dense(gan.latent, kernel_regularizer=near, **options)
+    seeking = keras.Sequential([keras.Input((n,)), noise, gan.averaged])
+    noise.set_weights([draws[starts]])
+    seeking.compile(Adam(rate), lambda y, x: losses.reconstruction_loss(y, x)[0])
+    same = (pair for pair in itertools.repeat((np.eye(n, dtype="float32"), photos)))
+    seeking.fit(same, steps_per_epoch=steps, shuffle=False, verbose=0)
+    return noise.get_weights()[0]
 
 
 def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
@@ -375,9 +315,6 @@ def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
 
     Returns:
         (frames · N, latent), or (frames · (N - 1), latent) without the way back.
-
-    Raises:
-        ValueError: There are fewer than two stops.
     """
     if len(stops) < 2:
         raise ValueError(f"A walk needs at least 2 stops, not {len(stops)}.")

@@ -20,7 +20,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import cv2
@@ -28,6 +28,7 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import layers
+from scipy import ndimage
 
 from deepfakery import networks
 from deepfakery.adversarial import Adam
@@ -36,6 +37,7 @@ from deepfakery.evaluate import metrics, tables
 from deepfakery.faces import detect, geometry, tracking
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
+from deepfakery.studies import photos
 
 #: Side in pixels of the faces that are judged.
 SIZE = 128
@@ -43,19 +45,12 @@ SIZE = 128
 
 @dataclass(frozen=True)
 class Pairs:
-    """The same faces untouched and painted: nothing but the painting differs.
+    """The same faces untouched and painted: nothing but the painting differs."""
 
-    Attributes:
-        real: (N, SIZE, SIZE, 3) uint8 RGB.
-        painted: Painter → the same faces by it, likewise.
-        frames: (N,) the frames' indices.
-        landmarks: (N, 68, 2) pixels of the faces as they are here.
-    """
-
-    real: np.ndarray
-    painted: dict[str, np.ndarray]
-    frames: np.ndarray
-    landmarks: np.ndarray
+    real: np.ndarray  # (N, SIZE, SIZE, 3) uint8 RGB
+    painted: dict[str, np.ndarray]  # painter → the same faces by it, likewise
+    frames: np.ndarray  # (N,) the frames' indices
+    landmarks: np.ndarray  # (N, 68, 2) pixels of the faces as they are here
 
 
 def pairs(
@@ -80,43 +75,36 @@ def pairs(
         stream = tracking.follow_clip(source)
     else:
         files = images.list_files(source)
-        files = files[:: max(1, len(files) // limit)]
-        photos = (replace(f, index=i) for i, f in enumerate(_first_frames(files)))
-        stream = detect.detect_each(photos)
+        stream = detect.detect_each(_frames(files[:: max(1, len(files) // limit)]))
     found = [(frame, seen) for frame, seen in islice(stream, limit) if seen]
     if not found:
         raise ValueError(f"{source} shows no face; give footage that does.")
-    places = [geometry.alignment(seen[0].landmarks, size) for _, seen in found]
+    points = [seen[0].landmarks for _, seen in found]
+    places = [geometry.alignment(marks, size) for marks in points]
 
     def cut(pictures):
         crops = zip(pictures, places, strict=True)
-        return np.stack(
-            [geometry.crop(picture, place, size) for picture, place in crops]
-        )
+        return np.stack([geometry.crop(image, place, size) for image, place in crops])
 
-    painted = {
-        name: cut(
-            [
-                image
-                for _, image, _ in merge.paint_stream(
-                    found, swapper, identity, steady=is_clip, **look
-                )
-            ]
-        )
-        for name, (swapper, identity, look) in painters.items()
-    }
-    points = [
-        geometry.transform_points(seen[0].landmarks, place)
-        for (_, seen), place in zip(found, places, strict=True)
-    ]
-    indices = np.array([frame.index for frame, _ in found])
-    return Pairs(cut([f.image for f, _ in found]), painted, indices, np.stack(points))
+    painted = {}
+    for name, (swapper, identity, look) in painters.items():
+        made = merge.paint_stream(found, swapper, identity, steady=is_clip, **look)
+        painted[name] = cut(image for _, image, _ in made)
+    return Pairs(
+        cut(frame.image for frame, _ in found),
+        painted,
+        np.array([frame.index for frame, _ in found]),
+        np.stack([*map(geometry.transform_points, points, places)]),
+    )
 
 
-def _first_frames(files):
+def _frames(files):
+    """The first frame of each file, numbered; what cannot be read is left out."""
+    count = 0
     for file in files:
         try:
-            yield next(images.read_source(file))
+            yield replace(next(images.read_source(file)), index=count)
+            count += 1
         except MediaError as error:
             warnings.warn(f"Left out: {error}", stacklevel=2)
 
@@ -124,12 +112,8 @@ def _first_frames(files):
 def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     """The swapper's discriminator, grown by a map and compiled to be trained alone.
 
-    Args:
-        size: Side of the face in pixels.
-        widths: As for `networks.build_discriminator`.
-
-    Returns:
-        A model (B, size, size, 3) in [0, 1] → (B, 1), the mean score of all patches.
+    Its `widths` as for `networks.build_discriminator`; (B, size, size, 3) in [0, 1] →
+    (B, 1), the mean score of all patches.
     """
     with networks.precision():
         # No spectral normalisation: there is no painter here that must learn from it.
@@ -166,12 +150,10 @@ def batches(
     Yields:
         (faces (2 · batch, S, S, 3) float32 in [0, 1], (2 · batch, 1): 1 for real).
     """
-    labels = np.repeat(np.float32([[1], [0]]), batch, axis=0)
+    labels, kinds = np.repeat(np.float32([[1], [0]]), batch, axis=0), (real, painted)
     while True:
         random = np.random.default_rng((seed, start))
-        chosen = [
-            kind[random.integers(len(kind), size=batch)] for kind in (real, painted)
-        ]
+        chosen = [kind[random.integers(len(kind), size=batch)] for kind in kinds]
         chosen = np.concatenate(chosen)
         if sturdy:
             chosen = np.stack([_worn(face, random) for face in chosen])
@@ -182,12 +164,6 @@ def batches(
         gain = gain + random.uniform(-0.05, 0.05, (2 * batch, 1, 1, 3))
         yield np.minimum(chosen * np.float32(gain / 255), 1), labels
         start += 1
-
-
-def jpeg(face: np.ndarray, quality: int = 50) -> np.ndarray:
-    """A face after JPEG at that quality."""
-    _, data = cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def shrink(face: np.ndarray, share: float = 0.5) -> np.ndarray:
@@ -204,61 +180,41 @@ def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
 #: What happens to pictures on their way. Name → (function, the range of its strength
 #: that a sturdy detector is trained on). As it stands, each function is a test.
 DEGRADATIONS = {
-    "JPEG 50": (jpeg, (30, 95)),
+    "JPEG 50": (photos.jpeg, (30, 95)),
     "half size": (shrink, (0.4, 1.0)),
     "blur": (blur, (0.3, 2.0)),
 }
 
 
 def _worn(face, random):
-    change, (low, high) = list(DEGRADATIONS.values())[random.integers(3)]
-    strength = random.uniform(low, high)
-    if random.random() < 1 / 3:
-        return face
-    return change(face, int(strength) if change is jpeg else strength)
+    change, ends = list(DEGRADATIONS.values())[random.integers(3)]
+    strength = random.uniform(*ends)
+    return face if random.random() < 1 / 3 else change(face, strength)
 
 
 def judge(detector: keras.Model, pictures: np.ndarray) -> np.ndarray:
-    """How real faces look to a detector.
-
-    Args:
-        detector: As from `build_detector`.
-        pictures: (N, S, S, 3) uint8.
-
-    Returns:
-        (N,) float32, higher for real.
-    """
+    """A detector's scores of (N, S, S, 3) uint8 faces: (N,), higher for real."""
     return networks.predict(detector, np.float32(pictures) / 255)[:, 0]
 
 
 def spectrum(pictures: np.ndarray) -> np.ndarray:
     """How much detail of each size pictures hold: log power by spatial frequency.
 
-    Args:
-        pictures: (N, S, S, 3) uint8.
-
-    Returns:
-        (N, S / 2) float64, from the coarsest to the finest, averaged over directions.
+    (N, S, S, 3) uint8 → (N, S / 2), coarsest to finest, averaged over directions.
     """
     side = pictures.shape[1]
     window = np.hanning(side)[:, None] * np.hanning(side)  # no edges where it ends
     grey = np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in pictures])
     power = np.abs(np.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window)) ** 2
-    at = np.fft.fftfreq(side, 1 / side)
-    radius = np.hypot(at[:, None], at).round().astype(int).ravel()
-    rings = [radius == r for r in range(1, side // 2 + 1)]
-    flat = np.log(power + 1e-3).reshape(len(pictures), -1)
-    return np.stack([flat[:, ring].mean(1) for ring in rings], -1)
+    at, rings = np.fft.fftfreq(side, 1 / side), np.arange(1, side // 2 + 1)
+    radius = np.hypot(at[:, None], at).round()
+    return np.stack([ndimage.mean(np.log(p + 1e-3), radius, rings) for p in power])
 
 
 def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
     """The detector of the years before networks: Fisher's discriminant on `spectrum`.
 
-    Args:
-        real, painted: (N, S, S, 3) and (M, S, S, 3) uint8 to learn from.
-
-    Returns:
-        A function: faces (N, S, S, 3) uint8 → scores (N,), higher for real.
+    Learned from uint8 faces; a function: faces (N, S, S, 3) → scores (N,).
     """
     kinds = [spectrum(kind) for kind in (real, painted)]
     means = [kind.mean(0) for kind in kinds]
@@ -276,12 +232,11 @@ def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
         cases: Name → (real, painted, frames in a block of the bootstrap); the faces
             are the same in both, in order of time.
         judges: Name → a function: faces → scores, higher for real.
-        draws: Bootstrap samples.
-        seed: The only source of randomness.
+        draws, seed: As for `tables.interval`.
 
     Returns:
         A table, a row a case and detector: `case`, `detector`, `auc`, `low` and `high`
-        (95 %, see `tables.summarise`), `faces` of each kind, `block`.
+        (95 %), `faces` of each kind, `block`.
     """
     rows = []
     for case, (real, painted, block) in cases.items():
@@ -302,21 +257,18 @@ def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.n
     Args:
         judging: Faces (N, S, S, 3) uint8 → scores (N,).
         pictures: (N, S, S, 3) uint8.
-        patch: Side of the grey patch in pixels.
-        step: Pixels from one place to the next.
+        patch, step: Side of the grey patch, and from one place to the next, in pixels.
 
     Returns:
-        (N, S, S) float32: by how much the score rises, on average, where the pixel is
-        hidden. High: this is what spoke for painted.
+        (N, S, S): by how much the score rises, on average, where the pixel is hidden.
+        High: this is what spoke for painted.
     """
     count, side = pictures.shape[:2]
     before = judging(pictures)
     total, times = np.zeros((count, side, side), np.float32), np.zeros((side, side))
-    for y in range(0, side - patch + 1, step):
-        for x in range(0, side - patch + 1, step):
-            hidden = pictures.copy()
-            box = np.s_[y : y + patch, x : x + patch]
-            hidden[:, *box] = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
-            total[:, *box] += (judging(hidden) - before)[:, None, None]
-            times[box] += 1
+    for y, x in product(range(0, side - patch + 1, step), repeat=2):
+        hidden, box = pictures.copy(), np.s_[y : y + patch, x : x + patch]
+        hidden[:, *box] = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
+        total[:, *box] += (judging(hidden) - before)[:, None, None]
+        times[box] += 1
     return total / np.maximum(times, 1)

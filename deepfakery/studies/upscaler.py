@@ -2,17 +2,24 @@
 
     upscaler = Upscaler.from_preset("light")
     upscaler.compile(factors=(2,))
-    feed = partial(degrade.pairs, files, factors=(2,))
+    feed = partial(photos.pairs, files, factors=(2,))
     run = training.Run("data/output/upscaler/x2", upscaler, upscaler.config, steps=3000)
     run.fit(feed)
     large = upscaler.enlarge(picture, 4)              # or `tiles.resize` to any size
 
-The networks are in `pyramid`; here is how they train: stage by stage on photos alone,
-then against discriminators that see residuals, what was added, and not pictures.
+Each stage doubles the picture. It works on the small one, where a processor has least
+to do, and ends in a *residual*: what is to be added to the bicubic enlargement. The
+residuals of all stages add up, so one network serves ×2, ×4, ×8 and ×16, and a stage
+that has learned nothing yet adds nothing: it is exactly bicubic. They train stage by
+stage on photos alone, then against discriminators that see residuals, not pictures.
 
 Reference:
     Wang et al. 2018, "A Fully Progressive Approach to Single-Image Super-Resolution"
-    (the curriculum, and a discriminator of residuals).
+    (the asymmetric pyramid, the curriculum, a discriminator of residuals); Lim et al.
+    2017, "Enhanced Deep Residual Networks for Single Image Super-Resolution" (blocks
+    without normalisation); Shi et al. 2016, "Real-Time Single Image and Video
+    Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network"; Keys
+    1981, "Cubic Convolution Interpolation for Digital Image Processing".
 """
 
 import os
@@ -21,15 +28,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from deepfakery import adversarial, checkpoints, losses, networks, training
 from deepfakery.adversarial import Adam
 from deepfakery.checkpoints import WEIGHTS
-from deepfakery.networks import look_up, name_of
-from deepfakery.studies.pyramid import Bicubic, build_pyramid
+from deepfakery.networks import LAST, look_up, name_of
 
-#: Arguments of `pyramid.build_pyramid` and of `networks.build_discriminator`, by name.
+#: Arguments of `build_pyramid` and of `networks.build_discriminator`, by name.
 PRESETS = {
     # The larger a map, the fewer blocks; two CPU cores train it in an hour.
     "light": {
@@ -62,10 +68,109 @@ STAGES = {
 ADAM = {"pixels": (1e-3, 0.9), "both": (2e-4, 0.5)}
 
 
+Conv2D = partial(layers.Conv2D, kernel_size=3, padding="same", **LAST)
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class Bicubic(layers.Layer):
+    """(B, H, W, 3) → (B, k·H, k·W, 3): cubic convolution, the edges repeated.
+
+    Not `ops.image.resize`: its cubics differ from backend to backend.
+    """
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = k = factor
+        # Each pixel becomes k; each of them is a mixture of the five around it.
+        places = (np.arange(k) + 0.5) / k - 0.5
+        x = np.abs(places - np.arange(-2, 3)[:, None])  # (5, k) distances
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        taps = np.where(x <= 1, near, np.where(x < 2, far, 0))
+        # (5, 1, 3, k·3): every colour by itself.
+        kernel = np.einsum("tk,cd->tckd", taps, np.eye(3)).reshape(5, 1, 3, 3 * k)
+        self.kernel = kernel.astype("float32")
+
+    def call(self, x):
+        kernel = ops.cast(ops.convert_to_tensor(self.kernel), x.dtype)
+        for _ in range(2):  # rows; then columns, for the picture is turned
+            x = ops.concatenate([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+            x = ops.conv(x, kernel, 1, "valid", **LAST)
+            _, h, w, _ = ops.shape(x)
+            x = ops.reshape(x, (-1, h, w, self.factor, 3))
+            x = ops.transpose(x, (0, 2, 1, 3, 4))
+            x = ops.reshape(x, (-1, w, h * self.factor, 3))
+        return x
+
+    def compute_output_shape(self, shape):
+        b, h, w, c = shape
+        return (b, h and h * self.factor, w and w * self.factor, c)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class Share(layers.Layer):
+    """A share of its input, from 0 to 1; kept with the weights, moved from outside."""
+
+    def build(self, shape):
+        self.share = self.add_weight(
+            shape=(), initializer="ones", trainable=False, name="share"
+        )
+
+    def call(self, x):
+        # Of a copy: PyTorch's gradients ask that nobody moves it before they are taken.
+        return x * ops.cast(self.share + 0.0, x.dtype)
+
+
+def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
+    """Small picture → large one, for every doubling.
+
+    Args:
+        widths: Channels of each stage. Its maps have twice the side of the one's
+            before.
+        blocks: Residual blocks of each stage.
+
+    Returns:
+        Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3), of any
+        height and width. All of them share their layers; the largest holds them all.
+    """
+    small = keras.Input((None, None, 3), dtype="float32", name="small")
+    x = Conv2D(widths[0], name="x2_first")(layers.Rescaling(1.0, -0.5)(small))
+    models, residual = {}, None
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        factor = 2 ** (stage + 1)
+        name = f"x{factor}"
+        if stage:
+            # Upwards from the stage before: four times as many pixels.
+            x = networks.DepthToSpace()(Conv2D(4 * width, name=f"{name}_up")(x))
+            x = layers.LeakyReLU(0.1)(x)
+        for i in range(count):
+            y = Conv2D(width, activation="relu", name=f"{name}_{i}_a")(x)
+            # Near to doing nothing at first: a deep stack then trains at once.
+            weak = keras.initializers.VarianceScaling(0.05)
+            y = Conv2D(width, kernel_initializer=weak, name=f"{name}_{i}_b")(y)
+            x = layers.Add()([x, y])
+        own = Conv2D(
+            12, kernel_initializer="zeros", dtype="float32", name=f"{name}_residual"
+        )(x)
+        own = networks.DepthToSpace(dtype="float32")(own)
+        own = Share(dtype="float32", name=f"{name}_fade")(own)
+        if residual is not None:
+            coarser = Bicubic(2, dtype="float32")(residual)
+            own = layers.Add(dtype="float32")([coarser, own])
+        residual = own
+        base = Bicubic(factor, dtype="float32")(small)
+        large = layers.Add(dtype="float32", name=f"{name}_large")([base, residual])
+        models[factor] = keras.Model(small, large, name=name)
+    return models
+
+
 class Upscaler(keras.Model):
     """A pyramid of doublings, and for each factor a discriminator.
 
-    `fit` takes ({factor: small}, {factor: large}) as `degrade.pairs` yields them, for
+    `fit` takes ({factor: small}, {factor: large}), as `photos.pairs` yields them, for
     all factors that train.
 
     Args:
@@ -109,20 +214,16 @@ class Upscaler(keras.Model):
         """Choose what trains, and on what.
 
         Args:
-            optimizer: A Keras optimizer; by default Adam as in `ADAM`, its gradients
-                clipped.
+            optimizer: A Keras optimizer; by default Adam as in `ADAM`, clipped.
             factors: Which enlargements train; stages above the largest stand still.
             train: "pixels": on the mean absolute error alone; "both": against the
                 discriminators too.
-            adversarial: Weight of the generator loss, where both train.
-            matching: Weight of the feature matching loss, likewise.
+            adversarial, matching: Weights of the generator loss and of the feature
+                matching loss, where both train.
             kind: The adversarial loss, one of `losses.KINDS`.
             fade: Steps over which the largest stage that trains is faded in; 0: it
                 counts in full from the first.
             **kwargs: Of `keras.Model.compile`.
-
-        Raises:
-            ValueError: `train`, `kind` or a factor is none of these.
         """
         for given, known in (
             *((k, self.factors) for k in factors),
@@ -132,7 +233,7 @@ class Upscaler(keras.Model):
             if given not in known:
                 raise ValueError(f"{given!r} is unknown; choose from {known}.")
         self.trains, self.kind, self.fade = train, kind, fade
-        self.weight = {"adversarial": adversarial, "matching": matching}
+        self.weight = adversarial, matching
         self.last = max(factors)
         for layer in self.whole.layers:
             stage, _, part = layer.name.partition("_")
@@ -149,15 +250,8 @@ class Upscaler(keras.Model):
 
     @classmethod
     def from_preset(cls, name_or_path) -> "Upscaler":
-        """A new one from a named preset, or a trained one.
-
-        Args:
-            name_or_path: A name in `PRESETS`, a file written by `save_base` with the
-                preset "light", or a run folder.
-
-        Raises:
-            FileNotFoundError: It is none of these.
-            ValueError: The file does not fit.
+        """A new one from a name in `PRESETS`; or a trained one, from a run folder or a
+        file that `save_base` wrote with the preset "light".
         """
         if str(name_or_path) in PRESETS:
             return cls(str(name_or_path))
@@ -212,34 +306,23 @@ class Upscaler(keras.Model):
             total += error
             if self.trains == "both":
                 base = self._bicubic[k](ops.convert_to_tensor(x[k]))
-                residuals = real - base, large - base
-                total += self._adversarial_loss(k, *residuals, training)
+                # The residual is scored: it is all that the pyramid adds.
+                D, real, fake = self._with_features[k], real - base, large - base
+                step = adversarial.step(
+                    D, real + 0.5, fake + 0.5, self.kind, training=training
+                )
+                step.record(self.adversarial)
+                total += step.loss(*self.weight)
         if training and self.fade:
             share = self._fading
             share.assign(ops.minimum(share + 1 / self.fade, 1.0))
         return losses.per_replica(total / len(y_pred))
 
-    def _adversarial_loss(self, k, real, fake, training):
-        # The residual is scored, not the picture: that is all that the pyramid adds.
-        step = adversarial.step(
-            self._with_features[k], real + 0.5, fake + 0.5, self.kind, training=training
-        )
-        step.record(self.adversarial)
-        return step.loss(self.weight["adversarial"], self.weight["matching"])
-
     def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
         """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.
 
-        Args:
-            pictures: (N, H, W, 3) float32 in [0, 1].
-            factor: One of `factors`.
-            batch: Pictures at a time.
-
-        Returns:
-            (N, factor·H, factor·W, 3) float32 in [0, 1].
-
-        Raises:
-            ValueError: The factor is none of these.
+        (N, H, W, 3) float32 in [0, 1] → (N, factor·H, factor·W, 3), `batch` at a time,
+        by one of `factors`.
         """
         if factor not in self.pyramid:
             raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
@@ -270,13 +353,13 @@ def train(
     Args:
         upscaler: What learns. In the end it is compiled as the last stage asks.
         folder: For a run a stage.
-        feed: As `degrade.pairs` with its files given: it is called with `factors`,
+        feed: As `photos.pairs` with its files given: it is called with `factors`,
             `batch`, `patch`, `seed` and `start`.
         stages: Name → steps, and arguments of `Upscaler.compile` and `feed`.
         times: As many times the steps.
         seed: The only source of randomness.
         after: Folder of the run that the first stage goes on from, if any.
-        config: What else the runs are made with, such as `photos.fingerprint`; a run
+        config: What else is noted with the runs, such as `photos.fingerprint`; a run
             made with something else is refused.
         callbacks: More Keras callbacks.
 
@@ -292,9 +375,8 @@ def train(
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)
-        run = training.Run(
-            Path(folder) / name, upscaler, config, steps=steps, after=after
-        )
+        place = Path(folder) / name
+        run = training.Run(place, upscaler, config, steps=steps, after=after)
         run.fit(
             partial(feed, factors=stage["factors"], seed=seed, **fed),
             callbacks=callbacks,

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from painters import IdentityCopy
 
 from deepfakery import samples
 from deepfakery.convert.merge import (
@@ -13,7 +14,6 @@ from deepfakery.convert.merge import (
     paint_stream,
     shown,
 )
-from deepfakery.evaluate.baselines import IdentityCopy
 from deepfakery.faces import detect, geometry
 from deepfakery.media import video
 from deepfakery.studies.upscaler import shipped

@@ -4,20 +4,13 @@ import pytest
 from deepfakery import batches
 from deepfakery.convert import export
 from deepfakery.evaluate import measure
-from deepfakery.evaluate.baselines import IdentityCopy, LandmarkWarp
+from deepfakery.evaluate.baselines import LandmarkWarp
 from deepfakery.faces import detect
 
 
 @pytest.fixture(scope="module")
 def warp(facesets):
     return LandmarkWarp(facesets, size=128, limit=24)
-
-
-def test_the_identity_copy_paints_what_it_is_given():
-    faces_ = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-    painted, mask = IdentityCopy(32).swap(faces_, "anybody")
-    np.testing.assert_array_equal(painted, faces_)
-    assert mask.shape == (2, 32, 32, 1) and mask.min() == 1
 
 
 def test_the_warp_puts_one_persons_features_where_the_others_were(warp, facesets):

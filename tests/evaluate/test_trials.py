@@ -1,20 +1,23 @@
-"""Quick figures of painted faces."""
+"""Quick figures: of painted faces, and of what a look does to a clip."""
 
 import cv2
 import numpy as np
 import pytest
+from painters import IdentityCopy
 
+from deepfakery.convert import merge
 from deepfakery.evaluate import trials
 
 
-class Painter:
+class Painter(IdentityCopy):
     """Paints what it is shown, changed by a function."""
 
     def __init__(self, change=lambda faces: faces, size=64):
-        self.size, self.change = size, change
+        super().__init__(size)
+        self.change = change
 
-    def swap(self, faces, identity):
-        return self.change(faces), np.ones_like(faces[..., :1])
+    def swap(self, pictures, identity):
+        return super().swap(self.change(pictures), identity)
 
 
 def test_who_paints_the_person_as_they_are_scores_best(facesets):
@@ -51,3 +54,53 @@ def test_faces_are_scored_at_the_networks_size(facesets):
     painter = Painter(lambda faces: shown.append(faces.shape) or faces, size=32)
     trials.score(painter, facesets["hopper"], facesets, "hopper", 3)
     assert shown == [(3, 32, 32, 3)]
+
+
+# --- does it show? ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compare(short_clips):
+    """A function: a change of the painted faces → how much it shows."""
+
+    def compared(change=lambda faces: faces):
+        # Drawn in, the edge runs over skin, where nothing else is steep.
+        look = {"colour": "none", "erode": 0.08, "feather": 0.02, "workers": 0}
+        painter = Painter(change, 256)
+        stream = merge.paint_frames(short_clips["collins"], painter, "anybody", **look)
+        return trials.compare(stream)
+
+    return compared
+
+
+def test_a_face_painted_as_it_was_shows_neither_seam_nor_flicker(compare):
+    figures = compare()
+    assert figures["frames"] == 12
+    assert figures["seam"] == pytest.approx(1, abs=0.15)
+    assert figures["flicker"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_darker_face_shows_a_seam_and_an_unsteady_one_flickers(compare):
+    def moody(faces):
+        moods = 0.6 + 0.15 * np.cos(np.pi * np.arange(len(faces)))
+        return faces * np.float32(moods)[:, None, None, None]
+
+    steady, unsteady = compare(lambda faces: 0.6 * faces), compare(moody)
+    assert steady["seam"] > 1.5
+    assert unsteady["flicker"] > 1.3 * steady["flicker"]
+
+
+def test_a_seam_is_what_lies_across_the_edge():
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[:, 32:] = 1
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 2)
+    across, along = np.zeros((2, 64, 64, 3), np.uint8)
+    across[:, 32:], along[32:] = 100, 100
+    assert trials._edge(across, alpha) > 5
+    assert trials._edge(along, alpha) < 0.1
+    assert trials._edge(across, 0 * alpha) == 0
+
+
+def test_frames_without_a_face_are_nothing_to_compare():
+    with pytest.raises(ValueError, match="No frame"):
+        trials.compare(iter(()))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from painters import IdentityCopy
 from PIL import Image
 
 from deepfakery.convert.export import swap_clip
-from deepfakery.evaluate.baselines import IdentityCopy
 from deepfakery.media import provenance, video
 from deepfakery.media.animation import animate
 

@@ -7,18 +7,20 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
 import numpy as np
 import pytest
+from painters import IdentityCopy
 
 from deepfakery.convert import merge
-from deepfakery.evaluate.baselines import IdentityCopy
 from deepfakery.media import video
 from deepfakery.notebook.controls import CONTROLS, Panel
 from deepfakery.studies.upscaler import shipped
 
+TESTS = Path(__file__).parents[1]
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
@@ -141,10 +143,11 @@ def test_a_panel_stands_where_it_is_told_to(short_clips):
 def lab(tmp_path, short_clips):
     """JupyterLab on localhost with a notebook that holds a panel; its address."""
     code = (
-        "from deepfakery.evaluate import baselines\n"
+        f"import sys; sys.path.append({str(TESTS)!r})\n"
+        "from painters import IdentityCopy\n"
         "from deepfakery.notebook import controls\n"
         f"clip = {str(short_clips['collins'])!r}\n"
-        "controls.Panel(clip, baselines.IdentityCopy(64), 'hopper', colour='none')"
+        "controls.Panel(clip, IdentityCopy(64), 'hopper', colour='none')"
     )
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code)],

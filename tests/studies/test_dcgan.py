@@ -112,7 +112,7 @@ def test_each_network_learns_from_its_own_loss_alone():
 
     def moved(part, rate):
         gan = make()
-        gan.compile(gan.rates(*rate))
+        gan.compile(gan.rates(*rate), run_eagerly=True)  # for a step, quicker
         before = getattr(gan, part).get_weights()
         gan.train_on_batch(noise, real)
         after = getattr(gan, part).get_weights()
@@ -139,7 +139,7 @@ def test_augmented_pictures_differ_and_let_gradients_through():
 
 
 def test_the_average_follows_slowly():
-    gan = make(average=0.75)
+    gan = make(average=0.75, run_eagerly=True)
     start = gan.averaged.get_weights()
     for a, b in zip(start, gan.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from painters import IdentityCopy
 
 from deepfakery import training
-from deepfakery.evaluate import baselines, metrics, tables
+from deepfakery.evaluate import metrics, tables
 from deepfakery.media.images import write_image
 from deepfakery.media.video import VideoWriter
 from deepfakery.notebook import plots
@@ -24,7 +25,7 @@ def textures():
 @pytest.fixture(scope="module")
 def pairs(short_clips, untrained):
     painters = {
-        "copy": (baselines.IdentityCopy(), "hopper", {"colour": "none"}),
+        "copy": (IdentityCopy(), "hopper", {"colour": "none"}),
         "noise": (untrained, "hopper", {}),
     }
     return detection.pairs(short_clips["collins"], painters, size=64, limit=6)

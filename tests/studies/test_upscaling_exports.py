@@ -10,6 +10,7 @@ from deepfakery import __main__ as cli
 from deepfakery import samples
 from deepfakery.convert import export
 from deepfakery.media import images, provenance, video
+from deepfakery.studies import scores
 from deepfakery.studies.upscaler import Upscaler, shipped
 
 
@@ -91,14 +92,12 @@ def test_a_folder_of_photos_becomes_a_folder(upscaler, tmp_path):
 
 
 def test_the_projects_own_beats_bicubic_on_faces_it_never_saw():
-    from deepfakery.studies import fidelity
-
     # As large as faces are in the photos that it learned from.
     people = [samples.portrait(name, 288).image for name in samples.PEOPLE]
     faces = np.stack([image[40:200, 64:224] for image in people])
-    ways = fidelity.WAYS | {"ours": fidelity.by(shipped())}
+    ways = scores.WAYS | {"ours": scores.by(shipped())}
     for factor in (2, 4):
-        table = fidelity.compare(ways, faces, factor)
+        table = scores.compare(ways, faces, factor)
         assert table["ours"]["psnr_y"] > table["bicubic"]["psnr_y"] + 1
         assert table["ours"]["sharpness"] > table["bicubic"]["sharpness"]
         assert table["ours"]["distance"] <= table["bicubic"]["distance"]

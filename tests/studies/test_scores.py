@@ -3,7 +3,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from deepfakery import batches
-from deepfakery.studies import likeness
+from deepfakery.studies import scores
 
 
 def drawn(seed, count=400, mean=0.0, scale=1.0, width=6):
@@ -17,8 +17,8 @@ def test_the_frechet_distance_is_that_of_its_definition():
     root = sqrtm(covariances[0] @ covariances[1]).real
     total = np.trace(covariances[0] + covariances[1] - 2 * root)
     total += ((a.mean(0) - b.mean(0)) ** 2).sum()
-    assert likeness.frechet(a, b) == pytest.approx(total)
-    assert likeness.frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert scores.frechet(a, b) == pytest.approx(total)
+    assert scores.frechet(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_kernel_distance_is_the_sum_over_pairs():
@@ -33,10 +33,10 @@ def test_the_kernel_distance_is_the_sum_over_pairs():
 
     across = np.mean([k(x, y) for x in a for y in b])
     expected = within(a) + within(b) - 2 * across
-    assert likeness.kernel(a, b) == pytest.approx(expected)
+    assert scores.kernel(a, b) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("distance", [likeness.frechet, likeness.kernel])
+@pytest.mark.parametrize("distance", [scores.frechet, scores.kernel])
 def test_two_halves_of_one_set_are_nearer_than_two_sets(distance):
     halves = distance(drawn(0), drawn(1))
     assert halves < 0.3 * distance(drawn(0), drawn(1, mean=0.5))
@@ -46,15 +46,15 @@ def test_two_halves_of_one_set_are_nearer_than_two_sets(distance):
 
 
 def test_a_collapsed_set_has_no_spread():
-    assert likeness.spread(np.ones((9, 4))) == pytest.approx(0, abs=1e-6)
+    assert scores.spread(np.ones((9, 4))) == pytest.approx(0, abs=1e-6)
     corners = np.array([(0.0, 0.0), (3.0, 0.0), (0.0, 4.0)])
-    assert likeness.spread(corners) == pytest.approx((3 + 4 + 5) / 3)
+    assert scores.spread(corners) == pytest.approx((3 + 4 + 5) / 3)
 
 
 def test_a_copy_is_found_out():
     real = drawn(0, 50)
     copies = real[[7, 3, 41]] + 0.01
-    assert likeness.nearest(copies, real).tolist() == [7, 3, 41]
+    assert scores.nearest(copies, real).tolist() == [7, 3, 41]
 
 
 def test_faces_are_told_from_noise_and_people_from_each_other(facesets):
@@ -63,13 +63,13 @@ def test_faces_are_told_from_noise_and_people_from_each_other(facesets):
         for name, found in facesets.items()
     }
     noise = np.random.default_rng(0).random((3, 64, 64, 3), np.float32)
-    assert likeness.found(pictures["collins"]) > 0.8
-    assert likeness.found(noise) == 0
-    described = {name: likeness.describe(p) for name, p in pictures.items()}
-    own = likeness.spread(described["collins"])
+    assert scores.found(pictures["collins"]) > 0.8
+    assert scores.found(noise) == 0
+    described = {name: scores.describe(p) for name, p in pictures.items()}
+    own = scores.spread(described["collins"])
     both = np.concatenate(list(described.values()))
     assert described["collins"].shape == (6, 128)
-    assert likeness.spread(both) > 1.3 * own
+    assert scores.spread(both) > 1.3 * own
 
 
 def test_all_figures_know_the_same_from_another_set(facesets):
@@ -77,8 +77,8 @@ def test_all_figures_know_the_same_from_another_set(facesets):
         name: batches.prepare(found.spread(12).images(), 32)
         for name, found in facesets.items()
     }
-    real = likeness.describe(small["collins"][::2])
-    same = likeness.score(small["collins"][1::2], real)
-    other = likeness.score(small["hopper"][1::2], real)
+    real = scores.describe(small["collins"][::2])
+    same = scores.score(small["collins"][1::2], real)
+    other = scores.score(small["hopper"][1::2], real)
     assert same["found"] > 0.8 and same["frechet"] < 0.5 * other["frechet"]
     assert same["kernel"] < other["kernel"] and 0.5 < same["spread"] < 2
