@@ -16,7 +16,6 @@ import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -273,19 +272,9 @@ def save_picture(image: np.ndarray, path, facts: dict | None, label=True) -> Non
     if label:
         image = provenance.label(image)
         facts = facts and facts | _label(label)
-    embeds = facts is not None and provenance.embeds(path)
-    finish = partial(provenance.signed, name=path, **facts) if embeds else None
-    try:
-        images.write_image(path, image, finish, provenance.NAME)
-        if facts is not None and not embeds:
-            provenance.sign(path, **facts)
-    except Exception as error:
-        if facts is None:
-            raise
-        kept = provenance.unsigned_name(path)
-        provenance.refuse_foreign(kept)
-        images.write_image(kept, image, software=provenance.NAME)
-        raise provenance.not_signed(kept, error) from error
+    aside = records.beside(path, f".{path.stem}", f".part{path.suffix}")
+    images.write_image(aside, image, provenance.NAME)
+    provenance.publish(aside, path, facts)
 
 
 def save_figure(

@@ -18,7 +18,7 @@ Reference:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -298,10 +298,9 @@ def write_photos(folder, count: int, size: int = 178) -> list[Path]:
             continue
         for file, image in zip(files, frames, strict=True):
             if not file.exists():
-                sign = partial(
-                    provenance.signed, name=file, kind="animated", target=name
-                )
-                images.write_image(file, image, sign)
+                facts = {"kind": "animated", "target": name}
+                with provenance.signing(file, facts) as aside:
+                    images.write_image(aside, image)
     return out
 
 
