@@ -198,12 +198,9 @@ def _upright(image, display_matrix) -> np.ndarray:
 
 def _bwdif(before, frame, after, parity):
     """One whole frame of the fields of one frame and its neighbours."""
+    kind = frame.width, frame.height, frame.format.name
     before, after = (
-        other
-        if other
-        and (other.width, other.height, other.format.name)
-        == (frame.width, frame.height, frame.format.name)
-        else None
+        other if other and (other.width, other.height, other.format.name) == kind else 0
         for other in (before, after)
     )
     graph = av.filter.Graph()

@@ -215,32 +215,28 @@ def _to_xyz(points) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _to_srgb(profile: bytes):
-    """(the mode that a profile is for, what makes sRGB of it or None if it is that)."""
+    """(the mode that a profile is for, what makes sRGB of it)."""
     source = ImageCms.getOpenProfile(io.BytesIO(profile))
     space = source.profile.xcolor_space.strip()
     mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-    transform = ImageCms.buildTransform(
-        source, ImageCms.createProfile("sRGB"), mode, "RGB"
-    )
-    if mode == "RGB":
-        few = np.stack(np.meshgrid(*[np.uint8(np.arange(0, 256, 15))] * 3), -1)
-        few = Image.fromarray(few.reshape(-1, 18, 3))
-        shown = ImageCms.applyTransform(few, transform)
-        if np.abs(np.asarray(few, int) - np.asarray(shown, int)).max() <= 2:
-            transform = None
-    return mode, transform
+    target = ImageCms.createProfile("sRGB")
+    return mode, ImageCms.buildTransform(source, target, mode, "RGB")
 
 
 def _in_srgb(image, colours, path) -> np.ndarray:
     try:
         if isinstance(colours, tuple):
             return _converted(np.asarray(image.convert("RGB")), *colours)
-        mode, transform = _to_srgb(colours) if colours else (None, None)
-        if transform:
-            if image.mode != mode and (image.mode, mode) != ("L", "RGB"):
+        if colours:
+            mode, transform = _to_srgb(colours)
+            if (image.mode, mode) == ("L", "RGB"):
+                image = image.convert("RGB")
+            if image.mode != mode:
                 raise ValueError(f"a profile of {mode} for {image.mode}")
-            image = image if image.mode == mode else image.convert(mode)
-            image = ImageCms.applyTransform(image, transform)
+            shown = np.array(ImageCms.applyTransform(image, transform))
+            # What says that it is sRGB stays as it is, to the level.
+            if mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
+                return shown
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
@@ -450,7 +446,7 @@ def list_files(folder) -> list[Path]:
 
 def _walk(folder) -> Iterable[Path]:
     """Every file of a folder and its subfolders, if it can be by its own name."""
-    top, visited, found = os.path.realpath(folder), set(), {}
+    visited, found = set(), {}
 
     def unread(error):
         if isinstance(error, PermissionError):
@@ -464,11 +460,11 @@ def _walk(folder) -> Iterable[Path]:
         visited.add(real)
         folders[:] = sorted(filter(_is_wanted, folders))
         folders.sort(key=lambda name: os.path.islink(os.path.join(place, name)))
-        for path in (Path(place, name) for name in sorted(names) if _is_wanted(name)):
-            real = os.path.realpath(path)
-            is_own = real == os.path.join(top, path.relative_to(folder))
-            if (is_own or real not in found) and path.is_file():
-                found[real] = path
+        for name in sorted(filter(_is_wanted, names)):
+            path, own = Path(place, name), os.path.join(real, name)
+            target = os.path.realpath(path) if path.is_symlink() else own
+            if (target == own or target not in found) and path.is_file():
+                found[target] = path
     return found.values()
 
 

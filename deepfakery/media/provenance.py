@@ -334,10 +334,11 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> None:
         raise ValueError(f"{path} cannot hold credentials; one of {SIGNABLE} can.")
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {list(KINDS)}, not {kind!r}.")
+    manifest = _manifest(kind, target, **model)
     place, secrets = identity.load()
     try:
         signer, context = _signer(*secrets)
-        with c2pa.Builder(_manifest(kind, target, model), context=context) as builder:
+        with c2pa.Builder(manifest, context=context) as builder:
             if target is not None:
                 archive = _ingredient(kind, Path(target), _state(target))
                 builder.add_ingredient_from_archive(io.BytesIO(archive))
@@ -349,7 +350,7 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> None:
         ) from error
 
 
-def _manifest(kind="made", target=None, model=()) -> dict:
+def _manifest(kind, target=None, preset="", weights_sha256="", label="") -> dict:
     """What was done, beginning as C2PA asks with how the file came to be."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     source_type = f"http://cv.iptc.org/newscodes/digitalsourcetype/{KINDS[kind][0]}"
@@ -360,7 +361,7 @@ def _manifest(kind="made", target=None, model=()) -> dict:
     else:
         opened = {"action": "c2pa.opened", "when": when, **used}
         actions = [opened, {"action": "c2pa.edited", **done}]
-    model = dict.fromkeys(FACTS, "") | dict(model)
+    model = dict(zip(FACTS, (preset, weights_sha256, label), strict=True))
     said = {"c2pa.actions.v2": {"actions": actions}, MODEL: model}
     return {  # without a title: files are renamed, credentials are not
         "claim_generator_info": [{"name": NAME, "version": __version__}],
@@ -388,14 +389,12 @@ def _ingredient(kind, target, state) -> bytes:
     return archive.getvalue()
 
 
-def _state(path):
+def _state(path) -> tuple | None:
     """What changes when a file does; None where there is none."""
-    try:
+    with suppress(OSError):
         found = os.stat(path)
-    except OSError:
-        return None
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return found.st_dev, found.st_ino, found.st_size, *times
+        times = found.st_mtime_ns, found.st_ctime_ns
+        return found.st_dev, found.st_ino, found.st_size, *times
 
 
 def _media_type(path) -> str:
@@ -408,7 +407,8 @@ def _signer(algorithm, chain, key):
     """What signs, once it has signed a tiny picture and that was found valid."""
     info = c2pa.C2paSignerInfo(algorithm, chain, key, ta_url=None)
     signer = c2pa.Signer.from_info(info)
-    with _context() as context, c2pa.Builder(_manifest(), context=context) as builder:
+    manifest = _manifest("made")
+    with _context() as context, c2pa.Builder(manifest, context=context) as builder:
         builder.sign(signer, "image/png", _tiny(), io.BytesIO())
     # An identity is verified once, and a target once. To do either again at each frame
     # took half of the signing.

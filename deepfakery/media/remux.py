@@ -184,7 +184,8 @@ class Remux:
         """The same, to the end; nothing can follow."""
         self.copy_until(end)
         for track in self.tracks.values():
-            self.output.mux(track.rest(self.origin))
+            if isinstance(track, _Sound):
+                self.output.mux(track.rest(self.origin))
 
 
 def _track(stream, output):
@@ -221,19 +222,15 @@ class _Copied:
         packet.stream = self.stream
         return [packet]
 
-    def rest(self, origin):
-        return []
-
 
 class _Sound:
     """Sound encoded again, as AAC with the same channels."""
 
     def __init__(self, source, output):
         self.source = source
-        rates = av.Codec("aac", "w").audio_rates
-        rate = source.rate if source.rate in rates else 48_000
-        layout = source.layout.name.replace("(side)", "")
-        if layout not in LAYOUTS.values():
+        is_known = source.rate in av.Codec("aac", "w").audio_rates
+        rate, layout = source.rate if is_known else 48_000, source.layout.name
+        if (layout := layout.replace("(side)", "")) not in LAYOUTS.values():
             layout = LAYOUTS.get(source.channels, "stereo")
         self.stream = output.add_stream("aac", rate=rate, layout=layout)
         self._clock = self._first = None  # in samples; the kind of the first
@@ -279,12 +276,15 @@ class _Text:
     def __init__(self, source, output):
         self.source = source
         source.codec_context.open(strict=False)
-        header = source.codec_context.subtitle_header
         # A stream that cannot be opened would spoil the file: try with none.
-        _prepare(av.CodecContext.create("mov_text", "w"), header).open()
+        trial = av.CodecContext.create("mov_text", "w")
+        header = source.codec_context.subtitle_header
+        trial.time_base, trial.subtitle_header = MS, header
+        trial.open()
         self.stream = output.add_stream("mov_text")
-        self.stream.time_base = MS
-        _prepare(self.stream.codec_context, header)
+        encoder = self.stream.codec_context
+        self.stream.time_base = encoder.time_base = MS
+        encoder.subtitle_header = header
         self._last = -1
 
     def take(self, packet, origin):
@@ -299,11 +299,3 @@ class _Text:
                 encoded.stream, encoded.time_base = self.stream, MS
                 return [encoded]
         return []
-
-    def rest(self, origin):
-        return []
-
-
-def _prepare(context, header):
-    context.time_base, context.subtitle_header = MS, header
-    return context

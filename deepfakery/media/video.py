@@ -83,10 +83,10 @@ class VideoInfo:
     height: int
     fps: Fraction  # on average: the rate may vary
     time_base: Fraction  # seconds in one unit of pts
-    start_pts: int  # of the first frame
-    frames: int | None  # None where the header does not say
-    duration: float | None  # seconds of picture
-    has_audio: bool
+    start_pts: int = 0  # of the first frame
+    frames: int | None = None  # None where the header does not say
+    duration: float | None = None  # seconds of picture
+    has_audio: bool = False
     matrix: int = BT709  # this and the next three: H.273 numbers
     color_range: int = LIMITED
     primaries: int = 2  # 2: unspecified
@@ -342,12 +342,14 @@ class VideoWriter:
             raise ValueError("Give VideoWriter either `like` or `fps`, not both.")
         if codec not in CODECS:
             raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
+        if like is None:
+            fps = Fraction(fps).limit_denominator(100_000)
+            tags = {"primaries": BT709, "transfer": BT709}
+            like = VideoInfo(Path(), 0, 0, fps, 1 / fps, **tags)
         self.like, self.size, self.codec, self.crf = like, size, codec, crf
-        self.sound, self.part = sound, part
-        self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
-        self.time_base = like.time_base if like else 1 / self.fps
+        self.sound, self.part, self.time_base = sound, part, like.time_base
         self.temporary = records.aside(self.path)
-        self._step = max(1, round(1 / (self.fps * self.time_base)))
+        self._step = max(1, round(1 / (like.fps * self.time_base)))
         self._pts = None  # of the frame last written
         self._held = None  # the packet last encoded
         self._container = self._rest = None
@@ -375,8 +377,8 @@ class VideoWriter:
                 f"not {image.dtype} {image.shape}."
             )
         if pts is None:
-            first = self.like.start_pts if self.like else 0
-            pts = first if self._pts is None else self._pts + self._step
+            is_first = self._pts is None
+            pts = self.like.start_pts if is_first else self._pts + self._step
         self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
@@ -432,32 +434,30 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        first, start = like and pts == like.start_pts, None
-        if like and like.path.is_file() and (self.sound or not self.part):
+        first, start = pts == like.start_pts, None
+        if like.path.is_file() and (self.sound or not self.part):
             self._rest = Remux(like.path, self._container, self.sound)
             start = self._rest.start
         if first:  # the clip begins with its first stream, be it the sound
             start = 0 if start is None else floor(start / self.time_base)
             self._origin = min(pts, start)
         if self._rest:
-            whole = bool(first and not self.part)
+            whole = first and not self.part
             self._rest.begin(self._origin * self.time_base, whole)
 
     def _encoder(self):
         like, (width, height) = self.like, self.size
         encoder, crf, options = CODECS[self.codec]
         options = options | {"crf": str(crf if self.crf is None else self.crf)}
-        video = self._container.add_stream(encoder, rate=self.fps, options=options)
+        video = self._container.add_stream(encoder, rate=like.fps, options=options)
         video.width, video.height = width, height
         # Halved colour planes need even sizes; players are less fond of 4:4:4.
         video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         video.time_base = video.codec_context.time_base = self.time_base
         context = video.codec_context
         context.thread_type, context.thread_count = "AUTO", 0
-        context.colorspace = like.matrix if like else BT709
-        context.color_range = like.color_range if like else LIMITED
-        context.color_primaries = like.primaries if like else BT709
-        context.color_trc = like.transfer if like else BT709
+        context.colorspace, context.color_range = like.matrix, like.color_range
+        context.color_primaries, context.color_trc = like.primaries, like.transfer
         if self.codec == "hevc":
             context.codec_tag = "hvc1"  # the one of two names that every player knows
         return video
