@@ -18,9 +18,7 @@ def animate(
     start: float = 0,
     seconds: float | None = None,
 ) -> None:
-    """Make a small moving picture for a page out of a finished clip.
-
-    Credentials travel on: where the clip says what made it, so does the animation.
+    """Make a small moving picture of a finished clip; its credentials travel on.
 
     Args:
         source: The clip.
@@ -46,15 +44,14 @@ def animate(
             break
         if passed * fps < len(pictures) - 1e-6:
             continue
-        height, across = frame.image.shape[:2]
-        scale = min(1, width / across)
+        scale = min(1, width / frame.image.shape[1])
         small = cv2.resize(
             frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
         )
         small = Image.fromarray(small)
-        pictures.append(
-            small.quantize(dither=Image.Dither.NONE) if kind == ".gif" else small
-        )
+        if kind == ".gif":
+            small = small.quantize(dither=Image.Dither.NONE)
+        pictures.append(small)
     if not pictures:
         raise ValueError(f"{source} is over before {start} seconds.")
     options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
@@ -73,8 +70,8 @@ def animate(
 def _facts(source):
     """What the clip says of itself, to be said again; None where it says nothing."""
     said = provenance.inspect(source)
-    made = {t.rsplit("/", 1)[-1]: k for k, t in provenance.SOURCE_TYPES.items()}
+    made = {name: kind for kind, (name, _) in provenance.KINDS.items()}
     if not provenance.is_intact(said) or said["source_type"] not in made:
         return None
-    facts = {key: said[key] for key in ("preset", "weights_sha256", "label")}
+    facts = {key: said[key] for key in provenance.FACTS}
     return {"kind": made[said["source_type"]], "target": source, **facts}

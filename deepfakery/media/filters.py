@@ -73,28 +73,18 @@ class Filters:
         stream: Its picture stream.
         first: Its first frame, which decides the size.
         quick: Convert colours in a tenth of the time, a level or two off.
-        said: Do not warn of what the first frame already shows.
     """
 
-    def __init__(self, path, stream, first, quick=False, said=False):
+    def __init__(self, path, stream, first, quick=False):
         self.path, self.stream, self.quick = path, stream, quick
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._said = VideoReformatter(), set()
         # The container's shape of a pixel rules; without one, it may change on the way.
         self._aspect = stream.sample_aspect_ratio or 0
         self._follows = self._aspect == (stream.codec_context.sample_aspect_ratio or 0)
         # Some files say that they are interlaced, and not their frames.
         order = FIRST_FIELD.get(stream.codec_context.field_order)
         self._parity = None if first.interlaced_frame else order
-        self._said = set()
-        width, height = self._square(first)
-        self.size = _upright_size(width, height, _display_matrix(first))
-        if said:
-            seen = {
-                "interlaced": self._is_interlaced(first),
-                "square": (width, height) != (first.width, first.height),
-                "range": first.color_trc in HDR,
-            }
-            self._said |= {kind for kind, is_seen in seen.items() if is_seen}
+        self.size = _upright_size(self._square(first), _display_matrix(first))
 
     def deinterlaced(self, frames) -> Iterator[tuple]:
         """(pts, frame, its size in square pixels, whether that is new) of each
@@ -104,43 +94,39 @@ class Filters:
         while now is not None:
             after = next(frames, None)
             pts, frame, size = now
-            parity = "auto" if frame.interlaced_frame else self._parity
-            if parity:
+            if parity := self._fields(frame):
                 self._say("interlaced", "is interlaced; its frames are deinterlaced.")
-                around = [other and other[1] for other in (before, after)]
-                frame = _bwdif(*around, frame, parity)
+                frame = _bwdif(before and before[1], frame, after and after[1], parity)
             yield pts, frame, size, size != (before or now)[2]
             before, now = now, after
 
+    def _fields(self, frame) -> str | None:
+        return "auto" if frame.interlaced_frame else self._parity
+
     def looks_back(self, frame) -> bool:
         """Whether the frame before it must be known."""
-        size = _upright_size(*self._square(frame), _display_matrix(frame))
-        return size != self.size or self._is_interlaced(frame)
-
-    def _is_interlaced(self, frame) -> bool:
-        return bool(frame.interlaced_frame or self._parity)
+        size = _upright_size(self._square(frame), _display_matrix(frame))
+        return size != self.size or bool(self._fields(frame))
 
     def picture(self, index: int, frame, size, is_new) -> np.ndarray:
         """The RGB picture of a frame from `deinterlaced`."""
-        display_matrix, (width, height) = _display_matrix(frame), size
-        whole = f"{self.size[0]}x{self.size[1]}"
+        display_matrix, (wide, high) = _display_matrix(frame), self.size
         if size != (frame.width, frame.height):
-            self._say("square", f"has pixels that are not square; read as {whole}.")
-        size = _upright_size(width, height, display_matrix)
-        if size != self.size:
-            if is_new:
-                text = f"changes from {whole} to {size[0]}x{size[1]} at frame {index};"
-                self._say("size", f"{text} it is fitted in, with black around.")
-            scale = min(Fraction(a, b) for a, b in zip(self.size, size, strict=True))
-            width, height = (max(1, round(side * scale)) for side in (width, height))
-        image = _upright(self._rgb(frame, width, height), display_matrix)
-        if size == self.size:
-            return image
-        (wide, high), (inner_high, inner_wide) = self.size, image.shape[:2]
-        top, left = (high - inner_high) // 2, (wide - inner_wide) // 2
-        whole = np.zeros((high, wide, 3), np.uint8)
-        whole[top : top + inner_high, left : left + inner_wide] = image
-        return whole
+            text = f"has pixels that are not square; read as {wide}x{high}."
+            self._say("square", text)
+        turned = _upright_size(size, display_matrix)
+        if turned == self.size:
+            return _upright(self._rgb(frame, *size), display_matrix)
+        if is_new:
+            text = f"changes from {wide}x{high} to {turned[0]}x{turned[1]} at frame"
+            self._say("size", f"{text} {index}; it is fitted in, with black around.")
+        scale = min(Fraction(wide, turned[0]), Fraction(high, turned[1]))
+        size = (max(1, round(side * scale)) for side in size)
+        image = _upright(self._rgb(frame, *size), display_matrix)
+        height, width = image.shape[:2]
+        top, left = (high - height) // 2, (wide - width) // 2
+        around = (top, high - height - top), (left, wide - width - left), (0, 0)
+        return np.pad(image, around)
 
     def _square(self, frame) -> tuple[int, int]:
         """Width and height of the stored picture once its pixels are square."""
@@ -197,9 +183,9 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def _upright_size(width, height, display_matrix) -> tuple[int, int]:
+def _upright_size(size, display_matrix) -> tuple[int, int]:
     a, b, _, _ = display_matrix
-    return (height, width) if abs(b) > abs(a) else (width, height)
+    return size[::-1] if abs(b) > abs(a) else size
 
 
 def _upright(image, display_matrix) -> np.ndarray:
@@ -210,9 +196,9 @@ def _upright(image, display_matrix) -> np.ndarray:
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _bwdif(before, after, frame, parity):
+def _bwdif(before, frame, after, parity):
     """One whole frame of the fields of one frame and its neighbours."""
-    kind = (frame.width, frame.height, frame.format.name)
+    kind = frame.width, frame.height, frame.format.name
     before, after = (
         other if other and (other.width, other.height, other.format.name) == kind else 0
         for other in (before, after)
@@ -235,22 +221,6 @@ def _bwdif(before, after, frame, parity):
     return graph.pull()
 
 
-def _nits_of_pq() -> np.ndarray:
-    # SMPTE ST 2084, equation 4.1.
-    signal = np.linspace(0, 1, 65536) ** (32 / 2523)
-    above = np.maximum(signal - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * signal)
-    return np.float32(10_000 * above ** (8192 / 1305))
-
-
-def _nits_of_hlg() -> np.ndarray:
-    # ITU-R BT.2100, table 5: the inverse OETF, then the OOTF of a display of 1000 nits,
-    # here for each channel by itself.
-    signal = np.linspace(0, 1, 65536)
-    a, b, c = 0.17883277, 0.28466892, 0.55991073
-    light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-    return np.float32(1_000 * light**1.2)
-
-
 # ITU-R BT.2087: linear light of BT.2020 -> of BT.709.
 TO_BT709 = np.float32(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
@@ -263,23 +233,28 @@ WHITE, KNEE = 150, 0.75
 
 def _sdr(image: np.ndarray, transfer: str, is_wide: bool) -> np.ndarray:
     """RGB uint16 in PQ or HLG, of BT.2020 if wide -> RGB uint8 of BT.709, gamma 2.4."""
-    light = _light_of(transfer)[image]
-    light = cv2.transform(light, TO_BT709) if is_wide else light
+    light, signal = _curves(transfer)
+    light = cv2.transform(light[image], TO_BT709) if is_wide else light[image]
     # As square roots, so that 16 bits keep the shadows apart.
     roots = np.sqrt(np.clip(light, 0, 1, out=light), out=light) * 65535
-    return _signal_of_roots()[roots.astype(np.uint16)]
+    return signal[roots.astype(np.uint16)]
 
 
 @cache
-def _light_of(transfer) -> np.ndarray:
-    nits = _nits_of_pq() if transfer == "PQ" else _nits_of_hlg()
-    return nits / 10_000
-
-
-@cache
-def _signal_of_roots() -> np.ndarray:
-    nits = np.linspace(0, 1, 65536) ** 2 * 10_000
-    signal = (nits / WHITE) ** (1 / 2.4)
+def _curves(transfer) -> tuple[np.ndarray, np.ndarray]:
+    """(65536,) each: light in 10,000 nits of a signal; what shows a root of light."""
+    x = np.linspace(0, 1, 65536)
+    if transfer == "PQ":  # SMPTE ST 2084, equation 4.1
+        power = x ** (32 / 2523)
+        above = np.maximum(power - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * power)
+        light = above ** (8192 / 1305)
+    else:
+        # ITU-R BT.2100, table 5: the inverse OETF, then the OOTF of a display of 1000
+        # nits, here for each channel by itself.
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        scene = np.where(x <= 0.5, x**2 / 3, (np.exp((x - c) / a) + b) / 12)
+        light = scene**1.2 / 10
+    signal = (x**2 * 10_000 / WHITE) ** (1 / 2.4)
     rolled = 1 - (1 - KNEE) * np.exp(-(signal - KNEE) / (1 - KNEE))
     signal = np.where(signal > KNEE, rolled, signal)
-    return (signal * 255).round().astype(np.uint8)
+    return np.float32(light), (signal * 255).round().astype(np.uint8)

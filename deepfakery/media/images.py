@@ -5,8 +5,7 @@ import math
 import os
 import re
 import warnings
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -62,12 +61,12 @@ _ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 def read_image(path, at_least: int | None = None) -> np.ndarray:
     """Read a picture the way a viewer shows it.
 
+    Colours become sRGB, transparency white, and EXIF orientation is applied. Of several
+    pictures in a file the first is read, and that is warned of.
+
     Args:
         path: an image file of any kind that Pillow reads, or HEIC, or a TIFF of floats.
-            Grey, palette, CMYK and 16-bit are converted, colour profiles to sRGB;
-            transparency is laid on white, EXIF orientation is applied. Of several
-            pictures in a file the first is read, and that is warned of.
-        at_least: pixels of the shorter side that will do; a larger JPEG is then read
+        at_least: pixels of the shorter side that will do: a larger JPEG is then read
             at a half, a quarter or an eighth of its size, in a fraction of the time.
 
     Returns:
@@ -77,39 +76,24 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         MediaError: the file is missing or no readable image.
     """
     path = Path(path)
+    video.refuse_unreadable(path, "an image file")
     try:
-        if not os.path.getsize(path):
-            raise video.MediaError(f"{path} is empty; copy or download it again.")
         with Image.open(path) as image:
             if math.prod(image.size) > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if image.format not in ("MPO", "PSD") and getattr(image, "n_frames", 1) > 1:
                 _warn(f"{path} holds {image.n_frames} pictures; the first is read.")
-            profile = _profile_of(image)
+            colours = _colours_of(image)
             if at_least:
-                if (small := _shrunk(path, image, at_least)) is not None:
-                    if not profile:
-                        return small
-                    return _in_srgb(Image.fromarray(small), profile, path)
                 image.draft(None, (at_least, at_least))
             image.load()
             with suppress(Exception):  # what else EXIF says may be damaged
                 ImageOps.exif_transpose(image, in_place=True)
-            return _in_srgb(_plain(image), profile, path)
-    except video.MediaError:
-        raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise video.MediaError(f"{path} does not exist; check the name.") from error
-    except IsADirectoryError as error:
-        raise video.MediaError(f"{path} is a folder; give an image file.") from error
-    except PermissionError as error:
-        raise video.MediaError(
-            f"{path} may not be read; change its permissions."
-        ) from error
+            return _in_srgb(_plain(image), colours, path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
         raise video.MediaError(
-            f"{path} has more than {MOST_PIXELS / 1e6:.0f} million pixels; "
-            "make it smaller."
+            f"{path} has more than {most}; make it smaller."
         ) from error
     except UnidentifiedImageError as error:
         if (read := _numbers(path)) is not None:
@@ -136,31 +120,6 @@ def read_each(files, at_least: int | None = None) -> Iterator[np.ndarray]:
 def _warn(text):
     # From one place, so that Python says it once.
     warnings.warn(text, stacklevel=1)
-
-
-def _shrunk(path, image, at_least):
-    """An everyday JPEG read small, in a third of Pillow's time; None for all others.
-
-    OpenCV fills up a file that was cut short with grey, and says nothing of it.
-    """
-    if (
-        image.format != "JPEG"
-        or image.mode != "RGB"
-        or image.info.keys() & {"exif", "xmp"}
-    ):
-        return None  # either may say how it stands
-    data = path.read_bytes()
-    if not data.endswith(b"\xff\xd9"):  # the end of a whole one
-        return None
-    scales = {
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        1: cv2.IMREAD_COLOR,
-    }
-    scale = next(k for k in scales if k * at_least <= min(image.size) or k == 1)
-    read = cv2.imdecode(np.frombuffer(data, np.uint8), scales[scale])
-    return None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
 
 
 def _plain(image):
@@ -210,8 +169,8 @@ def _numbers(path):
     return None
 
 
-def _profile_of(image) -> bytes | None:
-    """The colour profile that a picture has, or says in other words that it has."""
+def _colours_of(image) -> bytes | tuple | None:
+    """An ICC profile, or (gamma, None for sRGB's; points as `_SRGB`); None for sRGB."""
     if icc := image.info.get("icc_profile"):
         return icc
     if image.format == "PNG" and "srgb" not in image.info:
@@ -220,111 +179,75 @@ def _profile_of(image) -> bytes | None:
         others = not np.allclose(points, _SRGB, atol=0.002)
         # With sRGB's own points, what is near to its curve means that one.
         if gamma and (others or abs(gamma - 1 / 2.2) > 0.01):
-            return _profile(1 / gamma, points)
-        return _profile(None, points) if others else None
+            return 1 / gamma, points
+        return (None, points) if others else None
     with suppress(Exception):  # EXIF may be damaged
         has_exif = image.format == "TIFF" or "exif" in image.info
         if has_exif and (
             image.getexif().get_ifd(0x8769).get(0xA001) == 2  # "ColorSpace"
             or image.getexif().get_ifd(0xA005).get(1) == "R03"  # "InteropIndex"
         ):
-            return _profile(563 / 256, _ADOBE)
+            return 563 / 256, _ADOBE
     return None
 
 
-@lru_cache(maxsize=8)
-def _profile(gamma, points) -> bytes | None:
-    """Write an ICC profile.
+def _converted(image: np.ndarray, gamma, points) -> np.ndarray:
+    """RGB uint8 of another curve and other primaries in sRGB."""
+    x = np.linspace(0, 1, 256)
+    curve = np.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
+    light = np.float32(x**gamma if gamma else curve)[image]
+    matrix = np.linalg.solve(_to_xyz(_SRGB), _to_xyz(points))
+    matrix /= matrix.sum(1, keepdims=True)  # white stays white
+    light = cv2.transform(light, matrix).clip(0, 1)
+    x = np.linspace(0, 1, 65536)
+    curve = np.where(x > 0.0031308, 1.055 * x ** (1 / 2.4) - 0.055, 12.92 * x)
+    return np.uint8((curve * 255).round())[np.uint16(light * 65535 + 0.5)]
 
-    Args:
-        gamma: Of the curve; None for sRGB's own.
-        points: As `_SRGB`.
 
-    Reference:
-        ICC.1:2001-04, "File Format for Color Profiles".
-    """
+def _to_xyz(points) -> np.ndarray:
+    """(3, 3) from linear RGB to XYZ, by chromaticities as `_SRGB`."""
     white, *primaries = (
-        np.array([x / y, 1, (1 - x - y) / y])
-        for x, y in np.reshape(points, (4, 2)).astype(float)
+        np.array([x / y, 1, (1 - x - y) / y]) for x, y in np.reshape(points, (4, 2))
     )
     columns = np.array(primaries).T
-    columns = columns * np.linalg.solve(columns, white)
-    # To the white of print, as Bradford found that eyes do.
-    cone = np.array(
-        [
-            [0.8951, 0.2664, -0.1614],
-            [-0.7502, 1.7135, 0.0367],
-            [0.0389, -0.0685, 1.0296],
-        ]
-    )
-    d50 = np.array([0.9642, 1, 0.8249])
-    columns = (
-        np.linalg.solve(cone, np.diag(cone @ d50 / (cone @ white)) @ cone) @ columns
-    )
-    x = np.linspace(0, 1, 1024)
-    curve = np.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
-    curve = x**gamma if gamma else curve
-
-    def big(kind, *values):
-        return b"".join(int(v).to_bytes(kind, "big", signed=kind == 4) for v in values)
-
-    def xyz(values):
-        return b"XYZ \0\0\0\0" + big(4, *(np.array(values) * 65536).round())
-
-    curve = b"curv\0\0\0\0" + big(4, 1024) + big(2, *(curve * 65535).round())
-    tags = {b"wtpt": xyz(d50)}
-    for name, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
-        tags |= {name + b"XYZ": xyz(column), name + b"TRC": curve}
-    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
-    for name, tag in tags.items():
-        table += name + big(4, at + len(body), len(tag))
-        body += tag
-    head = b"\0" * 4 + big(4, 0x02100000) + b"mntrRGB XYZ " + b"\0" * 12 + b"acsp"
-    head = (head + b"\0" * 28 + xyz(d50)[8:]).ljust(124, b"\0")
-    whole = head + big(4, len(tags)) + table + body
-    return big(4, len(whole) + 4) + whole
+    return columns * np.linalg.solve(columns, white)
 
 
 @lru_cache(maxsize=16)
 def _to_srgb(profile: bytes):
-    """(the mode that a profile is for, what makes sRGB of it or None if it is that)."""
+    """(the mode that a profile is for, what makes sRGB of it)."""
     source = ImageCms.getOpenProfile(io.BytesIO(profile))
     space = source.profile.xcolor_space.strip()
     mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-    transform = ImageCms.buildTransform(
-        source, ImageCms.createProfile("sRGB"), mode, "RGB"
-    )
-    if mode == "RGB":
-        few = np.stack(np.meshgrid(*[np.uint8(np.arange(0, 256, 15))] * 3), -1)
-        few = Image.fromarray(few.reshape(-1, 18, 3))
-        shown = ImageCms.applyTransform(few, transform)
-        if np.abs(np.asarray(few, int) - np.asarray(shown, int)).max() <= 2:
-            transform = None
-    return mode, transform
+    target = ImageCms.createProfile("sRGB")
+    return mode, ImageCms.buildTransform(source, target, mode, "RGB")
 
 
-def _in_srgb(image, profile, path) -> np.ndarray:
-    if profile:
-        try:
-            mode, transform = _to_srgb(profile)
-            if transform and image.mode != mode:
-                if (image.mode, mode) != ("L", "RGB"):
-                    raise ValueError(f"a profile of {mode} for {image.mode}")
-                image = image.convert(mode)
-            if transform:
-                image = ImageCms.applyTransform(image, transform)
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
+def _in_srgb(image, colours, path) -> np.ndarray:
+    try:
+        if isinstance(colours, tuple):
+            return _converted(np.asarray(image.convert("RGB")), *colours)
+        if colours:
+            mode, transform = _to_srgb(colours)
+            if (image.mode, mode) == ("L", "RGB"):
+                image = image.convert("RGB")
+            if image.mode != mode:
+                raise ValueError(f"a profile of {mode} for {image.mode}")
+            shown = np.array(ImageCms.applyTransform(image, transform))
+            # What says that it is sRGB stays as it is, to the level.
+            if mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
+                return shown
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def write_image(path, image: np.ndarray, finish=None, software: str = ""):
+def write_image(path, image: np.ndarray, software: str = ""):
     """Write a picture under a temporary name, then rename it, over whatever is there.
 
     Args:
         path: the file; its suffix chooses the format.
         image: RGB uint8 (H, W, 3).
-        finish: a function of what would be written, bytes, that returns what is.
         software: what made it, for the file's metadata; see `software_of`.
 
     Raises:
@@ -339,20 +262,15 @@ def write_image(path, image: np.ndarray, finish=None, software: str = ""):
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = records.aside(path)
     # PNG's own default takes several times as long for a few per cent of the size.
     options = {"compress_level": 1} if suffix == ".png" else {}
     if suffix in {".jpeg", ".jpg", ".webp"}:
         options = {"quality": 95}
-    options |= noted(suffix, software)
     drawn = io.BytesIO()
-    Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
-    try:
-        temporary.write_bytes(finish(drawn.getvalue()) if finish else drawn.getbuffer())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    kind = Image.registered_extensions()[suffix]
+    Image.fromarray(image).save(drawn, kind, **options, **noted(suffix, software))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write(path, drawn.getvalue())
 
 
 def noted(suffix: str, software: str) -> dict:
@@ -386,16 +304,13 @@ def _natural(path):
 def read_source(path, start: int = 0) -> Iterator[video.Frame]:
     """Read a clip, a single image, or a folder of either with its subfolders.
 
-    In a folder, files come as `list_files` lists them; what cannot be read is warned of
-    and left out.
-
     Args:
-        path: the video, image or folder.
+        path: the video, image or folder; what cannot be read in a folder is warned of.
         start: the first frame wanted; those before it are passed over.
 
-    Returns:
-        An iterator over `video.Frame`. Images have time 0; index and pts are their
-        place among all that the folder holds, images left out included.
+    Yields:
+        `video.Frame`. Images have time 0; index and pts are their place among all that
+        the folder holds, as `list_files` lists it.
 
     Raises:
         MediaError: at the first step, if there is nothing to read.
@@ -429,20 +344,18 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
 
 
 def count_frames(path) -> int | None:
-    """How many frames `read_source` will give, as far as headers tell.
-
-    Args:
-        path: the video, image or folder.
-
-    Returns:
-        A number, exact for images and near for clips; None where nothing says.
+    """How many frames `read_source` will give, or None where no header tells.
 
     Raises:
         MediaError: the source is missing or cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        return sum(1 if is_image(f) else _count_or_0(f) for f in list_files(path))
+        count = 0
+        for file in list_files(path):
+            with suppress(video.MediaError):
+                count += 1 if is_image(file) else count_frames(file) or 0
+        return count
     if is_image(path):
         read_image(path)
         return 1
@@ -453,27 +366,17 @@ def count_frames(path) -> int | None:
 
 
 def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
-    """Frames spread evenly over a source, to look at.
+    """Frames spread evenly over a source, to look at, (H, W, 3) uint8 each.
 
     Args:
         source: the video, image or folder.
         count: how many; fewer where there are fewer.
         among: indices of the frames to choose from, all by default.
-
-    Returns:
-        A list of (H, W, 3) uint8.
     """
     among = range(count_frames(source) or 1) if among is None else sorted(among)
     chosen = np.linspace(0, len(among) - 1, count).round().astype(int)
     wanted = {among[i] for i in chosen}
     return [frame.image for frame in read_source(source) if frame.index in wanted]
-
-
-def _count_or_0(clip: Path) -> int:
-    try:
-        return count_frames(clip) or 0
-    except video.MediaError:
-        return 0
 
 
 def is_image(path) -> bool:
@@ -487,8 +390,8 @@ def is_image(path) -> bool:
 def _kind(path) -> str | None:
     """What a file is: "image", "clip", or None for something else."""
     suffix = path.suffix.lower()
-    named = "image" if suffix in IMAGE_SUFFIXES else None
-    named = "clip" if suffix in CLIP_SUFFIXES else named
+    named = "clip" if suffix in CLIP_SUFFIXES else None
+    named = "image" if suffix in IMAGE_SUFFIXES else named
     try:
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -530,51 +433,41 @@ def list_files(folder) -> list[Path]:
     """
     folder = Path(folder)
     files, others = [], []
-    for file in _walk(folder):
-        (files if _kind(file) else others).append(file.relative_to(folder))
+    for file in sorted((f.relative_to(folder) for f in _walk(folder)), key=_natural):
+        (files if _kind(folder / file) else others).append(file)
     if others:
-        others.sort(key=_natural)
         few = ", ".join(map(str, others[:3])) + ", …" * (len(others) > 3)
         _warn(
             f"{len(others)} of {len(files) + len(others)} files in {folder} passed "
             f"over, which are no images or clips: {few}"
         )
-    return [folder / file for file in sorted(files, key=_natural)]
+    return [folder / file for file in files]
 
 
-def _walk(folder) -> Iterator[Path]:
-    """Every file of a folder and its subfolders, those behind links last."""
-    folders, links, seen = deque([os.fspath(folder)]), [], set()
-    while folders or links:
-        if not folders:
-            path = links.pop(0)
-            if os.path.isdir(path):
-                folders.append(path)
-            elif (real := os.path.realpath(path)) not in seen:
-                seen.add(real)
-                yield Path(path)
-            continue
-        place = folders.popleft()
-        if (real := os.path.realpath(place)) in seen:
-            continue
-        seen.add(real)
-        try:
-            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
-        except PermissionError:
+def _walk(folder) -> Iterable[Path]:
+    """Every file of a folder and its subfolders, if it can be by its own name."""
+    visited, found = set(), {}
+
+    def unread(error):
+        if isinstance(error, PermissionError):
+            place = error.filename
             _warn(f"{place} may not be read and is left out; change its permissions.")
+
+    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
+        if (real := os.path.realpath(place)) in visited:
+            folders.clear()
             continue
-        except FileNotFoundError:
-            continue
-        for entry in entries:
-            name = entry.name.lower()
-            if name.startswith(".") or name in _LEFTOVERS or name.endswith(".c2pa"):
-                continue
-            if entry.is_symlink():
-                links.append(entry.path)
-            elif entry.is_dir():
-                folders.append(entry.path)
-            elif (
-                entry.is_file() and (own := os.path.join(real, entry.name)) not in seen
-            ):
-                seen.add(own)
-                yield Path(entry.path)
+        visited.add(real)
+        folders[:] = sorted(filter(_is_wanted, folders))
+        folders.sort(key=lambda name: os.path.islink(os.path.join(place, name)))
+        for name in sorted(filter(_is_wanted, names)):
+            path, own = Path(place, name), os.path.join(real, name)
+            target = os.path.realpath(path) if path.is_symlink() else own
+            if (target == own or target not in found) and path.is_file():
+                found[target] = path
+    return found.values()
+
+
+def _is_wanted(name) -> bool:
+    name = name.lower()
+    return not (name.startswith(".") or name in _LEFTOVERS or name.endswith(".c2pa"))

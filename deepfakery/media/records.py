@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,11 +17,11 @@ from filelock import FileLock, Timeout
 def read_lines(
     path: Path, fault: Callable[[dict], str | None] = lambda record: None
 ) -> list[dict]:
-    """The objects of a JSON Lines file; bad lines are warned of and left out.
+    """The objects of a JSON Lines file; none where it is missing.
 
     Args:
-        path: The file; where it is missing, there are none.
-        fault: Says what is wrong with an object, or None.
+        path: The file.
+        fault: Says what is wrong with an object, or None; bad lines are warned of.
     """
     found, bad = [], []
     if not path.exists():
@@ -31,9 +33,9 @@ def read_lines(
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
-                bad.append(f"line {number}: not JSON")
-                continue
-            wrong = fault(record) if isinstance(record, dict) else "not an object"
+                wrong = "not JSON"
+            else:
+                wrong = fault(record) if isinstance(record, dict) else "not an object"
             if wrong:
                 bad.append(f"line {number}: {wrong}")
             else:
@@ -47,21 +49,22 @@ def read_lines(
 
 def is_plain(name) -> bool:
     """Whether a name that a file gives stays in its own folder, on every system."""
-    if not isinstance(name, str) or not name.strip(". "):
-        return False
-    if any(c in "/\\:" or ord(c) < 32 for c in name):
-        return False
-    try:
-        return len(os.fsencode(name)) <= 255
-    except UnicodeEncodeError:
-        return False
+    return (
+        isinstance(name, str)
+        and bool(name.strip(". "))
+        and not _FOREIGN.search(name)
+        and len(os.fsencode(name)) <= 255
+    )
+
+
+# Separators, control characters, and halves of characters that no name can hold.
+_FOREIGN = re.compile(r"[/\\:\x00-\x1f\ud800-\udc7f\udd00-\udfff]")
 
 
 def own_file(folder: Path, name: str) -> Path | None:
     """The file of that name in a folder; None if it is missing or lies elsewhere.
 
-    A link that leads out of the folder is warned of: a folder from somebody else must
-    not bring in files of this machine.
+    A folder from somebody else must not bring in files of this machine by a link.
     """
     path = folder / name
     if not is_plain(name) or not path.is_file():
@@ -74,19 +77,16 @@ def own_file(folder: Path, name: str) -> Path | None:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file's size and content; of a large one, of sixteen samples."""
-    size = path.stat().st_size
+    size, sample = path.stat().st_size, 2**20
     total = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        if size <= 16 * _SAMPLE:
+        if size <= 16 * sample:
             total.update(file.read())
         else:
             for i in range(16):  # the first is its head, the last its tail
-                file.seek((size - _SAMPLE) * i // 15)
-                total.update(file.read(_SAMPLE))
+                file.seek((size - sample) * i // 15)
+                total.update(file.read(sample))
     return total.hexdigest()
-
-
-_SAMPLE = 2**20
 
 
 def write_lines(path: Path, records: Iterable[dict]) -> None:
@@ -95,34 +95,40 @@ def write_lines(path: Path, records: Iterable[dict]) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add text to a file, all of it or nothing.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Add text to a file, all of it or nothing; raises as `write` does."""
     before = path.stat().st_size
-    try:
-        with path.open("ab") as file:
-            file.write(text.encode())
-    except OSError as error:
-        os.truncate(path, before)
-        raise _unwritten(path, error) from error
+    with _told(path, lambda: os.truncate(path, before)), path.open("ab") as file:
+        file.write(text.encode())
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Write a file under a temporary name, then rename it.
+
+    Args:
+        path: The file.
+        content: Text is written as UTF-8.
+        mode: Who may read it, less what the user's mask takes away.
 
     Raises:
         OSError: It cannot be written; nothing is left of it.
     """
     unfinished = aside(path)
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        unfinished.write_bytes(data)
+    with _told(path, lambda: unfinished.unlink(missing_ok=True)):
+        with open(unfinished, "wb", opener=partial(os.open, mode=mode)) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, path)
+
+
+@contextmanager
+def _told(path, undo):
+    try:
+        yield
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise _unwritten(path, error) from error
+        undo()
+        raise OSError(
+            f"{path} could not be written ({error.strerror}); make room or choose "
+            "another folder, then run the same again."
+        ) from error
 
 
 def aside(path: Path) -> Path:
@@ -139,15 +145,8 @@ def beside(path: Path, start: str, ending: str) -> Path:
     return path.with_name(start + ending)
 
 
-def _unwritten(path: Path, error: OSError) -> OSError:
-    return OSError(
-        f"{path} could not be written ({error.strerror}); make room or choose another "
-        "folder, then run the same again."
-    )
-
-
 @contextmanager
-def one_writer(folder: Path, work: str) -> Iterator[None]:
+def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
     """Hold a folder, so that nobody else writes into it at the same time.
 
     The operating system lets go of it when the process ends, however it ends.
@@ -155,13 +154,14 @@ def one_writer(folder: Path, work: str) -> Iterator[None]:
     Args:
         folder: Made where it is missing.
         work: What is done there, for the message of a second writer.
+        wait: Seconds to wait for somebody else.
 
     Raises:
         BlockingIOError: Another process, or another call of this one, holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / ".lock"
-    lock = FileLock(file, blocking=False)
+    lock = FileLock(file, timeout=wait)
     try:
         lock.acquire()
     except Timeout:

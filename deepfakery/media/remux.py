@@ -21,6 +21,8 @@ TITLES = {"title", "artist", "album", "comment", "date", "copyright", "genre"}
 LABELS = {"language", "title", "handler_name"}
 # The picture of a song, or of a film, is no video.
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails
+# The rates at which a timecode may leave out numbers of frames.
+DROPPING = [Fraction(n, 1001) for n in (30_000, 60_000, 120_000)]
 # In containers whose clock may start again, a step back by more seconds than the first,
 # or ahead by more than the second, is a new clock, as it is to the `ffmpeg` command.
 BACK, AHEAD = Fraction(1, 2), 10
@@ -28,7 +30,8 @@ BACK, AHEAD = Fraction(1, 2), 10
 
 def opened(path, *args, **options):
     """`av.open` for files: with a colon in its name FFmpeg would take one for a URL."""
-    return av.open(os.path.abspath(path), *args, **options)
+    # Old titles are in other letters than UTF-8.
+    return av.open(os.path.abspath(path), *args, metadata_errors="replace", **options)
 
 
 def demuxed(container, wanted):
@@ -92,20 +95,19 @@ class Remux:
 
     def __init__(self, path, output, sound=True):
         self.path, self.output, self.origin = path, output, Fraction(0)
-        self.source = opened(path, metadata_errors="replace")
+        self.source = opened(path)
         self.picture = picture_stream(self.source)
         self.ends = {}  # pts -> duration, of the picture shown last
-        streams = [
-            s for s in self.source.streams if s.type in ("audio", "subtitle", "video")
-        ]
         self.tracks, lost = {}, []
-        for stream in streams if sound else []:
+        for stream in self.source.streams if sound else ():
             track = None
-            if stream.codec_context and stream.type != "video":
+            if stream.codec_context and stream.type in ("audio", "subtitle"):
                 track = _track(stream, output)
             if track:
                 self.tracks[stream.index] = track
-            elif stream.type != "video" or stream.disposition & STILL:
+            elif stream.type in ("audio", "subtitle") or (
+                stream.type == "video" and stream.disposition & STILL
+            ):
                 lost.append(name_of(stream))
         if lost:
             warnings.warn(
@@ -115,8 +117,8 @@ class Remux:
             )
         starts = [
             s.start_time * s.time_base
-            for s in streams
-            if s.type == "audio" and s.index in self.tracks and s.start_time is not None
+            for s in self.source.streams.audio
+            if s.index in self.tracks and s.start_time is not None
         ]
         self.start = min(starts, default=None)  # of the sound, in seconds
         self._packets = self._demuxed()
@@ -124,28 +126,24 @@ class Remux:
 
     def begin(self, origin: Fraction, whole: bool):
         """Let the file begin at `origin`, in seconds of the source's clock."""
-        self.origin = origin
-        if not self.tracks and not whole:
+        self.origin, said = origin, self.source.metadata
+        if self.tracks or whole:
+            titles = {k: v for k, v in said.items() if k in TITLES}
+            self.output.metadata.update(titles)
+        if not whole:
             return
-        titles = {k: v for k, v in self.source.metadata.items() if k in TITLES}
-        self.output.metadata.update(titles)
-        if whole:
-            self._count_on()
-            chapters = self.source.chapters()
-            for chapter in chapters:
-                for side in ("start", "end"):
-                    shift = round(origin / chapter["time_base"])
-                    chapter[side] = max(0, chapter[side] - shift)
-            self.output.set_chapters(chapters)
-
-    def _count_on(self):
-        """Keep the timecode by which an editor finds the clip's place in a film."""
-        said = self.source.metadata | (self.picture.metadata if self.picture else {})
+        chapters = self.source.chapters()
+        for chapter in chapters:
+            shift = round(origin / chapter["time_base"])
+            for side in ("start", "end"):
+                chapter[side] = max(0, chapter[side] - shift)
+        self.output.set_chapters(chapters)
+        # By its timecode an editor finds the clip's place in a film. MP4's muxer
+        # refuses the whole file for one that cannot be.
+        said = said | (self.picture.metadata if self.picture else {})
         code = next((v for k, v in said.items() if k.lower() == "timecode"), "")
-        rates = [Fraction(n, 1001) for n in (30_000, 60_000, 120_000)]
-        # MP4's muxer refuses the whole file for one that cannot be.
         drops = re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d([:;.])\d\d", code)
-        if drops and (drops[1] == ":" or self.picture.average_rate in rates):
+        if drops and (drops[1] == ":" or self.picture.average_rate in DROPPING):
             self.output.metadata["timecode"] = code
 
     def _demuxed(self):
@@ -155,9 +153,8 @@ class Remux:
         try:
             for packet in demuxed(self.source, [s for s in wanted if s]):
                 if packet.stream == picture:
-                    if packet.pts is not None and packet.pts >= max(
-                        self.ends, default=packet.pts
-                    ):
+                    last_shown = max(self.ends, default=packet.pts)
+                    if packet.pts is not None and packet.pts >= last_shown:
                         self.ends = {packet.pts: packet.duration}
                     continue
                 # MP4 refuses a packet without time or one that steps back.
@@ -180,15 +177,15 @@ class Remux:
             (time, packet), self._next = self._next, next(self._packets, None)
             over = time + (packet.duration or 0) * packet.time_base
             if over >= self.origin and packet.size:
-                self.output.mux(
-                    self.tracks[packet.stream.index].take(packet, self.origin)
-                )
+                track = self.tracks[packet.stream.index]
+                self.output.mux(track.take(packet, self.origin))
 
     def finish(self, end: Fraction | None):
         """The same, to the end; nothing can follow."""
         self.copy_until(end)
         for track in self.tracks.values():
-            self.output.mux(track.rest(self.origin))
+            if isinstance(track, _Sound):
+                self.output.mux(track.rest(self.origin))
 
 
 def _track(stream, output):
@@ -225,19 +222,15 @@ class _Copied:
         packet.stream = self.stream
         return [packet]
 
-    def rest(self, origin):
-        return []
-
 
 class _Sound:
     """Sound encoded again, as AAC with the same channels."""
 
     def __init__(self, source, output):
         self.source = source
-        rates = av.Codec("aac", "w").audio_rates
-        rate = source.rate if source.rate in rates else 48_000
-        layout = source.layout.name.replace("(side)", "")
-        if layout not in LAYOUTS.values():
+        is_known = source.rate in av.Codec("aac", "w").audio_rates
+        rate, layout = source.rate if is_known else 48_000, source.layout.name
+        if (layout := layout.replace("(side)", "")) not in LAYOUTS.values():
             layout = LAYOUTS.get(source.channels, "stereo")
         self.stream = output.add_stream("aac", rate=rate, layout=layout)
         self._clock = self._first = None  # in samples; the kind of the first
@@ -283,12 +276,15 @@ class _Text:
     def __init__(self, source, output):
         self.source = source
         source.codec_context.open(strict=False)
-        header = source.codec_context.subtitle_header
         # A stream that cannot be opened would spoil the file: try with none.
-        _prepare(av.CodecContext.create("mov_text", "w"), header).open()
+        trial = av.CodecContext.create("mov_text", "w")
+        header = source.codec_context.subtitle_header
+        trial.time_base, trial.subtitle_header = MS, header
+        trial.open()
         self.stream = output.add_stream("mov_text")
-        self.stream.time_base = MS
-        _prepare(self.stream.codec_context, header)
+        encoder = self.stream.codec_context
+        self.stream.time_base = encoder.time_base = MS
+        encoder.subtitle_header = header
         self._last = -1
 
     def take(self, packet, origin):
@@ -303,11 +299,3 @@ class _Text:
                 encoded.stream, encoded.time_base = self.stream, MS
                 return [encoded]
         return []
-
-    def rest(self, origin):
-        return []
-
-
-def _prepare(context, header):
-    context.time_base, context.subtitle_header = MS, header
-    return context

@@ -6,7 +6,7 @@
             writer.write(frame.image, frame.pts)
 
 writes the clip again with its pictures upright, every timestamp kept and its sound
-copied. Only a few frames are ever in memory.
+copied, a few frames in memory at a time.
 
 Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
 """
@@ -83,32 +83,36 @@ class VideoInfo:
     height: int
     fps: Fraction  # on average: the rate may vary
     time_base: Fraction  # seconds in one unit of pts
-    start_pts: int  # of the first frame
-    frames: int | None  # None where the header does not say
-    duration: float | None  # seconds of picture
-    rotation: int  # degrees counterclockwise that make the stored picture upright
-    has_audio: bool
+    start_pts: int = 0  # of the first frame
+    frames: int | None = None  # None where the header does not say
+    duration: float | None = None  # seconds of picture
+    has_audio: bool = False
     matrix: int = BT709  # this and the next three: H.273 numbers
     color_range: int = LIMITED
     primaries: int = 2  # 2: unspecified
     transfer: int = 2
 
 
+def refuse_unreadable(path: Path, wanted: str) -> None:
+    """Say why there is nothing to read, as a `MediaError`."""
+    try:
+        with path.open("rb") as file:
+            why = None if file.read(1) else "is empty; copy or download it again"
+    except (IsADirectoryError, PermissionError):  # Windows says the latter of both
+        why = "may not be read; change its permissions"
+        why = f"is a folder; give {wanted}" if path.is_dir() else why
+    except OSError:
+        why = "does not exist; check the name"
+    if why:
+        raise MediaError(f"{path} {why}.")
+
+
 @contextmanager
 def _opened(path):
     """The container and its picture stream."""
-    path = Path(path)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; give one video file.")
-    if not path.exists():
-        raise MediaError(f"{path} does not exist; check the name.")
-    if not path.stat().st_size:
-        raise MediaError(f"{path} is empty; copy or download it again.")
+    refuse_unreadable(Path(path), "one video file")
     try:
-        # Old titles are in other letters than UTF-8.
-        container = opened(path, metadata_errors="replace")
-    except PermissionError as error:
-        raise MediaError(f"{path} may not be read; change its permissions.") from error
+        container = opened(path)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"{path} is not a video that FFmpeg can read; it may be unfinished or cut "
@@ -129,23 +133,24 @@ def _decoded(
     With `entry`, a pts, decoding begins at the last keyframe before it.
     """
     # Decoding one frame a thread would be no faster here, and it hides errors.
-    count, arrived, last, damage = 0, 0, None, None
+    count, arrived, last, damage = 0, 0, None, []
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
     if entry is not None:
         container.seek(entry, stream=stream)
-    packets = demuxed(container, [stream])
-    packet = True
+    packets, packet = demuxed(container, [stream]), True
     while packet is not None:
         try:
             packet = next(packets, None)
         except av.FFmpegError:  # no further packet can be found
-            packet, damage = None, count if damage is None else damage
+            packet = None
+            damage.append(count)
         try:
             frames = stream.decode(packet)
         except av.EOFError:
             frames = []
         except av.FFmpegError:  # the packets after this one may be sound
-            frames, damage = [], count if damage is None else damage
+            frames = []
+            damage.append(count)
         arrived += bool(packet and packet.size)
         for frame in frames:
             if not count and frame.colorspace in FOREIGN:
@@ -153,8 +158,8 @@ def _decoded(
                     f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
                     "cannot be read; convert it to BT.709 first."
                 )
-            if frame.is_corrupt and damage is None:
-                damage = count
+            if frame.is_corrupt:
+                damage.append(count)
             pts = frame.pts if frame.pts is not None else frame.dts
             if last is not None:  # time only runs forward, whatever the file says
                 pts = last + step if pts is None else max(pts, last + 1)
@@ -165,20 +170,19 @@ def _decoded(
         raise MediaError(f"{path} holds no frame that can be decoded; copy it again.")
     if container.format.name == "avi":  # its header counts empty places, too
         arrived = max(arrived, (last or 0) + 1)
-    if damage is None and entry is None and arrived < stream.frames:
-        damage = count
-    if damage is not None:
+    if entry is None and arrived < stream.frames:
+        damage.append(count)
+    if damage:
         promised = f" of {stream.frames}" if stream.frames else ""
         warnings.warn(
-            f"{path} is damaged: decoding failed near frame {damage}; "
+            f"{path} is damaged: decoding failed near frame {damage[0]}; "
             f"{count}{promised} frames were read.",
             stacklevel=3,
         )
 
 
 def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
-    """The same from the keyframe before `pts` on; from one before that, where the frame
-    before it must be known."""
+    """The same from a keyframe before `pts` on, so that what comes before is known."""
     back, begin = 0, stream.start_time or 0
     while True:
         entry = max(pts - back, begin)
@@ -189,29 +193,12 @@ def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
         back = 2 * back or round(1 / stream.time_base)
 
 
-def _name_others(path, container, stream):
-    others = [
-        name_of(other)
-        for other in container.streams.video
-        if other != stream and not other.disposition & STILL
-    ]
-    if others:
-        text = f"{path}: {name_of(stream)} is read, not {', '.join(others)}."
-        warnings.warn(text, stacklevel=3)
-
-
 def _rate(stream) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or 25)
 
 
 def probe(path) -> VideoInfo:
     """Read a clip's header and its first frame.
-
-    Args:
-        path: a video file.
-
-    Returns:
-        Its `VideoInfo`.
 
     Raises:
         MediaError: the file is missing, unreadable or holds no picture.
@@ -238,7 +225,6 @@ def probe(path) -> VideoInfo:
             start_pts=start_pts,
             frames=count,
             duration=duration,
-            rotation=frame.rotation,
             has_audio=any(s.codec_context for s in container.streams.audio),
             matrix=BT709 if becomes_sdr else matrix(frame),
             color_range=LIMITED if frame.format.is_rgb else value_range(frame),
@@ -250,39 +236,34 @@ def probe(path) -> VideoInfo:
 def index(path) -> list[tuple[int, bool]] | None:
     """List a clip's frames without decoding them, for reading parts of it at once.
 
-    Args:
-        path: a video file.
-
     Returns:
         (pts, whether it is a keyframe) of each frame in display order, or None where
         only decoding from the beginning can tell.
 
     Raises:
-        MediaError: the file is missing, unreadable or holds no video.
+        MediaError: as for `probe`.
     """
     with _opened(path) as (container, stream):
         # Others find a place only nearly.
         if not {"mp4", "matroska"} & set(container.format.name.split(",")):
             return None
-        found = []
         try:
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    found.append((packet.pts, packet.is_keyframe))
-        except av.FFmpegError:
+            found = sorted(
+                (packet.pts, packet.is_keyframe)
+                for packet in container.demux(stream)
+                if packet.size and not packet.is_discard
+            )
+        except (av.FFmpegError, TypeError):  # damaged, or not every frame has a time
             return None
         times = {pts for pts, _ in found}
         whole = len(times) == len(found) >= stream.frames and None not in times
-        found = sorted(found) if whole else []
-        return found if found and found[0][1] else None
+        return found if found and whole and found[0][1] else None
 
 
 def read_frames(
     path, start: int = 0, part: list[int] | None = None, quick: bool = False
 ) -> Iterator[Frame]:
-    """Decode a clip frame by frame.
-
-    A damaged clip yields every frame that can still be decoded, then warns.
+    """Decode a clip frame by frame; of a damaged one what can be, and then a warning.
 
     Args:
         path: a video file.
@@ -291,8 +272,8 @@ def read_frames(
             of them; the clip is entered at the keyframe before it.
         quick: Convert colours in a tenth of the time, a level or two off.
 
-    Returns:
-        An iterator over `Frame`, images upright, RGB uint8 (H, W, 3).
+    Yields:
+        `Frame`, in display order.
 
     Raises:
         MediaError: at the first step, if nothing can be read.
@@ -301,22 +282,20 @@ def read_frames(
     with _opened(path) as (container, stream):
         frames = _decoded(path, container, stream)
         first = next(frames)
-        enters = bool(part and start)
-        filters = Filters(path, stream, first[1], quick, said=enters)
-        if not enters:
-            _name_others(path, container, stream)
+        filters = Filters(path, stream, first[1], quick)
+        videos = [s for s in container.streams.video if not s.disposition & STILL]
+        if others := ", ".join(name_of(s) for s in videos if s != stream):
+            text = f"{path}: {name_of(stream)} is read, not {others}."
+            warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
-        if enters:
+        if part and start:
             frames = _entered(path, container, stream, part[0], filters)
         for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
+            if part and pts > part[-1]:
+                return
             if part:
-                if pts > part[-1]:
-                    return
                 index = start + bisect_left(part, pts)
-                wanted = pts >= part[0]
-            else:
-                wanted = index >= start
-            if wanted:
+            if pts >= part[0] if part else index >= start:
                 image = filters.picture(index, *shown)
                 time = float(pts * stream.time_base)
                 yield Frame(index, time, pts, image, path)
@@ -325,12 +304,10 @@ def read_frames(
 class VideoWriter:
     """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
-    The clip is written beside its final place and renamed when complete, so that a
-    file under the final name is always whole; after an exception nothing is left.
-
-    Made with `like`, it keeps that clip's timestamps and colour tags, how long its last
-    frame is held, all its sound and subtitles, chapters and titles. What MP4 cannot
-    hold is encoded again, or named in a warning. Pixels are square.
+    It is written beside its final place and renamed when complete; after an exception
+    nothing is left. Made with `like`, it keeps that clip's timestamps and colour tags,
+    how long its last frame is held, sound and subtitles, chapters and titles. What MP4
+    cannot hold is encoded again, or named in a warning. Pixels are square.
 
     Args:
         path: the file to write, ending in `.mp4`.
@@ -338,8 +315,7 @@ class VideoWriter:
         size: (width, height) of the frames; by default the first frame's.
         fps: frames a second, when there is no `like`.
         codec: a name in `CODECS`.
-        crf: the encoder's quality, 0 (lossless) to 51; the default looks like the
-            source.
+        crf: the encoder's quality, 0 (lossless) to 51; by default as the source looks.
         sound: also write sound and subtitles of `like`.
         part: only a part of `like` is written: they stop where the frames do.
 
@@ -366,12 +342,14 @@ class VideoWriter:
             raise ValueError("Give VideoWriter either `like` or `fps`, not both.")
         if codec not in CODECS:
             raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
+        if like is None:
+            fps = Fraction(fps).limit_denominator(100_000)
+            tags = {"primaries": BT709, "transfer": BT709}
+            like = VideoInfo(Path(), 0, 0, fps, 1 / fps, **tags)
         self.like, self.size, self.codec, self.crf = like, size, codec, crf
-        self.sound, self.part = sound, part
-        self.fps = like.fps if like else Fraction(fps).limit_denominator(100_000)
-        self.time_base = like.time_base if like else 1 / self.fps
+        self.sound, self.part, self.time_base = sound, part, like.time_base
         self.temporary = records.aside(self.path)
-        self._step = max(1, round(1 / (self.fps * self.time_base)))
+        self._step = max(1, round(1 / (like.fps * self.time_base)))
         self._pts = None  # of the frame last written
         self._held = None  # the packet last encoded
         self._container = self._rest = None
@@ -385,8 +363,8 @@ class VideoWriter:
 
         Args:
             image: RGB uint8 (H, W, 3).
-            pts: its time in units of `like.time_base`, or as a frame count if the
-                writer was made with `fps`; by default one frame after the last.
+            pts: its time in units of `like.time_base`, else as a count of frames; by
+                default one frame after the last.
 
         Raises:
             ValueError: the image has another size than the first, or time stands still.
@@ -399,8 +377,8 @@ class VideoWriter:
                 f"not {image.dtype} {image.shape}."
             )
         if pts is None:
-            first = self.like.start_pts if self.like else 0
-            pts = first if self._pts is None else self._pts + self._step
+            is_first = self._pts is None
+            pts = self.like.start_pts if is_first else self._pts + self._step
         self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
@@ -410,8 +388,6 @@ class VideoWriter:
         )
         frame.pts, frame.time_base = pts - self._origin, self.time_base
         self._mux(self._video.encode(frame))
-        if self._rest:
-            self._rest.copy_until(pts * self.time_base)
 
     def append(self, path, pts: int):
         """Add the frames of a clip as they are, without encoding them again.
@@ -432,8 +408,6 @@ class VideoWriter:
                 packet.stream, packet.time_base = self._video, self.time_base
                 packet.pts = packet.dts = now - self._origin
                 self._mux([packet])
-                if self._rest:
-                    self._rest.copy_until(now * self.time_base)
 
     def _advance(self, pts, template=None):
         if self._pts is not None:
@@ -448,12 +422,10 @@ class VideoWriter:
         """Start the file, now that size and first timestamp are known."""
         like = self.like
         # Edit lists count in the movie's time scale; a coarse one would shift streams.
-        movflags = {
-            "movflags": "+faststart",
-            "movie_timescale": str(max(1000, self.time_base.denominator)),
-        }
+        scale = str(max(1000, self.time_base.denominator))
+        options = {"movflags": "+faststart", "movie_timescale": scale}
         self._container = opened(
-            self.temporary, "w", format="mp4", container_options=movflags
+            self.temporary, "w", format="mp4", container_options=options
         )
         if template:
             video = self._container.add_stream_from_template(template)
@@ -462,37 +434,30 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        first = like and pts == like.start_pts
-        is_there = like and (like.has_audio or like.path.is_file())
-        if is_there and (self.sound or not self.part):
+        first, start = pts == like.start_pts, None
+        if like.path.is_file() and (self.sound or not self.part):
             self._rest = Remux(like.path, self._container, self.sound)
             start = self._rest.start
-            if first and start is not None:
-                # The clip begins with its first stream, be it the sound.
-                self._origin = min(pts, floor(start / self.time_base))
-            elif first:
-                self._origin = min(pts, 0)
-            whole = bool(first and not self.part)
+        if first:  # the clip begins with its first stream, be it the sound
+            start = 0 if start is None else floor(start / self.time_base)
+            self._origin = min(pts, start)
+        if self._rest:
+            whole = first and not self.part
             self._rest.begin(self._origin * self.time_base, whole)
-        elif first:
-            self._origin = min(pts, 0)
 
     def _encoder(self):
         like, (width, height) = self.like, self.size
         encoder, crf, options = CODECS[self.codec]
-        crf = crf if self.crf is None else self.crf
-        options = {"crf": str(crf), **options}
-        video = self._container.add_stream(encoder, rate=self.fps, options=options)
+        options = options | {"crf": str(crf if self.crf is None else self.crf)}
+        video = self._container.add_stream(encoder, rate=like.fps, options=options)
         video.width, video.height = width, height
         # Halved colour planes need even sizes; players are less fond of 4:4:4.
         video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         video.time_base = video.codec_context.time_base = self.time_base
         context = video.codec_context
         context.thread_type, context.thread_count = "AUTO", 0
-        context.colorspace = like.matrix if like else BT709
-        context.color_range = like.color_range if like else LIMITED
-        context.color_primaries = like.primaries if like else BT709
-        context.color_trc = like.transfer if like else BT709
+        context.colorspace, context.color_range = like.matrix, like.color_range
+        context.color_primaries, context.color_trc = like.primaries, like.transfer
         if self.codec == "hevc":
             context.codec_tag = "hvc1"  # the one of two names that every player knows
         return video
@@ -504,6 +469,8 @@ class VideoWriter:
             if self._held:
                 self._container.mux(self._held)
             self._held = packet
+        if self._rest:
+            self._rest.copy_until(self._pts * self.time_base)
 
     def _finish(self):
         if self._container is None:

@@ -3,10 +3,9 @@
     with pool(4) as crew:
         future = crew.submit(faces.detect, image)
 
-They are loky's (https://loky.readthedocs.io): started afresh, not forked from a process
-that runs TensorFlow's threads, and, unlike Python's own, without the caller's main
-module, so that a script needs no `if __name__ == "__main__":` and a notebook, `-c` or
-standard input will do. They use no GPU.
+They are loky's (https://loky.readthedocs.io): not forked from a process that runs
+TensorFlow's threads, and without the caller's main module, so that a script needs no
+`if __name__ == "__main__":` and a notebook will do. They use no GPU.
 """
 
 import os
@@ -42,9 +41,6 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
     Args:
         workers: Processes. 0: the work is done by who submits it.
         executor: Used as it is instead, and left open.
-
-    Yields:
-        An executor.
 
     Raises:
         OSError: A process died; says of what.
@@ -93,26 +89,22 @@ def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tu
 
     Args:
         crew, workers: As of `pool`.
-        jobs: (what it is for, function, picture, further arguments …).
+        jobs: (what it is for, function, picture, further arguments …) each; at most
+            `WAITING` bytes of pictures are held.
 
     Yields:
-        (what it is for, result). At most `WAITING` bytes of pictures are held.
+        (what it is for, result).
     """
     waiting, held = deque(), 0
-
-    def first():
-        item, future, size = waiting.popleft()
-        return (item, future.result()), size
-
     for item, work, image, *more in jobs:
         waiting.append((item, crew.submit(work, image, *more), image.nbytes))
         held += image.nbytes
         while len(waiting) > 2 * workers or (held > WAITING and len(waiting) > 1):
-            done, size = first()
+            done, future, size = waiting.popleft()
             held -= size
-            yield done
-    while waiting:
-        yield first()[0]
+            yield done, future.result()
+    for item, future, _ in waiting:
+        yield item, future.result()
 
 
 class _Here(Executor):

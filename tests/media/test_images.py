@@ -76,15 +76,11 @@ def test_a_large_photo_may_be_read_smaller(tmp_path, posed):
     assert np.abs(small.astype(float) - same).mean() < 3
 
 
-def test_a_jpeg_read_small_is_the_one_that_pillow_reads(tmp_path, posed):
-    image = posed("collins")[:218, :178]
-    for side in (16, 32, 64, 128, 500):
-        images.write_image(tmp_path / "a.jpg", image)
-        small = images.read_image(tmp_path / "a.jpg", side)
-        with Image.open(tmp_path / "a.jpg") as opened:
-            opened.draft(None, (side, side))
-            np.testing.assert_allclose(small, np.float32(opened), atol=2)
-        assert side > 178 or side <= min(small.shape[:2]) < 4 * side
+@pytest.mark.parametrize("side", [16, 64, 128, 500])
+def test_a_photo_is_read_no_smaller_than_it_may(side, tmp_path, posed):
+    images.write_image(tmp_path / "a.jpg", posed("collins")[:218, :178])
+    small = images.read_image(tmp_path / "a.jpg", side)
+    assert min(side, 178) <= min(small.shape[:2]) < 4 * side
 
 
 def test_a_jpeg_that_was_cut_short_is_never_filled_up(tmp_path, posed):
@@ -129,6 +125,31 @@ def adobe(photo):
     return Image.fromarray(values)
 
 
+def profile_of_adobe_rgb():
+    """ICC.1:2001-04; colours are given by the white of print."""
+    points = {
+        b"r": (0.60974, 0.31111, 0.01947),
+        b"g": (0.20528, 0.62567, 0.06087),
+        b"b": (0.14919, 0.06322, 0.74457),
+    }
+
+    def xyz(values):
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
+
+    curve = b"curv" + struct.pack(">IIHxx", 0, 1, 563)  # a gamma, in 256ths
+    tags = {b"wtpt": xyz((0.9642, 1, 0.8249))}
+    for name, values in points.items():
+        tags |= {name + b"XYZ": xyz(values), name + b"TRC": curve}
+    table, body, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(tag))
+        body += tag
+    head = struct.pack(">4x4xI12s12x4s28x", 0x02100000, b"mntrRGB XYZ ", b"acsp")
+    head += tags[b"wtpt"][8:]
+    whole = head.ljust(128, b"\0") + table + body
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
 def off(image, wanted):
     return np.abs(np.asarray(image, float) - wanted).mean()
 
@@ -159,7 +180,7 @@ def with_chunks(path, **chunks):
     ],
 )
 def test_a_profile_is_converted_to_srgb(photo, adobe, tmp_path, name, options):
-    profile = images._profile(563 / 256, images._ADOBE)
+    profile = profile_of_adobe_rgb()
     adobe.save(tmp_path / name, icc_profile=profile, **options)
     assert off(images.read_image(tmp_path / name), photo) < 2
     small = cv2.resize(photo, (192, 192), interpolation=cv2.INTER_AREA)
@@ -321,8 +342,8 @@ def test_a_folder_is_known_by_content(mixed):
     with pytest.warns(UserWarning) as said:
         files = images.list_files(mixed)
     names = [file.relative_to(mixed).as_posix() for file in files]
-    assert "".join(name[0] for name in names) == "abcdefghijl"
-    assert names[-1] == "linked/k.png"
+    assert "".join(name[0] for name in names) == "abcdefghijs"
+    assert names[-1] == "sub/again/k.png"
     [said] = [str(one.message) for one in said]
     assert said.startswith("2 of 13 files") and said.endswith("notes.txt, numbers.npy")
     kinds = [images.is_image(file) for file in files]

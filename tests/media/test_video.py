@@ -104,6 +104,11 @@ def sound_of(path):
     return frames[0].sample_rate, float(frames[0].time), np.concatenate(samples)
 
 
+def sound_packets(path):
+    with av.open(path) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
 def sound_moved(path, reference):
     """Seconds by which the sound of `path` lies later than that of `reference`."""
     rate, start, samples = sound_of(path)
@@ -137,7 +142,6 @@ def test_a_clip_written_again_keeps_frames_times_size_and_rate(name, tmp_path):
     assert (after.width, after.height) == (before.width, before.height)
     assert frames[0].image.shape == (before.height, before.width, 3)
     assert all(f.image.flags.c_contiguous for f in frames[:2])
-    assert after.rotation == 0
     assert after.fps == before.fps
     assert after.frames == len(frames) == (before.frames or len(frames))
     assert after.duration == pytest.approx(before.duration, abs=0.021)
@@ -153,24 +157,14 @@ def test_a_clip_written_again_keeps_frames_times_size_and_rate(name, tmp_path):
         end, new_end = start + len(samples) / rate, new_start + len(new) / rate
         assert new_end == pytest.approx(end, abs=1e-3)
         np.testing.assert_allclose(new[-20_000:], samples[-20_000:], atol=1e-3)
-
-
-def test_the_sound_is_copied_not_encoded_again(tmp_path):
-    source, target = shared("single_face.mp4"), tmp_path / "out.mp4"
-    copy(source, target)
-
-    def packets(path):
-        with av.open(path) as container:
-            return [bytes(p) for p in container.demux(audio=0) if p.size]
-
-    assert packets(target) == packets(source)
+        if name == "single_face.mp4":  # AAC is copied, not encoded again
+            assert sound_packets(target) == sound_packets(source)
 
 
 def test_display_rotation_is_applied_clockwise():
     plain = next(read_frames(shared("single_face.mp4"))).image
     turned = next(read_frames(shared("rotated_90.mp4"))).image
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
-    assert probe(shared("rotated_90.mp4")).rotation == -90
 
 
 def test_a_mirroring_display_matrix_is_applied(tmp_path):
@@ -289,7 +283,6 @@ def test_flat_colours_survive_every_matrix_and_range(matrix, color_range, tmp_pa
         start_pts=0,
         frames=None,
         duration=None,
-        rotation=0,
         has_audio=False,
         matrix=matrix,
         color_range=color_range,
