@@ -1,10 +1,7 @@
 """What is costly to make and is used by several test files: made once a session."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import cv2
 import keras
@@ -15,7 +12,7 @@ import pytest
 from deepfakery import batches, samples, training
 from deepfakery.convert import export
 from deepfakery.faces import detect, faceset, geometry
-from deepfakery.notebook.run import ROOT
+from deepfakery.notebook import run
 from deepfakery.swapper import FaceSwapper
 
 
@@ -63,27 +60,15 @@ def facesets(clips, tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_notebook():
     """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
-    code = """
-import sys
-from pathlib import Path
-from deepfakery.notebook import run
-name, out, study = sys.argv[1:]
-path = Path(out) / f"{name}.ipynb"
-run.execute(name, {"workspace": out, "imagined": out}, path, study == "study")
-"""
 
-    def run(name, folder, study=True):
-        done = subprocess.run(
-            [sys.executable, "-c", code, name, folder, "study" if study else ""],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    def execute(name, folder, study=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DEEPFAKERY_SMOKE", "1")
+            given = {"workspace": folder, "imagined": folder}
+            run.execute(name, given, folder / f"{name}.ipynb", study)
         return folder
 
-    return run
+    return execute
 
 
 @pytest.fixture(scope="session")
@@ -97,8 +82,8 @@ def demo_workspace(facesets, tmp_path_factory):
         samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)
     swapper = FaceSwapper(samples.PEOPLE, "light")
     swapper.compile("adam")
-    run = training.Run(folder / "run", swapper, swapper.config, steps=1)
-    run._save()
+    untrained = training.Run(folder / "run", swapper, swapper.config, steps=1)
+    untrained._save()
     clip = folder / "clips" / "collins_unseen.mp4"
     export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
     return folder
@@ -200,7 +185,7 @@ def pictures_of():
         assert not [o for o in outputs if o.output_type == "error"]
         texts = [o for o in outputs if "image/jpeg" not in o.get("data", {})]
         said = json.dumps(texts)
-        assert str(path.parent) not in said and str(ROOT) not in said
+        assert str(path.parent) not in said and str(run.ROOT) not in said
         return len(outputs) - len(texts)
 
     return count

@@ -13,13 +13,13 @@ import keras
 
 from deepfakery import training
 from deepfakery.faces import faceset
-from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
 from deepfakery.presets import PRESETS, WEIGHTS, base_weights
 from deepfakery.studies import degrade, fidelity, photos
 from deepfakery.studies.dcgan import DCGAN
 from deepfakery.studies.upscaler import STAGES, Upscaler, train
 from deepfakery.swapper import FaceSwapper
+from tools.keep import note
 
 #: Share of the photos that no upscaler is trained on.
 HELD_OUT = 0.08
