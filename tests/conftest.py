@@ -58,6 +58,19 @@ def facesets(clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def lay_footage(clips, facesets):
+    """A function: put clips to train on and their faces where a run looks for them."""
+
+    def lay(clips_folder, faces_folder):
+        clips_folder.mkdir(parents=True, exist_ok=True)
+        for name, people in facesets.items():
+            shutil.copy(clips[name], clips_folder / f"{name}_train.mp4")
+            shutil.copytree(people.folder, faces_folder / name)
+
+    return lay
+
+
+@pytest.fixture(scope="session")
 def run_notebook():
     """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
 
@@ -72,11 +85,10 @@ def run_notebook():
 
 
 @pytest.fixture(scope="session")
-def demo_workspace(facesets, tmp_path_factory):
+def demo_workspace(lay_footage, tmp_path_factory):
     """What notebooks 1 to 3 leave behind, by a swapper that never trained."""
     folder = tmp_path_factory.mktemp("workspace")
-    for name, people in facesets.items():
-        shutil.copytree(people.folder, folder / "faces" / name)
+    lay_footage(folder / "clips", folder / "faces")
     moves = samples.motion(10, seed=1)
     for name in samples.PEOPLE:
         samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)

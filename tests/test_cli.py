@@ -259,6 +259,24 @@ def test_a_notebook_is_run_with_parameters(lesson, tmp_path, monkeypatch, refuse
         refused("run", lesson, "-p", text, words=words)
 
 
+def test_paths_alone_are_named_from_the_notebooks(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for key, value, seen in (
+        ("face", "a/b.mp4", "../a/b.mp4"),
+        ("face", "hopper", "hopper"),
+        ("face", "2", "../2"),
+        ("face_who", "2", "2"),
+        ("face_who", "most", "most"),
+        ("face_who", "me.jpg", "../me.jpg"),
+        ("folder", "", ""),
+        ("others", ["a", ROOT / "b"], ["../a", "../b"]),
+        ("base", False, False),
+        ("gallery", None, None),
+        ("preset", "light", "light"),
+    ):
+        assert run.seen_from_there(key, value) == seen
+
+
 def test_several_files_may_be_given_in_one_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "it's one.mp4").touch()

@@ -185,13 +185,9 @@ def coverage(measured: dict, kinds: dict) -> Figure:
         shown = np.ma.masked_equal(own.T, 0)
         image = ax.pcolormesh(yaw, pitch, shown, cmap="viridis", vmin=0, vmax=most)
         x, y = np.nonzero((own == 0) & (sum(tables) >= 3))
-        place = yaw[x] + 2.5, pitch[y] + 2.5
-        ax.plot(
-            *place, "x", color="tab:red", markersize=5, label="only the other has it"
-        )
-        ax.set(
-            title=f"{name}: {len(measured[name]['yaw'])} faces", xlabel="yaw (degrees)"
-        )
+        label, count = "only the other has it", len(measured[name]["yaw"])
+        ax.scatter(yaw[x] + 2.5, pitch[y] + 2.5, 25, "tab:red", "x", label=label)
+        ax.set(title=f"{name}: {count} faces", xlabel="yaw (degrees)")
         ax.grid(alpha=0.25)
         if len(x):
             ax.legend(fontsize=7, loc="lower right")
@@ -270,9 +266,7 @@ def evaluation(table) -> Figure:
         ax.spines[["top", "right", "left"]].set_visible(False)
     for ax in axes.flat[len(chosen) :]:
         ax.set_axis_off()
-    said = (
-        "↑ higher is better, ↓ lower is better, → 1 best near 1; lines: 95 % intervals"
-    )
+    said = "↑ higher is better, ↓ lower, → 1 best near 1; lines: 95 % intervals"
     figure.supxlabel(said, fontsize=8, x=0.99, ha="right")
     return figure
 
@@ -288,8 +282,7 @@ def roc(scores: dict, title: str = "") -> Figure:
         label = f"{name}, area {metrics.auc(*kinds):.2f}"
         axes.plot(*metrics.roc(*kinds), label=label)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    axes.set(
-        xlabel="false positive rate (generated)", ylabel="true positive rate (real)"
-    )
+    axes.set_xlabel("false positive rate (generated)")
+    axes.set_ylabel("true positive rate (real)")
     axes.legend(loc="lower right", **LEGEND)
     return figure

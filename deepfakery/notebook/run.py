@@ -103,9 +103,10 @@ def seen_from_there(key: str, value):
     """A parameter as a notebook is given it: a path is named from its folder."""
     if isinstance(value, list):
         return [seen_from_there(key, one) for one in value]
-    is_word = value in (None, "", *samples.PEOPLE)
+    if key not in PATHS or not isinstance(value, str | os.PathLike):
+        return value
     is_number = key.endswith("who") and (value == "most" or str(value).isdecimal())
-    if key not in PATHS or is_word or is_number:
+    if is_number or value in ("", *samples.PEOPLE):
         return value
     return os.path.relpath(value, NOTEBOOKS)
 

@@ -13,9 +13,10 @@ WAYS = {"adversarial": compare.WAYS["adversarial"]}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, lay_footage):
     """A workspace and its table."""
     out = tmp_path_factory.mktemp("compare")
+    lay_footage(out / "clips", out / "faces")
     moves = samples.motion(300, seed=1)[::25]
     for name in samples.PEOPLE:
         samples.write_clip(out / "clips" / f"{name}_unseen.mp4", name, moves)
