@@ -5,6 +5,8 @@ PY = .venv/bin/python
 GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
 $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 export $(GIVEN)
+# With KEEP=1 the project keeps what a command found, in data/results.
+RUN = $(PY) -m $(if $(KEEP),tools.keep,deepfakery)
 CHECKED = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_batches convert/test_masks convert/test_merge)
 CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_training test_distribution studies/test_dcgan studies/test_upscaler)
 
@@ -65,10 +67,10 @@ bench: .venv/installed
 	@$(PY) -m tools.bench $${ONLY:+--only="$$ONLY"} $${KEEP:+--keep}
 
 imagine: .venv/installed
-	@$(PY) -m deepfakery imagine $${PHOTOS:+--photos="$$PHOTOS"} --out="$${OUT:-data/output/imagine}"
+	@$(RUN) run 05_dcgan $${PHOTOS:+-p folder="$$PHOTOS"} -p workspace="$${OUT:-data/output/imagine}"
 
 enlarge: .venv/installed
-	@$(PY) -m deepfakery enlarge $${PHOTOS:+--photos="$$PHOTOS"} --out="$${OUT:-data/output/enlarge}"
+	@$(RUN) run 06_upscaling $${PHOTOS:+-p folder="$$PHOTOS"} -p workspace="$${OUT:-data/output/enlarge}"
 
 upscale: .venv/installed
 	@test -n "$$IN" && test -n "$$SIZE" && test -n "$$OUT" || { echo "Usage: make upscale IN=<photo, folder of photos or clip> OUT=<what to write> SIZE=<width>x<height>" >&2; exit 2; }
@@ -79,10 +81,10 @@ inspect: .venv/installed
 	@$(PY) -m deepfakery inspect -- "$$FILE"
 
 detect: .venv/installed
-	@$(PY) -m deepfakery detect $${OTHERS:+--others="$$OTHERS"}
+	@$(RUN) run 07_detection $${OTHERS:+-p others="$$OTHERS"}
 
 compare: .venv/installed
-	@$(PY) -m deepfakery compare $${FACE:+--face="$$FACE"} $${TARGET:+--target="$$TARGET"} $${MINUTES:+--minutes $$MINUTES} --out="$${OUT:-data/output/compare}" $${KEEP:+--keep}
+	@$(RUN) compare $${FACE:+--face="$$FACE"} $${TARGET:+--target="$$TARGET"} $${MINUTES:+--minutes $$MINUTES} --out="$${OUT:-data/output/compare}"
 
 check: .venv/tested
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
@@ -103,4 +105,4 @@ test-backends: .venv-backends/installed
 	done
 
 notebooks: .venv/installed
-	@$(PY) -m deepfakery notebooks
+	@$(PY) -m tools.keep notebooks

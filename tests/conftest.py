@@ -1,10 +1,7 @@
 """What is costly to make and is used by several test files: made once a session."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import cv2
 import keras
@@ -15,7 +12,7 @@ import pytest
 from deepfakery import batches, samples, training
 from deepfakery.convert import export
 from deepfakery.faces import detect, extraction, geometry
-from deepfakery.notebook.run import ROOT
+from deepfakery.notebook import run
 from deepfakery.swapper import FaceSwapper
 
 #: The files that take longest; they begin first, so that no worker waits at the end.
@@ -74,44 +71,44 @@ def facesets(clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_notebook():
-    """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
-    code = """
-import sys
-from pathlib import Path
-from deepfakery.notebook import run
-name, out, study = sys.argv[1:]
-path = Path(out) / f"{name}.ipynb"
-run.execute(name, {"workspace": out, "imagined": out}, path, study == "study")
-"""
+def lay_footage(clips, facesets):
+    """A function: put clips to train on and their faces where a run looks for them."""
 
-    def run(name, folder, study=True):
-        done = subprocess.run(
-            [sys.executable, "-c", code, name, folder, "study" if study else ""],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DEEPFAKERY_SMOKE": "1"},
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return folder
+    def lay(clips_folder, faces_folder):
+        clips_folder.mkdir(parents=True, exist_ok=True)
+        for name, people in facesets.items():
+            shutil.copy(clips[name], clips_folder / f"{name}_train.mp4")
+            shutil.copytree(people.folder, faces_folder / name)
 
-    return run
+    return lay
 
 
 @pytest.fixture(scope="session")
-def demo_workspace(facesets, tmp_path_factory):
+def run_notebook():
+    """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
+
+    def execute(name, folder, study=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DEEPFAKERY_SMOKE", "1")
+            given = {"workspace": folder, "imagined": folder}
+            run.execute(name, given, folder / f"{name}.ipynb", study)
+        return folder
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def demo_workspace(lay_footage, tmp_path_factory):
     """What notebooks 1 to 3 leave behind, by a swapper that never trained."""
     folder = tmp_path_factory.mktemp("workspace")
-    for name, people in facesets.items():
-        shutil.copytree(people.folder, folder / "faces" / name)
+    lay_footage(folder / "clips", folder / "faces")
     moves = samples.motion(10, seed=1)
     for name in samples.PEOPLE:
         samples.write_clip(folder / "clips" / f"{name}_unseen.mp4", name, moves)
     swapper = FaceSwapper(samples.PEOPLE, "light")
     swapper.compile("adam")
-    run = training.Run(folder / "run", swapper, swapper.config, steps=1)
-    run._save()
+    untrained = training.Run(folder / "run", swapper, swapper.config, steps=1)
+    untrained._save()
     clip = folder / "clips" / "collins_unseen.mp4"
     export.swap_clip(clip, swapper, "hopper", folder / "swap.mp4", workers=0)
     return folder
@@ -213,7 +210,7 @@ def pictures_of():
         assert not [o for o in outputs if o.output_type == "error"]
         texts = [o for o in outputs if "image/jpeg" not in o.get("data", {})]
         said = json.dumps(texts)
-        assert str(path.parent) not in said and str(ROOT) not in said
+        assert str(path.parent) not in said and str(run.ROOT) not in said
         return len(outputs) - len(texts)
 
     return count

@@ -171,7 +171,7 @@ def inspect(file, folder, whole, out):
 def check(file, folder, whole, out):
     from deepfakery import __main__
 
-    __main__._check("hopper", str(file), out)
+    __main__.check("hopper", str(file), out)
 
 
 def sign(file, folder, whole, out):

@@ -1,39 +1,38 @@
 """The command line, run as anybody runs it."""
 
 import json
-import shutil
 import subprocess
 import sys
 
 import nbformat
 import numpy as np
-import papermill
 import pytest
 
 from deepfakery import __main__ as cli
 from deepfakery.media.images import write_image
 from deepfakery.media.video import VideoWriter
-from deepfakery.notebook import results, run
+from deepfakery.notebook import run
 from deepfakery.notebook.run import ROOT
 
 
-def swap(face, target, out, **more):
-    options = [f"--{key}={value}" for key, value in more.items()]
-    command = [sys.executable, "-m", "deepfakery", "swap", "--face", str(face)]
-    command += ["--target", str(target), "--out", str(out), *options]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
+@pytest.fixture
+def refused(capfd):
+    """A function: a command that one sentence refuses, with these words in it."""
+
+    def refuse(*arguments, words):
+        assert cli.main([*map(str, arguments)]) == 1
+        out, err = capfd.readouterr()
+        said = [line for line in err.splitlines() if line.startswith("Error:")]
+        assert len(said) == 1, err
+        assert all(word in said[0] for word in words), said
+        assert "Traceback" not in out + err
+        return out
+
+    return refuse
 
 
-def assert_refused(done, *words):
-    """One sentence says what is wrong and with what; nobody sees a traceback."""
-    assert done.returncode != 0
-    said = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
-    assert len(said) == 1, done.stderr
-    for word in words:
-        assert word in said[0]
-    assert "Traceback" not in done.stdout + done.stderr
+def swap(face, target, out):
+    return "swap", "--face", face, "--target", target, "--out", out
 
 
 @pytest.fixture(scope="module")
@@ -59,30 +58,31 @@ def bad(tmp_path_factory):
         ("album", "is a folder"),
     ],
 )
-def test_a_target_that_is_no_clip_is_named_at_once(name, words, bad, tmp_path):
-    done = swap("hopper", bad / name, tmp_path / "out")
-    assert_refused(done, name, words)
+def test_a_target_that_is_no_clip_is_named_at_once(name, words, bad, tmp_path, refused):
+    refused(*swap("hopper", bad / name, tmp_path / "out"), words=(name, words))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["missing.jpg", "photos"])
-def test_a_face_that_is_no_footage_is_named_at_once(name, bad, tmp_path):
-    done = swap(bad / name, "collins", tmp_path / "out")
-    assert_refused(done, name)
+def test_a_face_that_is_no_footage_is_named_at_once(name, bad, tmp_path, refused):
+    said = refused(*swap(bad / name, "collins", tmp_path / "out"), words=(name,))
     assert not (tmp_path / "out").exists()
-    assert "01_data_generation" not in done.stdout  # nothing was begun
+    assert "01_data_generation" not in said  # nothing was begun
 
 
-def test_a_workspace_within_the_footage_is_refused(bad):
-    done = swap(bad / "album", "collins", bad / "album" / "out")
-    assert_refused(done, "album/out lies in", "choose a folder outside")
-    assert not (bad / "album" / "out").exists()
+def test_a_workspace_within_the_footage_is_refused(bad, refused):
+    out = bad / "album" / "out"
+    words = "album/out lies in", "choose a folder outside"
+    refused(*swap(bad / "album", "collins", out), words=words)
+    assert not out.exists()
 
 
-def test_somebodys_folder_is_no_workspace(tmp_path):
+def test_somebodys_folder_is_no_workspace(tmp_path, refused):
     (tmp_path / "holiday.png").touch()
-    for command in ("demo", "imagine", "enlarge", "compare"):
-        assert cli.main([command, "--out", str(tmp_path)]) == 1
+    for command in ("demo", "compare"):
+        refused(command, "--out", tmp_path, words=("holiday.png", "empty folder"))
+    given = "run", "05_dcgan", "-p", f"workspace={tmp_path}"
+    refused(*given, words=("holiday.png",))
     assert [file.name for file in tmp_path.iterdir()] == ["holiday.png"]
     (tmp_path / "holiday.png").unlink()
     for _ in range(2):
@@ -93,36 +93,37 @@ def test_somebodys_folder_is_no_workspace(tmp_path):
                     pass
 
 
-def test_one_file_twice_is_refused(clips, tmp_path):
-    done = swap(clips["hopper"], clips["hopper"], tmp_path / "out")
-    assert_refused(done, "hopper.mp4", "two people")
+def test_one_file_twice_is_refused(clips, tmp_path, refused):
+    words = "hopper.mp4", "two people"
+    refused(*swap(clips["hopper"], clips["hopper"], tmp_path / "out"), words=words)
     assert not (tmp_path / "out").exists()
 
 
-def test_training_for_no_time_is_refused(tmp_path):
-    done = swap("hopper", "collins", tmp_path / "out", minutes=0)
-    assert done.returncode != 0 and "minutes" in done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
-
-
-def test_footage_without_a_face_is_named(bad, short_clips, tmp_path):
-    done = swap(short_clips["hopper"], bad / "fog.mp4", tmp_path / "out")
-    assert_refused(done, "fog.mp4", "face")
+def test_training_for_no_time_is_refused(tmp_path, refused):
+    given = swap("hopper", "collins", tmp_path / "out")
+    refused(*given, "--minutes=0", words=("minutes", "above 0"))
     assert not (tmp_path / "out").exists()
 
 
-def test_footage_with_too_few_faces_is_named(short_clips, tmp_path):
+def test_footage_without_a_face_is_named(bad, short_clips, tmp_path, refused):
+    given = swap(short_clips["hopper"], bad / "fog.mp4", tmp_path / "out")
+    refused(*given, words=(str(bad / "fog.mp4"), "face"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_footage_with_too_few_faces_is_named(short_clips, tmp_path, refused):
     (tmp_path / "out").mkdir()  # what was there before stays
-    done = swap(short_clips["hopper"], short_clips["collins"], tmp_path / "out")
-    assert_refused(done, "collins_short.mp4", "12 faces", "64")
+    given = swap(short_clips["hopper"], short_clips["collins"], tmp_path / "out")
+    refused(*given, words=("collins_short.mp4", "12 faces", "64"))
     assert (tmp_path / "out").exists()
     assert not list((tmp_path / "out").rglob("*.ipynb"))
     assert not list((tmp_path / "out").rglob("faces.jsonl"))
 
 
-def test_other_arguments_are_refused_with_their_usage():
+@pytest.mark.parametrize("given", [("--face", "hopper"), ("--target", "fog.mp4")])
+def test_other_arguments_are_refused_with_their_usage(given):
     done = subprocess.run(
-        [sys.executable, "-m", "deepfakery", "swap", "--face", "hopper"],
+        [sys.executable, "-m", "deepfakery", "swap", *given],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -131,19 +132,22 @@ def test_other_arguments_are_refused_with_their_usage():
     assert "usage:" in done.stderr and "--target" in done.stderr
 
 
+def test_faces_are_extracted_into_a_folder(short_clips, tmp_path, capsys):
+    out = tmp_path / "faces"
+    assert cli.main(["extract", str(short_clips["hopper"]), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"12 faces in {out}\n"
+    assert len(list(out.glob("*.jpg"))) == 12
+
+
 # --- a notebook is given parameters, and keeps what was there -----------------------
 
 
 @pytest.fixture
 def lesson(tmp_path, monkeypatch):
     """A notebook of two cells that says what it was given, and may fail."""
-    parameters = nbformat.v4.new_code_cell(
-        "text = 'default'  # a word\nnumber = 5\nnothing = None\nfail = False"
-    )
+    parameters = nbformat.v4.new_code_cell(PARAMETERS)
     parameters.metadata["tags"] = ["parameters"]
-    work = nbformat.v4.new_code_cell(
-        "import json\nprint(json.dumps([text, number, nothing]))\nassert not fail, text"
-    )
+    work = nbformat.v4.new_code_cell(WORK)
     notebook = nbformat.v4.new_notebook(cells=[parameters, work])
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["kernelspec"] = kernel
@@ -154,13 +158,40 @@ def lesson(tmp_path, monkeypatch):
     return "01_data_generation"
 
 
+PARAMETERS = """text = "default"  # a word
+number = 5
+share = 0.5
+nothing = None
+others = []
+is_shown = True
+fail = False
+workspace = "../data/output/lesson"
+"""
+
+WORK = """
+import json, os, sys, warnings
+print(json.dumps([text, number, share, nothing, others, is_shown]))
+for share in ("0 %", "50 %", "100 %"):
+    print(f"\\rpainting: {share}", end="", file=sys.stderr, flush=True)
+    display(share)
+print("two", flush=True)
+os.write(2, b"chatter")
+warnings.warn("of something")
+assert not fail, f"{text} in {workspace}"
+"""
+
+
+def outputs_of(path):
+    *_, cell = nbformat.read(path, as_version=4).cells
+    return cell.outputs
+
+
 def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
     odd = "a \"b\" 'c' \\n \\ $HOME `d` {e} %s Zo\xeb \u96ea\n'''\"\"\""
     given = {"text": odd, "number": "5", "nothing": "None", "unknown": 1}
     path = tmp_path / "out {text}.ipynb"
     run.execute(lesson, given, path)
-    *_, cell = nbformat.read(path, as_version=4).cells
-    assert json.loads(cell.outputs[0].text) == [odd, "5", "None"]
+    assert json.loads(outputs_of(path)[0].text.splitlines()[0])[:2] == [odd, "5"]
     plain = {"text": "default", "number": 5, "nothing": None}
     run.execute(lesson, plain, path)
     assert len(nbformat.read(path, as_version=4).cells) == 2  # nothing was passed on
@@ -168,110 +199,89 @@ def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
         run.execute(lesson, {"text": "a\udcff"}, path)
 
 
+def test_a_notebook_is_left_tidy(lesson, tmp_path, capfd):
+    run.execute(lesson, {}, tmp_path / "a.ipynb")
+    notebook = nbformat.read(tmp_path / "a.ipynb", as_version=4)
+    assert "papermill" not in notebook.metadata
+    first, last = notebook.cells
+    assert first.metadata == {"tags": ["parameters"]} and last.metadata == {"tags": []}
+    said = [(o.get("name", o.output_type), o.get("text")) for o in last.outputs]
+    shown = ("display_data", None)
+    assert [name for name, _ in said] == ["stdout", "stderr", *[shown[0]] * 3]
+    texts = dict(said)
+    # Streams are whole; of a progress bar the last line stays.
+    assert texts["stdout"].endswith("]\ntwo\n")
+    assert texts["stderr"].startswith("painting: 100 %")
+    out, err = capfd.readouterr()
+    assert out.endswith("two\n") and "\rpainting: 50 %" in err
+    # What somebody is warned of is seen at once, and libraries of C++ are not.
+    assert "UserWarning: of something" in err and "chatter" not in err + texts["stderr"]
+
+
 def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
     out = tmp_path / "out"
     (out / "frames").mkdir(parents=True)
     (out / ".deepfakery").touch()
     (out / f"{lesson}.ipynb").write_text("an earlier run's")
-    with pytest.raises(papermill.PapermillExecutionError):
-        cli.run({"fail": True}, out, "swap.json")
+    with pytest.raises(run.NotebookError, match=f"AssertionError in .* in {out}"):
+        cli.swap_in(out, {"fail": True}, "swap.json")
     assert (out / f"{lesson}.ipynb").read_text() == "an earlier run's"
     assert (out / "frames").is_dir() and not list(out.glob("*.part*"))
 
 
 def test_of_a_new_workspace_only_what_a_call_made_is_removed(tmp_path):
-    out = tmp_path / "out"
-    for folder in ("clips", "faces/hopper"):
-        (out / folder).mkdir(parents=True)
-        (out / folder / ".lock").touch()
-    (out / "clips/hopper_train.mp4").touch()
-    (out / "faces/notes.txt").write_text("somebody else's")
-    cli._take_back(out)
-    assert [f for f in out.rglob("*") if f.is_file()] == [out / "faces/notes.txt"]
-    (out / "faces/notes.txt").unlink()
-    cli._take_back(out)
-    assert not out.exists()
+    for name in ("notes.txt", ".lock"):
+        out = tmp_path / name / "out"
+        with pytest.raises(KeyboardInterrupt), cli.workspace(out):
+            (out / "faces/hopper").mkdir(parents=True)
+            (out / "faces" / name).write_text("somebody else's")
+            raise KeyboardInterrupt
+        assert out.exists() == (name == "notes.txt")
 
 
-def test_the_demo_is_moved_aside_before_it_is_run_afresh(tmp_path, monkeypatch):
+def test_a_notebook_is_run_with_parameters(lesson, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "ROOT", tmp_path)
-    (tmp_path / "data/output/demo").mkdir(parents=True)
-    (tmp_path / "data/output/demo/swap.mp4").write_text("hours of work")
+    (tmp_path / "it's one.mp4").touch()
+    given = ["text=None", "number=7", "share=1", "is_shown=False"]
+    given.append("others=it's one.mp4")
+    options = [word for text in given for word in ("-p", text)]
+    assert cli.main(["run", lesson, *options]) == 0
+    said = outputs_of(tmp_path / f"data/output/lesson/{lesson}.ipynb")[0].text
+    seen = ["../it's one.mp4"]
+    assert json.loads(said.splitlines()[0]) == [None, 7, 1.0, None, seen, False]
+    for text, words in (
+        ("number=many", ("number=many", "int")),
+        ("color=red", ("no color", "text, number")),
+        ("others='gone.mp4' it's", ("No closing quotation",)),
+        ("others='gone.mp4'", ("gone.mp4 does not exist",)),
+    ):
+        refused("run", lesson, "-p", text, words=words)
 
-    def stop(*_, **__):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", stop)
-    assert cli.main(["notebooks"]) == 130
-    [kept] = tmp_path.rglob("swap.mp4")
-    assert kept.read_text() == "hours of work" and kept.parent.name != "demo"
+def test_paths_alone_are_named_from_the_notebooks(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for key, value, seen in (
+        ("face", "a/b.mp4", "../a/b.mp4"),
+        ("face", "hopper", "hopper"),
+        ("face", "2", "../2"),
+        ("face_who", "2", "2"),
+        ("face_who", "most", "most"),
+        ("face_who", "me.jpg", "../me.jpg"),
+        ("folder", "", ""),
+        ("others", ["a", ROOT / "b"], ["../a", "../b"]),
+        ("base", False, False),
+        ("gallery", None, None),
+        ("preset", "light", "light"),
+    ):
+        assert run.seen_from_there(key, value) == seen
 
 
 def test_several_files_may_be_given_in_one_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "it's one.mp4").touch()
-    assert cli._names("it's one.mp4") == ["it's one.mp4"]
-    assert cli._names("'a b.mp4' c.mp4") == ["a b.mp4", "c.mp4"]
-
-
-# --- notebooks as they are kept ---------------------------------------------------
-
-
-def stream(name, text):
-    return nbformat.v4.new_output("stream", name=name, text=text)
-
-
-def tidied(tmp_path, *outputs):
-    cell = nbformat.v4.new_code_cell("work()", outputs=list(outputs))
-    cell.metadata = {"papermill": {"duration": 3}, "tags": ["parameters"]}
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook.metadata["papermill"] = {"output_path": "/home/somebody"}
-    nbformat.write(notebook, tmp_path / "a.ipynb")
-    run.tidy(tmp_path / "a.ipynb")
-    return nbformat.read(tmp_path / "a.ipynb", as_version=4)
-
-
-def test_of_a_progress_bar_the_last_line_stays(tmp_path):
-    notebook = tidied(
-        tmp_path,
-        stream("stderr", "painting: 0%\rpainting: 50%"),
-        stream("stderr", "\rpainting: 100%\ndone\r\n"),
-    )
-    (output,) = notebook.cells[0].outputs
-    assert (output.name, output.text) == ("stderr", "painting: 100%\ndone\n")
-
-
-def test_streams_are_merged_and_pictures_stay(tmp_path):
-    picture = nbformat.v4.new_output("display_data", {"text/plain": "a picture"})
-    notebook = tidied(
-        tmp_path,
-        stream("stdout", "one\n"),
-        stream("stderr", "a warning\n"),
-        picture,
-        stream("stdout", "two\n"),
-        stream("stderr", "another\n"),
-    )
-    outputs = notebook.cells[0].outputs
-    assert [o.get("name", o.output_type) for o in outputs] == [
-        "stdout",
-        "stderr",
-        "display_data",
-    ]
-    assert outputs[0].text == "one\ntwo\n"
-    assert outputs[1].text == "a warning\nanother\n"
-
-
-def test_timing_and_paths_are_taken_out(tmp_path):
-    notebook = tidied(tmp_path, stream("stdout", "one\n"))
-    assert "papermill" not in notebook.metadata
-    assert notebook.cells[0].metadata == {"tags": ["parameters"]}
-
-
-def test_a_notebook_is_tidied_once_and_for_all(tmp_path):
-    tidied(tmp_path, stream("stderr", "0%\r100%\n"), stream("stdout", "x"))
-    before = (tmp_path / "a.ipynb").read_bytes()
-    run.tidy(tmp_path / "a.ipynb")
-    assert (tmp_path / "a.ipynb").read_bytes() == before
+    assert cli.in_kind("others", "it's one.mp4", []) == ["it's one.mp4"]
+    assert cli.in_kind("others", "'a b.mp4' c.mp4", []) == ["a b.mp4", "c.mp4"]
 
 
 @pytest.mark.parametrize("name", cli.SWAP)
@@ -281,22 +291,3 @@ def test_every_notebook_takes_the_same_parameters(name):
     (cell,) = cells
     names = {line.split("=")[0].strip() for line in cell.source.splitlines()}
     assert {"face", "target", "workspace"} <= names
-
-
-def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
-    page = tmp_path / "README.md"
-    page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
-    monkeypatch.setattr(results, "ROOT", tmp_path)
-    results.tell("speed", "new")
-    assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
-    with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
-        results.tell("size", "new")
-
-
-def test_one_person_as_face_and_target_is_warned_of(facesets, tmp_path, capsys):
-    for name in ("collins", "hopper"):
-        shutil.copytree(facesets["collins"].folder, tmp_path / name)
-    cli._compare(tmp_path, {})
-    assert "seem to show the same person" in capsys.readouterr().err
-    cli._compare(facesets["collins"].folder.parent, {"face": "hopper"})
-    assert not capsys.readouterr().err

@@ -31,11 +31,11 @@ TARGETS = [
         "SWAP TARGET FACE TRUTH OUT",
         "--swap=X --target=X --face=X --truth=X",
     ),
-    ("imagine", "PHOTOS OUT", "imagine --photos=X --out=X"),
-    ("enlarge", "PHOTOS OUT", "enlarge --photos=X --out=X"),
+    ("imagine", "PHOTOS OUT", "run 05_dcgan -p folder=X -p workspace=X"),
+    ("enlarge", "PHOTOS OUT", "run 06_upscaling -p folder=X -p workspace=X"),
     ("upscale", "IN OUT SIZE FIT", "upscale --in=X --out=X --size=X --fit=X"),
     ("inspect", "FILE", "inspect -- X"),
-    ("detect", "OTHERS", "detect --others=X"),
+    ("detect", "OTHERS", "run 07_detection -p others=X"),
     ("compare", "FACE TARGET OUT", "compare --face=X --target=X --out=X"),
     ("bench", "ONLY", "--only=X"),
 ]
@@ -87,6 +87,9 @@ def test_what_is_not_given_is_the_commands_own(made):
     assert made("compare", {}) == [
         *("-m", "deepfakery", "compare", "--out=data/output/compare")
     ]
-    assert made("compare", {"MINUTES": "2 5", "KEEP": "1"})[3:] == [
-        *("--minutes", "2", "5", "--out=data/output/compare", "--keep")
+    assert made("compare", {"MINUTES": "2 5", "KEEP": "1"}) == [
+        *("-m", "tools.keep", "compare", "--minutes", "2", "5"),
+        "--out=data/output/compare",
     ]
+    assert made("bench", {"KEEP": "1"}) == ["-m", "tools.bench", "--keep"]
+    assert made("notebooks", {}) == ["-m", "tools.keep", "notebooks"]

@@ -1,1 +1,1 @@
-"""For maintainers; not installed: benchmarks, pre-training."""
+"""For maintainers; not installed: benchmarks, pre-training, results that are kept."""

@@ -15,12 +15,12 @@ from deepfakery import training
 from deepfakery.checkpoints import WEIGHTS, base_weights
 from deepfakery.faces import extraction
 from deepfakery.networks import PRESETS
-from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
 from deepfakery.studies import photos, scores
 from deepfakery.studies.dcgan import DCGAN
 from deepfakery.studies.upscaler import STAGES, Upscaler, train
 from deepfakery.swapper import FaceSwapper
+from tools.keep import note
 
 #: Share of the photos that no upscaler is trained on.
 HELD_OUT = 0.08

@@ -11,14 +11,12 @@
 What is set in the panel is what the export uses.
 """
 
-import collections
-import io
+import functools
 import os
 
 import cv2
 import ipywidgets as widgets
 import numpy as np
-from PIL import Image
 
 from deepfakery import batches
 from deepfakery.convert import colour, export, masks, merge
@@ -57,46 +55,28 @@ class Panel(widgets.HBox):
     def __init__(self, source: str | os.PathLike, swapper, identity, width=720, **look):
         self.source, self.swapper, self.width = source, swapper, width
         self._identity = identity
-        self._frames, self._next = iter(()), 0
-        self._seen = collections.OrderedDict()  # (frame, identity): what was painted
+        self._painted = functools.lru_cache(24)(self._paint)
         look = merge.LOOK | look
+        self._upscaler = merge.upscaler_of(look)
+        look["sharpen"] = 0.0 if self._upscaler else look["sharpen"]
         last = max(0, (images.count_frames(source) or 1) - 1)
         self.controls = {
             "frame": widgets.IntSlider(0, 0, last, description="frame"),
-            "view": widgets.Dropdown(
-                options=export.PANELS, value="pair", description="view"
-            ),
+            "view": _choice("view", export.PANELS, "pair"),
         }
         if isinstance(identity, str):
             names = getattr(swapper, "identities", (identity,))
-            self.controls["identity"] = widgets.Dropdown(
-                options=names, value=identity, description="paint"
-            )
-        self._upscaler = merge.upscaler_of(look)
-        enlarged = self._upscaler is not None
-        self.controls["upscaler"] = widgets.Checkbox(enlarged, description="upscaler")
-        look["sharpen"] = 0.0 if enlarged else look["sharpen"]
+            self.controls["identity"] = _choice("paint", names, identity)
+        self.controls["upscaler"] = widgets.Checkbox(
+            self._upscaler is not None, description="upscaler"
+        )
         for name, choices in CONTROLS.items():
-            if isinstance(choices[0], str):
-                control = widgets.Dropdown(
-                    options=choices, value=look[name], description=name
-                )
-            else:
-                low, high, step = choices
-                control = widgets.FloatSlider(
-                    look[name],
-                    min=low,
-                    max=high,
-                    step=step,
-                    description=name,
-                    readout_format=".3g",
-                )
-            self.controls[name] = control
+            control = _choice if isinstance(choices[0], str) else _slider
+            self.controls[name] = control(name, choices, look[name])
         for control in self.controls.values():
             control.observe(lambda _: self.refresh(), "value")
         self.image = widgets.Image(format="jpeg", layout={"max_width": f"{width}px"})
-        column = widgets.VBox(list(self.controls.values()))
-        super().__init__([column, self.image])
+        super().__init__([widgets.VBox(list(self.controls.values())), self.image])
         self.refresh()
 
     @property
@@ -115,13 +95,15 @@ class Panel(widgets.HBox):
 
     def picture(self) -> np.ndarray:
         """What the panel shows, (H, W, 3) uint8 RGB, at the frame's full size."""
-        frame, painted = self._paint(self.controls["frame"].value)
+        chosen = self.controls.get("identity")
+        index, view = (self.controls[name].value for name in ("frame", "view"))
+        frame, painted = self._painted(index, chosen and chosen.value)
         look = self.look
         layers = [merge.lay(frame.image, *face, **look) for face in painted]
         image = merge.blend(frame.image, layers, seed=frame.index)
         if layers:
             image = provenance.label(image)
-        return export.panel(frame.image, image, layers, self.controls["view"].value)
+        return export.panel(frame.image, image, layers, view)
 
     def refresh(self) -> None:
         """Draw the picture again."""
@@ -133,47 +115,20 @@ class Panel(widgets.HBox):
             )
         self.image.value = _jpeg(picture)
 
-    def _paint(self, index):
+    def _paint(self, index: int, name: str | None):
         """A frame and its painted faces: (frame, [(landmarks, rgb, mask)])."""
-        identity = self.identity
-        key = index, str(identity) if isinstance(identity, str) else None
-        if key not in self._seen:
-            frame = self._frame(index)
-            found = [(frame, dict(enumerate(detect.detect(frame.image))))]
-            if isinstance(identity, str):
-                [(_, chosen)] = tracking.largest(found, identity)
-            else:
-                [(_, chosen)] = people.recognised(found, identity)
-            painted, size = [], self.swapper.size
-            for name, landmarks in chosen.values():
-                transform = geometry.alignment(landmarks, size)
-                face = batches.prepare(
-                    [geometry.crop(frame.image, transform, size)], size
-                )
-                rgb, mask = self.swapper.swap(face, name)
-                painted.append((landmarks, rgb[0], mask[0]))
-            self._seen[key] = frame, painted
-            if len(self._seen) > 24:
-                self._seen.popitem(last=False)
-        return self._seen[key]
-
-    def _frame(self, index):
-        """The frame of that index, or the last one before it."""
-        for frame, _ in self._seen.values():
-            if frame.index == index:
-                return frame
-        if index < self._next:
-            self._frames, self._next = iter(()), 0
-        if not self._next or index > self._next + 100:
-            self._frames = images.read_source(self.source, index)
-        frame = None
-        for frame in self._frames:
-            if frame.index >= index:
-                break
+        frame = next(images.read_source(self.source, index), None)
         if frame is None:  # the header promised more
             *_, frame = images.read_source(self.source)
-        self._next = frame.index + 1
-        return frame
+        found = [(frame, dict(enumerate(detect.detect(frame.image))))]
+        choose = tracking.largest if name else people.recognised
+        [(_, chosen)] = choose(found, name or self._identity)
+        painted, size = [], self.swapper.size
+        for who, landmarks in chosen.values():
+            crop = geometry.crop(frame.image, geometry.alignment(landmarks, size), size)
+            rgb, mask = self.swapper.swap(batches.prepare([crop], size), who)
+            painted.append((landmarks, rgb[0], mask[0]))
+        return frame, painted
 
 
 class Chooser(widgets.VBox):
@@ -203,27 +158,39 @@ class Chooser(widgets.VBox):
 
     def _show(self, found: faceset.FaceSet) -> None:
         self.faceset = found
-        others = self.faceset.others()
-        numbers = {int(name.removeprefix("person_")) for name in others}
-        mine = min(set(range(1, len(numbers) + 2)) - numbers)
-        everyone = others | {f"person_{mine}": self.faceset}
-        self.children = [
-            self._row(number, everyone[f"person_{number}"], number == mine)
-            for number in sorted({mine, *numbers})
+        numbered = {
+            int(name.removeprefix("person_")): other
+            for name, other in found.others().items()
+        }
+        mine = min(set(range(1, len(numbered) + 2)) - numbered.keys())
+        numbered[mine] = found
+        rows = [
+            self._row(number, numbered[number], mine) for number in sorted(numbered)
         ]
+        self.children = rows
 
-    def _row(self, number, found, chosen):
+    def _row(self, number: int, found: faceset.FaceSet, mine: int) -> widgets.HBox:
         button = widgets.Button(
             description=f"{number}: {len(found)} faces",
-            icon="check" if chosen else "",
-            disabled=chosen,
+            icon="check" if number == mine else "",
+            disabled=number == mine,
         )
         button.on_click(lambda _: self.choose(number))
         strip = _jpeg(plots.tile(found.images(72, limit=10), columns=10))
         return widgets.HBox([button, widgets.Image(value=strip, format="jpeg")])
 
 
+def _choice(name: str, options, value) -> widgets.Dropdown:
+    return widgets.Dropdown(options=options, value=value, description=name)
+
+
+def _slider(name: str, limits, value) -> widgets.FloatSlider:
+    low, high, step = limits
+    return widgets.FloatSlider(
+        value, min=low, max=high, step=step, description=name, readout_format=".3g"
+    )
+
+
 def _jpeg(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "jpeg", quality=88)
-    return file.getvalue()
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88]
+    return cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes()

@@ -1,9 +1,10 @@
 """The notebooks without a browser.
 
-execute("03_prediction", {"workspace": seen_from_there("data/output/demo")}, path)
+execute("03_prediction", {"workspace": "data/output/demo"}, "as_run.ipynb")
 """
 
 import ast
+import builtins
 import os
 import sys
 from contextlib import contextmanager
@@ -21,59 +22,54 @@ INSTALLED = (HERE / "notebooks").is_dir()
 ROOT = Path.cwd() if INSTALLED else HERE.parent
 NOTEBOOKS = (HERE if INSTALLED else ROOT) / "notebooks"
 
+#: Parameters that name files and folders: given as seen from where the caller is.
+PATHS = {
+    *("workspace", "folder", "face", "target", "face_who", "target_who"),
+    *("portrait", "imagined", "base", "other", "others", "gallery"),
+}
 
-def execute(name: str, parameters: dict, path: Path, study: bool = True) -> None:
-    """Run one notebook and write it, with its outputs, to `path`.
 
-    Without `study`, cells tagged so are left out. Parameters that the notebook does
-    not have, or that already have that value, are not passed on: a run with its
-    defaults leaves the notebook's cells as they are. If a cell fails, what was at
-    `path` before stays.
+class NotebookError(RuntimeError):
+    """A cell of a notebook failed."""
+
+
+def parameters(name: str) -> dict:
+    """A notebook's parameters: name → the value that its own cell gives."""
+    found = papermill.inspect_notebook(_plain(NOTEBOOKS / f"{name}.ipynb"))
+    return {key: ast.literal_eval(one["default"]) for key, one in found.items()}
+
+
+def execute(name: str, given: dict, path, study: bool = True) -> None:
+    """Run a notebook and write it, with its outputs, to `path`.
+
+    Args:
+        name: Of the notebook, without suffix.
+        given: Parameters. Those that the notebook does not have, or that already have
+            that value, are not passed on: with its defaults its cells stay as they are.
+        path: The notebook to write. If a cell fails, what was there before stays.
+        study: Also run the cells tagged `study`.
 
     Raises:
-        papermill.PapermillExecutionError: A cell failed.
-        ValueError: A name is no text.
+        NotebookError: A cell failed.
+        ValueError: A value is no text.
     """
-    for key, value in parameters.items():
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
+    for key, value in given.items():
+        if str(value) != str(value).encode(errors="ignore").decode():
             said = f"{key}={value!a} is not written in UTF-8; rename the file."
-            raise ValueError(said) from None
-    source, path = NOTEBOOKS / f"{name}.ipynb", Path(path).resolve()
-    known = papermill.inspect_notebook(_plain(source))
-    passed = {
-        key: value
-        for key, value in parameters.items()
-        if key in known and not _is_same(value, known[key]["default"])
-    }
-    _execute(source, passed, path, study)
-
-
-def _plain(path: Path) -> str:
-    """A path for papermill, which would fill in what stands in braces."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _is_same(value, default: str) -> bool:
-    """Whether a parameter has the value that the notebook's cell gives it."""
-    try:
-        written = ast.literal_eval(default)
-    except (SyntaxError, ValueError):
-        return False
-    return type(written) is type(value) and written == value
-
-
-def _execute(source: Path, passed: dict, path: Path, study: bool) -> None:
+            raise ValueError(said)
+    own = parameters(name)
+    seen = {key: seen_from_there(key, value) for key, value in given.items()}
+    passed = {k: v for k, v in seen.items() if k in own and not _is_same(v, own[k])}
+    path = Path(path).resolve()
     aside = records.beside(path, f".{path.stem}", ".part.ipynb")
-    notebook = nbformat.read(source, as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     if not study:
         cells = notebook.cells
         notebook.cells = [c for c in cells if "study" not in c.metadata.get("tags", ())]
     nbformat.write(notebook, aside)
     try:
         with _console() as console:
-            papermill.execute_notebook(
+            notebook = papermill.execute_notebook(
                 _plain(aside),
                 _plain(aside),
                 parameters=passed,
@@ -82,80 +78,71 @@ def _execute(source: Path, passed: dict, path: Path, study: bool) -> None:
                 progress_bar=False,
                 stdout_file=sys.stdout,
                 stderr_file=console,
+                # Of a progress bar the last line stays; of C++ libraries none.
+                coalesce_streams=True,
+                extra_arguments=["--IPKernelApp.capture_fd_output=False"],
             )
-        tidy(aside)
+        # Times and paths of this run are nobody's business.
+        for part in (notebook, *notebook.cells):
+            part.metadata.pop("papermill", None)
+            part.metadata.pop("execution", None)
+        for cell in notebook.cells:
+            cell.source = cell.source.rstrip()  # papermill's own ends in a blank line
+        nbformat.write(notebook, aside)
         os.replace(aside, path)
+    except papermill.PapermillExecutionError as error:
+        said = error.evalue
+        for key in PATHS.intersection(given):
+            said = said.replace(str(seen[key]), str(given[key]))
+        raise NotebookError(_where(error) + said) from error
     finally:
         aside.unlink(missing_ok=True)
 
 
-def tidy(path: Path) -> None:
-    """Take out of an executed notebook what only its run cared about.
-
-    Timing and paths go; of a progress bar's thousand lines, each overwriting the one
-    before, the last one stays.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        cell.source = cell.source.rstrip()  # papermill's own cell ends in a blank line
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        outputs, streams = [], {}
-        for output in cell.get("outputs", []):
-            if output.output_type != "stream":
-                outputs.append(output)
-            elif output.name in streams:
-                streams[output.name].text += output.text
-            else:
-                streams[output.name] = output
-                outputs.append(output)
-        for stream in streams.values():
-            lines = stream.text.replace("\r\n", "\n").split("\n")
-            lines = [line.split("\r")[-1] for line in lines if not _is_chatter(line)]
-            stream.text = "\n".join(lines)
-        outputs = [o for o in outputs if o.get("text") != ""]
-        if "outputs" in cell:
-            cell.outputs = outputs
-    nbformat.write(notebook, path)
+def seen_from_there(key: str, value):
+    """A parameter as a notebook is given it: a path is named from its folder."""
+    if isinstance(value, list):
+        return [seen_from_there(key, one) for one in value]
+    if key not in PATHS or not isinstance(value, str | os.PathLike):
+        return value
+    is_number = key.endswith("who") and (value == "most" or str(value).isdecimal())
+    if is_number or value in ("", *samples.PEOPLE):
+        return value
+    return os.path.relpath(value, NOTEBOOKS)
 
 
-def _is_chatter(line: str) -> bool:
-    # TensorFlow says this before it reads the setting that would silence it.
-    words = ("cudart_stub", "absl::InitializeLog", "oneDNN custom operations")
-    return any(word in line for word in words)
+def _is_same(value, own) -> bool:
+    return type(value) is type(own) and value == own
+
+
+def _plain(path: Path) -> str:
+    """A path for papermill, which would fill in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _where(error: papermill.PapermillExecutionError) -> str:
+    """What stands before an error that is none of the user's: its kind and cell."""
+    kind = getattr(builtins, error.ename, Exception)
+    is_known = error.ename in ("MediaError", "SigningError")
+    if is_known or issubclass(kind, (ValueError, OSError)):
+        return ""
+    return f"{error.ename} in cell {error.cell_index}: "
 
 
 @contextmanager
 def _console():
-    """A terminal for the kernel's words, without TensorFlow's start-up chatter.
+    """A terminal for what the kernel says.
 
     The kernel inherits this process's own error stream, and TensorFlow writes there
     past Python; for as long as the kernel runs that stream leads nowhere.
     """
     sys.stderr.flush()
-    terminal = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-    class Console:
-        def write(self, text: str):
-            kept = (t for t in text.splitlines(True) if not _is_chatter(t))
-            os.write(terminal, "".join(kept).encode(errors="backslashreplace"))
-
-        def flush(self):
-            pass
-
-    try:
-        yield Console()
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
-def seen_from_there(path) -> str:
-    """A path as a notebook names it; a built-in person stays a name."""
-    if str(path) in samples.PEOPLE:
-        return str(path)
-    return os.path.relpath(path, NOTEBOOKS)
+    with (
+        open(os.dup(2), "w", errors="backslashreplace") as terminal,
+        open(os.devnull, "w") as nowhere,
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(terminal.fileno(), 2)

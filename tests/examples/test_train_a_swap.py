@@ -35,17 +35,19 @@ def check(clip, target):
     assert abs(before[middle].astype(int) - after[middle]).mean() > 5
 
 
-def test_the_example_of_the_readme(tmp_path):
+def test_the_example_of_the_readme(tmp_path, lay_footage):
     readme = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?import deepfakery as df.*?)```", readme, re.S)
-    run(["-c", code], tmp_path)
     folder = tmp_path / "data/output/pair"
+    lay_footage(folder, folder)
+    run(["-c", code], tmp_path)
     check(folder / "swap.mp4", folder / "collins_train.mp4")
 
 
-def test_the_method_in_one_script(tmp_path):
-    said = run([str(ROOT / "examples/train_a_swap.py"), "0.1"], tmp_path)
+def test_the_method_in_one_script(tmp_path, lay_footage):
     out = tmp_path / "data/output/example"
+    lay_footage(out / "clips", out / "faces")
+    said = run([str(ROOT / "examples/train_a_swap.py"), "0.1"], tmp_path)
     assert "data/output/example/swap.mp4" in said
     for stage in ("autoencoder", "discriminator", "both"):
         assert images.read_image(out / f"{stage}.png").shape[2] == 3

@@ -9,20 +9,22 @@ from deepfakery.media import images
 from deepfakery.notebook import compare
 
 #: The way that has all stages in it.
-WAYS = ["adversarial"]
+WAYS = {"adversarial": compare.WAYS["adversarial"]}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, lay_footage):
     """A workspace and its table."""
     out = tmp_path_factory.mktemp("compare")
+    lay_footage(out / "clips", out / "faces")
     moves = samples.motion(300, seed=1)[::25]
     for name in samples.PEOPLE:
         samples.write_clip(out / "clips" / f"{name}_unseen.mp4", name, moves)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deepfakery, "SMOKE", True)
+        patch.setattr(compare, "WAYS", WAYS)
         frames = compare.compare(
-            "hopper", "collins", out, presets=["light"], minutes=[1], ways=WAYS
+            "hopper", "collins", out, presets=["light"], minutes=[1]
         )
     return out, tables.summarise(frames)
 
@@ -30,7 +32,7 @@ def made(tmp_path_factory):
 def test_every_way_trains_its_stages_and_paints_a_clip(made):
     out, _ = made
     for way in WAYS:
-        folder, stages = out / f"light_{way}_1_min", compare.WAYS[way]
+        folder, stages = out / f"light_{way}_1_min", WAYS[way]
         assert {f.name for f in folder.iterdir() if f.is_dir()} == set(stages)
         assert all(training.read(folder / stage)["step"] == 20 for stage in stages)
         assert images.count_frames(folder / "swap.mp4") == 12

@@ -8,7 +8,6 @@ from deepfakery import training
 from deepfakery.evaluate import metrics, tables
 from deepfakery.media.images import write_image
 from deepfakery.media.video import VideoWriter
-from deepfakery.notebook import plots
 from deepfakery.studies import detection
 
 random = np.random.default_rng(0)
@@ -160,22 +159,3 @@ def test_blocks_go_round_and_are_whole():
     assert drawn.shape == (50, 10)
     steps = np.diff(drawn.reshape(50, 2, 5)) % 10
     assert (steps == 1).all()
-
-
-def test_figures_are_drawn_of_what_was_measured(textures):
-    table = detection.measure(
-        {"case": (*(t.mean((1, 2, 3)) for t in textures), 5)},
-        {"a": lambda x: x, "b": lambda x: -x},
-        draws=20,
-    )
-    assert len(plots.intervals(table).axes[0].lines) == 3
-    painted = np.arange(40) > 20
-    figure = plots.timeline({"a": np.arange(40.0), "b": np.ones(40)}, painted, 3)
-    assert len(figure.axes) == 2
-    maps = np.zeros((40, 32, 32))
-    maps[:, 5, 7] = 1
-    glowing = plots.heat(textures[1], maps)
-    assert glowing.shape == (40, 32, 32, 3) and glowing.dtype == np.uint8
-    assert glowing[:, 5, 7].mean() > glowing[:, 20, 20].mean()
-    drawn = plots.spectra({"x": detection.spectrum(textures[0])})
-    assert drawn.axes[0].lines[0].get_xdata()[-1] == 16

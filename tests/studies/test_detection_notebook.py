@@ -41,10 +41,9 @@ def test_what_was_done_to_the_files_is_what_they_say(workspace):
 
 
 def test_a_workspace_without_a_swapper_is_named(tmp_path, capsys):
-    assert cli.main(["detect", "--workspace", str(tmp_path / "empty")]) == 1
+    given = ["run", "07_detection", "-p", f"workspace={tmp_path / 'empty'}"]
+    assert cli.main(given) == 1
     said = capsys.readouterr().err
     assert said.count("Error:") == 1 and "empty holds no trained swapper" in said
-    (tmp_path / "run").mkdir()
-    given = ["detect", "--workspace", str(tmp_path), "--others", "gone.mp4"]
-    assert cli.main(given) == 1
+    assert cli.main([*given, "-p", "others=gone.mp4"]) == 1
     assert "gone.mp4 does not exist" in capsys.readouterr().err

@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from deepfakery.notebook.results import note
 from deepfakery.notebook.run import ROOT
+from tools.keep import note
 
 
 def _train() -> dict:

@@ -1,0 +1,95 @@
+"""What the project keeps of its own results."""
+
+import json
+
+import pytest
+
+from deepfakery.evaluate import tables
+from tools import keep
+
+
+def test_a_table_is_kept_between_its_marks(tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
+    monkeypatch.setattr(keep, "ROOT", tmp_path)
+    keep.tell("speed", "new")
+    assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
+    with pytest.raises(ValueError, match="README.md has no <!-- size -->"):
+        keep.tell("size", "new")
+
+
+def test_the_demo_is_moved_aside_before_it_is_run_afresh(tmp_path, monkeypatch):
+    demo = tmp_path / "data/output/demo"
+    monkeypatch.setattr(keep, "DEMO", demo)
+    demo.mkdir(parents=True)
+    (demo / "swap.mp4").write_text("hours of work")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keep.cli, "swap_in", stop)
+    with pytest.raises(KeyboardInterrupt):
+        keep.main(["notebooks"])
+    [kept] = tmp_path.rglob("swap.mp4")
+    assert kept.read_text() == "hours of work" and kept.parent.name != "demo"
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A function: run a command that leaves these files; the figures that are kept."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "README.md").write_text("<!-- comparison -->\n<!-- /comparison -->\n")
+    for name, path in (
+        ("RESULTS", "results"),
+        ("NOTEBOOKS", "notebooks"),
+        ("ROOT", ""),
+    ):
+        monkeypatch.setattr(keep, name, tmp_path / path)
+    seen = []
+
+    def run(arguments, files):
+        def leave(given):
+            seen[:] = given
+            for file, text in files.items():
+                (tmp_path / "out").mkdir(exist_ok=True)
+                (tmp_path / "out" / file).write_text(text)
+            return 0
+
+        monkeypatch.setattr(keep.cli, "main", leave)
+        assert (
+            keep.main([a.replace("OUT", str(tmp_path / "out")) for a in arguments]) == 0
+        )
+        (file,) = (tmp_path / "results").glob("*.json")
+        return seen, file.name, json.loads(file.read_text())
+
+    return run
+
+
+def test_a_study_of_photos_is_kept_without_them(kept, tmp_path):
+    given = ["run", "05_dcgan", "-p", "steps=9", "-p", "folder=/home/me/photos"]
+    files = {"05_dcgan.ipynb": "{}", "imagine.json": "[1]"}
+    seen, name, figures = kept([*given, "-p", "workspace=OUT"], files)
+    assert "show_photos=False" in seen and name == "05_dcgan.json"
+    assert figures["photos"]["figures"] == [1] and "me" not in str(figures).split("/")
+    command = "python -m tools.keep run 05_dcgan -p steps=9 -p folder=<photos>"
+    assert figures["photos"]["command"] == command
+    assert (tmp_path / "notebooks/05_dcgan.ipynb").exists()
+
+
+def test_of_other_people_figures_alone_are_kept(kept, tmp_path):
+    given = ["run", "07_detection", "-p", "others=them.mp4", "-p", "workspace=OUT"]
+    _, _, figures = kept(given, {"07_detection.ipynb": "{}", "detection.json": "[2]"})
+    assert figures["others"]["figures"] == [2] and "them" not in str(figures)
+    assert not (tmp_path / "notebooks/07_detection.ipynb").exists()
+
+
+def test_a_comparison_is_kept_in_the_readme_too(kept, tmp_path):
+    table = "clip,measure,value,low,high\n"
+    for name in tables.GLANCE:
+        table += f"target,{name},0.5,0.4,0.6\n"
+    given = ["compare", "--minutes", "2", "--out", "OUT"]
+    _, name, figures = kept(given, {"comparison.csv": table})
+    assert name == "04_evaluation.json"
+    assert figures["hopper → collins"]["figures"]["target"]["ssim"] == [0.5, 0.4, 0.6]
+    assert "| target | " in (tmp_path / "README.md").read_text()

@@ -1,0 +1,153 @@
+"""Run a command, and keep what it measured in the project with what it was made by.
+
+python -m tools.keep notebooks                       the demo afresh, and notebooks 4, 7
+python -m tools.keep compare --minutes 2 5
+python -m tools.keep run 05_dcgan -p steps=1000 -p folder=<photos>
+"""
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from deepfakery import __main__ as cli
+from deepfakery import samples
+from deepfakery.notebook.run import NOTEBOOKS, ROOT
+
+RESULTS = ROOT / "data/results"
+DEMO = ROOT / "data/output/demo"
+
+#: Notebook → the file of figures that it leaves in its workspace.
+REPORTS = {
+    "02_training": "training.json",
+    "03_prediction": "demo.json",
+    "04_evaluation": "evaluation.json",
+    "05_dcgan": "imagine.json",
+    "06_upscaling": "upscaling.json",
+    "07_detection": "detection.json",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command, keep its figures; returns the exit status."""
+    if arguments == ["notebooks"]:
+        return keep_notebooks()
+    given = cli.read(arguments)
+    if given["command"] not in ("compare", "run"):
+        raise SystemExit("There is nothing to keep but of compare, run and notebooks.")
+    if any(text.startswith("folder=") for text in given.get("texts", ())):
+        arguments = [*arguments, "-p", "show_photos=False"]  # other people's faces
+    status = cli.main(arguments)
+    if status == 0 and given["command"] == "compare":
+        keep_comparison(given, "python -m tools.keep " + shlex.join(arguments))
+    elif status == 0:
+        keep_notebook(given["notebook"], given["texts"])
+    return status
+
+
+def keep_notebooks() -> int:
+    """Run the demo afresh, then notebooks 4 and 7 on it; keep them all.
+
+    A demo's workspace that is there is moved aside.
+    """
+    if DEMO.exists():
+        aside = DEMO.with_name(f"demo before {time.strftime('%Y-%m-%d %H.%M.%S')}")
+        os.rename(DEMO, aside)
+        print(f"What was in {os.path.relpath(DEMO)} is now in {os.path.relpath(aside)}")
+    cli.swap_in(DEMO, {}, "demo.json", study=True)
+    for name in ("04_evaluation", "07_detection"):
+        if status := cli.main(["run", name]):
+            return status
+    RESULTS.mkdir(exist_ok=True)
+    shutil.copy(DEMO / "contact_sheet.jpg", RESULTS)
+    for name in (*cli.SWAP, "04_evaluation", "07_detection"):
+        shutil.copy(DEMO / f"{name}.ipynb", NOTEBOOKS)
+        if name in REPORTS:
+            key = "built-in" if name == "07_detection" else "notebook"
+            note(name, key, "make notebooks", _read(DEMO / REPORTS[name]))
+    choices = _read(DEMO / "choices/figures.json")
+    note("03_prediction", "choices", "make notebooks", choices)
+    return 0
+
+
+def keep_notebook(name: str, texts: list[str]) -> None:
+    """Keep a notebook as it was run; with other people's clips, its figures alone."""
+    given = dict(text.split("=", 1) for text in texts)
+    own = cli.notebooks.parameters(name)["workspace"]
+    out = Path(given.pop("workspace", ROOT / own.removeprefix("../")))
+    command, key = f"python -m tools.keep run {name}", "built-in"
+    for parameter, word in (("folder", "photos"), ("others", "others")):
+        if given.get(parameter):
+            key, given[parameter] = word, f"<{word}>"
+    command += "".join(f" -p {one}={value}" for one, value in given.items())
+    if key != "others":
+        shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
+    for picture in out.glob("faces.jpg"):
+        shutil.copy(picture, RESULTS)
+    note(name, key, command, _read(out / REPORTS[name]))
+
+
+def keep_comparison(given: dict, command: str) -> None:
+    """Keep a comparison's table; that of the built-in people in the README too."""
+    import pandas as pd
+
+    from deepfakery.evaluate import tables
+
+    table, figures = pd.read_csv(given["out"] / "comparison.csv"), {}
+    for row in table.round(4).itertuples():
+        shown = figures.setdefault(row.clip, {})
+        shown[row.measure] = [row.value, row.low, row.high]
+    target, face = samples.identities(given["face"], given["target"])
+    is_built_in = {face, target} <= {*samples.PEOPLE}
+    command = command.replace(given["face"], face).replace(given["target"], target)
+    name = "04_evaluation" if is_built_in else "02_training"
+    note(name, f"{face} → {target}", command, figures)
+    if is_built_in:
+        tell("comparison", tables.markdown(tables.at_a_glance(table)))
+
+
+def note(name: str, key: str, command: str, figures) -> None:
+    """Keep figures in data/results, with what they were made by; others stay."""
+    path = RESULTS / f"{name}.json"
+    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dlib-bin")
+    made = {
+        "command": command,
+        "machine": _machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: metadata.version(name) for name in packages},
+        "seed": 0,
+    }
+    kept = _read(path) if path.exists() else {}
+    kept[key] = {**made, "figures": figures}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def _machine() -> str:
+    from deepfakery import networks  # Keras: most commands do without
+
+    device = "a GPU" if networks.has_gpu() else "no GPU used"
+    said = f"{os.cpu_count()} cores, {platform.machine()}, {device}, "
+    return said + networks.best_precision()
+
+
+def tell(name: str, text: str) -> None:
+    """Put a text into the README, between the marks of that name."""
+    path, marks = ROOT / "README.md", (f"<!-- {name} -->", f"<!-- /{name} -->")
+    before, _, rest = path.read_text().partition(marks[0])
+    _, mark, after = rest.partition(marks[1])
+    if not mark:
+        raise ValueError(f"{path.name} has no {marks[0]} … {marks[1]} to write into.")
+    path.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
