@@ -96,8 +96,8 @@ def _targets(faceset: FaceSet, size: int) -> np.ndarray:
     images = faceset.images(size)
     out = np.zeros((*images.shape[:3], 5), np.uint8)
     out[..., :3] = images
+    out[..., 3] = (faceset.masks(size) * 255).round()
     for target, points in zip(out, faceset.landmarks(size), strict=True):
-        target[..., 3] = geometry.hull_mask(points, size) * 255
         target[..., 4] = _eyes_and_mouth(points, size)
     return out
 

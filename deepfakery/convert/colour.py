@@ -10,7 +10,7 @@ frame to frame: a face whose colours are matched anew in every frame flickers.
 import cv2
 import numpy as np
 
-METHODS = ("none", "reinhard", "linear", "histogram", "poisson")
+METHODS = ("none", "skin", "reinhard", "linear", "histogram", "poisson")
 
 #: By how much contrast may change: more would blow up what the network left flat.
 CONTRAST = (0.8, 1.25)
@@ -36,11 +36,13 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
     Args:
         painted, own: (S, S, 3) float32 in [0, 1]; the frame's own colours are taken.
         weight: (S, S) float32 in [0, 1], where to look.
-        method: One of `METHODS`: nothing; mean and spread in CIE L*a*b*; mean and
-            covariance, by the linear map that moves colours least; each channel's
-            histogram; or the light along the mask's edge, spread inwards. All but
-            "none", which leaves the face as it was painted, also take colour away
-            where the frame has less of it: black and white, tinted, or pale.
+        method: One of `METHODS`: nothing; the skin's light, by odds, which leaves black
+            black and white white, and shifts no hue but the skin's; mean and spread in
+            CIE L*a*b*; mean and covariance, by the linear map that moves colours least;
+            each channel's histogram; or the light along the mask's edge, spread
+            inwards. All but "none", which leaves the face as it was painted, also take
+            colour away where the frame has less of it: black and white, tinted, or
+            pale.
 
     Returns:
         An array for `apply`, as is its mean with another frame's. Where there is
@@ -77,7 +79,15 @@ def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
     if method == "none":
         return painted
     keep, tint, transfer = transfer[0], transfer[1 : 1 + TINTS], transfer[1 + TINTS :]
-    if method == "reinhard":
+    if method == "skin":
+        light = _linear_light(painted)
+        gain, grey, hue, spread = transfer
+        off = (_hue(light) - hue[:2]) / (3 * spread[:2])
+        likeness = np.exp(-0.5 * np.square(off).sum(-1))
+        likeness = cv2.GaussianBlur(likeness, (0, 0), max(len(painted) / 128, 0.5))
+        odds = np.exp(grey + likeness[..., None] * (gain - grey))
+        out = _gamma(odds * light / (1 + (odds - 1) * light))
+    elif method == "reinhard":
         out = cv2.cvtColor(_lab(painted) * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
     elif method == "linear":
         out = painted @ transfer[:3] + transfer[3]
@@ -124,6 +134,43 @@ def _hats(luma):
     """How near a brightness is to each step: (..., 1) → (..., TINTS), of sum 1."""
     steps = np.arange(TINTS, dtype=np.float32)
     return (1 - np.abs(luma * (TINTS - 1) - steps)).clip(0)
+
+
+def _linear_light(image):
+    low, high = image / 12.92, ((image + 0.055) / 1.055) ** 2.4
+    return np.where(image <= 0.04045, low, high).astype(np.float32)
+
+
+def _gamma(light):
+    low, high = light * 12.92, 1.055 * light.clip(0.001) ** (1 / 2.4) - 0.055
+    return np.where(light <= 0.0031308, low, high).astype(np.float32)
+
+
+def _hue(light):
+    """Red and blue against brightness; grey where there is next to no light."""
+    luma = (light @ LUMA)[..., None]
+    return np.log((light[..., ::2] + 0.02) / (luma + 0.02))
+
+
+def _skin(painted, own, weight):
+    # (4, 3): log odds by which the skin's light changes, and grey's; hue and its spread
+    found = []
+    for image in (painted, own):
+        pixels = _linear_light(image)[weight > 0.5]
+        pixels = pixels if len(pixels) > 9 else _linear_light(image).reshape(-1, 3)
+        signs = np.column_stack([_hue(pixels), np.log(pixels @ LUMA + 0.02)])
+        kept = np.ones(len(signs), bool)
+        for _ in range(4):  # what most of the face is: its skin
+            middle = np.median(signs[kept], axis=0)
+            away = np.abs(signs - middle)
+            spread = 1.48 * np.median(away[kept], axis=0) + (0.05, 0.05, 0.15)
+            kept = np.square(away / spread).sum(1) < 6
+        light = pixels[kept].mean(0).clip(0.01, 0.97)
+        light = np.append(light, light @ LUMA)
+        found.append((np.log(light / (1 - light)), middle, spread))
+    change = (found[1][0] - found[0][0]).clip(-1.8, 1.8)
+    _, hue, spread = found[0]
+    return np.stack([change[:3], np.full(3, change[3]), hue, spread])
 
 
 def _lab(image):
@@ -215,6 +262,7 @@ _BEND = np.diff(np.eye(TINTS, dtype=np.float32), 2, axis=0)
 _BEND = 0.01 * (_BEND.T @ _BEND) + 1e-6 * np.eye(TINTS, dtype=np.float32)
 
 _FITS = {
+    "skin": _skin,
     "reinhard": _reinhard,
     "linear": _linear,
     "histogram": _histogram,

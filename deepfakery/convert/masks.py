@@ -5,16 +5,20 @@ import numpy as np
 
 from deepfakery.faces import geometry
 
-#: Whose word counts. The network's mask knows hair, hands and glasses only as far as
-#: the masks that it was trained on did.
+#: Whose word counts. The network's mask knows what belongs to the painted face; the
+#: outline of the target's face, widely drawn, keeps it off hair and background.
 REGIONS = ("hull", "network", "both")
+
+#: How far the target's face may be painted over beside the eyes, as of `geometry.hull`:
+#: glasses are wider than a face.
+TEMPLES = 0.07
 
 #: Side in pixels of the mask; fine enough for its edge to look smooth on large faces.
 SIZE = 256
 
 
 def soft_mask(
-    landmarks, mask, region="both", erode=0.04, feather=0.08, forehead=0.3
+    landmarks, mask, region="both", erode=0.0, feather=0.06, forehead=0.6
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 
@@ -32,16 +36,16 @@ def soft_mask(
     """
     if region not in REGIONS:
         raise ValueError(f"region must be one of {REGIONS}, not {region!r}.")
+    points = geometry.resize_points(landmarks, SIZE / mask.shape[0])
     filled = np.ones((SIZE, SIZE), np.float32)
-    if region != "network":
-        points = geometry.resize_points(landmarks, SIZE / mask.shape[0])
-        filled = geometry.hull_mask(points, SIZE, forehead)
+    if region == "hull" or mask.min() > 0.99:  # a network without a mask
+        filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.04
+    elif region == "both":
+        filled = geometry.hull_mask(points, SIZE, forehead, TEMPLES)
     if region != "hull":
         own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
-        # It is soft: beside the outline it decides only where it is sure of
-        # background; alone, its edge is where it is undecided.
-        own = own * 2 if region == "both" else own * 4 - 1.5
-        filled = np.minimum(filled, own.clip(0, 1))
+        # It is soft: its edge is where it is undecided.
+        filled = np.minimum(filled, (own * 4 - 1.5).clip(0, 1))
     border = {"borderType": cv2.BORDER_CONSTANT}  # nothing lies beyond the edge
     if reach := round(abs(erode) * SIZE):
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)

@@ -17,13 +17,13 @@ from deepfakery.media import images, video
 #: win on the built-in people and on studio footage; see notebook 03.
 LOOK = {
     "region": "both",  # whose mask: "both", "hull" or "network"
-    "erode": 0.04,  # how far it is drawn in, as a share of the crop's side; may be < 0
-    "feather": 0.08,  # width of its soft edge, likewise
-    "forehead": 0.3,  # how far it reaches above the brows, as in `geometry.hull`
-    "colour": "reinhard",  # "none", "reinhard", "linear", "histogram" or "poisson"
+    "erode": 0.0,  # how far it is drawn in, as a share of the crop's side; may be < 0
+    "feather": 0.06,  # width of its soft edge, likewise
+    "forehead": 0.6,  # how far it reaches above the brows, as in `geometry.hull`
+    "colour": "skin",  # one of `colour.METHODS`
     # 0 to 1: how far the face goes towards the frame's sharpness; or an `Upscaler`
     # (notebook 06), by which it is enlarged before it is laid into a larger frame
-    "sharpen": 0.0,
+    "sharpen": 0.5,
     "grain": 0.0,  # 0 to 1: how much of the frame's grain it is given
     "scale": 1.0,  # size of the painted face
 }

@@ -38,7 +38,9 @@ class LandmarkWarp:
         for name, people in facesets.items():
             records = people.records[:: -(-len(people) // limit)]
             few = FaceSet(people.folder, records)
-            self.people[name] = few.images(size), few.landmarks(size)
+            masks = np.uint8(few.masks(size)[..., None] * 255)
+            portraits = np.concatenate([few.images(size), masks], axis=-1)
+            self.people[name] = portraits, few.landmarks(size)
 
     def swap(self, pictures: np.ndarray, identity: str):
         """Bend a picture of a person onto faces; as `FaceSwapper.swap`."""
@@ -46,12 +48,12 @@ class LandmarkWarp:
             known = ", ".join(self.people)
             raise ValueError(f"There are no faces of {identity!r}; there are {known}.")
         portraits, shapes = self.people[identity]
-        painted = np.empty((len(pictures), self.size, self.size, 3), np.float32)
+        painted = np.empty((len(pictures), self.size, self.size, 4), np.float32)
         for out, picture in zip(painted, pictures, strict=True):
             points = self._landmarks(picture)
             nearest = np.linalg.norm(shapes - points, axis=2).mean(1).argmin()
             out[:] = self._bend(portraits[nearest], shapes[nearest], points)
-        return painted / 255, np.ones((*painted.shape[:3], 1), np.float32)
+        return painted[..., :3] / 255, painted[..., 3:] / 255
 
     def sha256(self) -> str:
         """Fingerprint of the pictures, hexadecimal."""

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from deepfakery.convert import merge
 from deepfakery.evaluate import metrics
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
-from deepfakery.faces import detect, geometry, tracking
+from deepfakery.faces import detect, geometry, segment, tracking
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, provenance, video
 from deepfakery.media.workers import FED, how_many, in_order, pool
@@ -395,7 +395,7 @@ def perfect(
         workers: Processes; one a core by default.
         **options: As for `merge.merge`.
     """
-    sources, mask = (target, truth), np.ones((size, size, 1), np.float32)
+    sources = target, truth
     seen = _look(sources, 1, workers)
     facts = {"kind": "animated", "preset": "no network", "target": target}
     with (
@@ -407,13 +407,21 @@ def perfect(
         for (frame, true), (here, there) in zip(pairs, points, strict=True):
             image = frame.image
             if np.isfinite([here, there]).all():
-                crop = geometry.crop(true.image, geometry.alignment(there, size), size)
-                image = merge.merge(
-                    image, here, np.float32(crop) / 255, mask, **options
-                )
+                face, mask = _face_of(true.image, there, size)
+                image = merge.merge(image, here, face, mask, **options)
                 image = provenance.label(image)
             writer.write(image, frame.pts)
     return Path(path)
+
+
+def _face_of(image, landmarks, size):
+    """A face as a network that makes no mistake would generate it, and its mask."""
+    face = np.float32(geometry.crop(image, geometry.alignment(landmarks, size), size))
+    transform = geometry.alignment(landmarks)
+    points = geometry.transform_points(landmarks, transform)
+    outline = segment.segment(geometry.crop(image, transform), points)
+    outline = geometry.resize_points(outline, size / geometry.FACE_SIZE)
+    return face / 255, geometry.fill(outline, size)[..., None]
 
 
 def identity(

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "filtering",
         "geometry",
         "people",
+        "segment",
         "tracking",
     ],
 )

@@ -69,8 +69,9 @@ class FaceSet:
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
-            degrees), `descriptor` (128), `number` (of the face, in all the footage),
-            `version` (`geometry.GEOMETRY`).
+            degrees), `outline` (of what belongs to the face, a polygon in pixels of the
+            image, see `segment`), `descriptor` (128), `number` (of the face, in all the
+            footage), `version` (`geometry.GEOMETRY`).
     """
 
     folder: Path
@@ -140,6 +141,19 @@ class FaceSet:
         ]
         points = np.float32(points).reshape(-1, 68, 2)
         return np.float32(geometry.resize_points(points, size / geometry.FACE_SIZE))
+
+    def masks(self, size: int = geometry.FACE_SIZE) -> np.ndarray:
+        """(N, size, size) float32 in [0, 1]: what belongs to the faces at `size`.
+
+        Their outlines, or their landmarks' hulls where none was written down.
+        """
+        factor = size / geometry.FACE_SIZE
+        out = [geometry.hull_mask(points, size) for points in self.landmarks(size)]
+        for i, record in enumerate(self.records):
+            if outline := record.get("outline"):
+                points = geometry.resize_points(np.float32(outline), factor)
+                out[i] = geometry.fill(points, size)
+        return np.float32(out).reshape(-1, size, size)
 
     def descriptors(self) -> np.ndarray:
         """(N, 128) float32 identity descriptors; ValueError if some face has none."""
@@ -237,6 +251,14 @@ def _unfit(record: dict) -> str | None:
         return f"{str(name)[:80]!r} is no plain name of an image"
     if not isinstance(record.get("source"), str):
         return "no source"
+    if "outline" in record:
+        try:
+            outline = np.array(record["outline"], np.float64)
+        except (TypeError, ValueError, RecursionError):
+            return "bad outline"
+        is_polygon = outline.ndim == 2 and len(outline) > 2 and outline.shape[1] == 2
+        if not is_polygon or not (np.abs(outline) < 1e4).all():
+            return "bad outline"
     for key, shape in NUMBERS.items():
         if key == "descriptor" and record.get(key, 0) is None:
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfakery.faces import detect, geometry, tracking
+from deepfakery.faces import detect, geometry, segment, tracking
 from deepfakery.media import images, video
 
 #: What a face must be to be kept. `None` switches a limit off.
@@ -139,6 +139,7 @@ def filter_faces(
                         total.reject(reason, image)
                         continue
                     record = {"image": name, "source": source} | record
+                    record["outline"] = _outline(image, face)
                     chip = detect.chip(frame.image, face.landmarks)
                     total.kept.append((record, encode(image), chip))
         except video.MediaError as error:
@@ -167,6 +168,13 @@ def _aligned(frame: video.Frame, face: detect.Face) -> tuple[np.ndarray, dict]:
         "version": geometry.GEOMETRY,
     }
     return image, record
+
+
+def _outline(image: np.ndarray, face: detect.Face) -> list[list[float]]:
+    points = geometry.transform_points(
+        face.landmarks, geometry.alignment(face.landmarks)
+    )
+    return segment.segment(image, points).round(1).tolist()
 
 
 def _rounded(values) -> list[float]:

@@ -160,13 +160,15 @@ def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
 
 
-def hull(landmarks: np.ndarray, forehead: float = 0.3) -> np.ndarray:
+def hull(landmarks, forehead: float = 0.3, temples: float = 0.0) -> np.ndarray:
     """The outline of a face: its landmarks' convex hull, raised over the forehead.
 
     Args:
         landmarks: (68, 2).
         forehead: How far above the brows it reaches, as a share of the distance from
             brows to nose tip.
+        temples: How far it is widened beside the eyes, where glasses and hair are, as a
+            share of the face's width.
 
     Returns:
         (N, 2) float32 polygon in the landmarks' coordinates.
@@ -175,16 +177,26 @@ def hull(landmarks: np.ndarray, forehead: float = 0.3) -> np.ndarray:
     up = up / max(np.linalg.norm(up), 1e-6)
     brows = landmarks[17:27]
     height = np.linalg.norm(brows.mean(0) - landmarks[33])
-    raised = brows[1:-1] + forehead * height * up
-    return cv2.convexHull(np.float32(np.concatenate([landmarks, raised])))[:, 0]
+    added = [brows[1:-1] + forehead * height * up]
+    if temples:
+        across = temples * (landmarks[16] - landmarks[0])
+        rise = height / 4 * up
+        for ends, way in ((landmarks[[0, 1]], -across), (landmarks[[16, 15]], across)):
+            added.append(ends + way + [rise, 0 * rise])
+    return cv2.convexHull(np.float32(np.concatenate([landmarks, *added])))[:, 0]
 
 
-def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.3) -> np.ndarray:
+def hull_mask(landmarks, size: int, *reach: float) -> np.ndarray:
     """`hull` filled, with soft edges: (size, size) float32 in [0, 1]."""
+    return fill(hull(landmarks, *reach), size)
+
+
+def fill(outline, size: int) -> np.ndarray:
+    """A polygon in pixels of a picture, filled: (size, size) float32 in [0, 1]."""
     # OpenCV draws soft edges on uint8 alone; a sixteenth of a pixel is fine enough.
     mask = np.zeros((size, size), np.uint8)
-    outline = (hull(landmarks, forehead) * 16).round().astype(np.int32)
-    cv2.fillConvexPoly(mask, outline, 255, cv2.LINE_AA, shift=4)
+    points = (np.asarray(outline) * 16).round().astype(np.int32)
+    cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, shift=4)
     return mask.astype(np.float32) / 255
 
 
