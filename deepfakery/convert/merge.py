@@ -38,6 +38,7 @@ class Layer(NamedTuple):
     colours: np.ndarray  # for `colour.apply`
     detail: np.ndarray  # for `sharpness.sharpen` and `.finish`
     look: dict  # as `LOOK`
+    landmarks: np.ndarray  # (68, 2) pixels of the frame
 
 
 def merge(frame, landmarks, painted, mask, **look) -> np.ndarray:
@@ -103,7 +104,7 @@ def lay(frame, landmarks, painted, mask, **look) -> Layer:
         wanted = np.float32(geometry.crop(frame, fine, side)) / 255
         detail = sharpness.fit(matched, wanted, shows * _inside(frame, fine, side))
         detail *= np.float32([look["sharpen"], look["grain"]])
-    return Layer(transform, painted, alpha, colours, detail, look)
+    return Layer(transform, painted, alpha, colours, detail, look, landmarks)
 
 
 def blend(frame: np.ndarray, layers: Iterable[Layer], seed: int = 0) -> np.ndarray:

@@ -3,5 +3,14 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["baselines", "measure", "metrics", "tables", "trials"]
+    __name__,
+    submodules=[
+        "baselines",
+        "eyes",
+        "measure",
+        "metrics",
+        "stages",
+        "tables",
+        "trials",
+    ],
 )

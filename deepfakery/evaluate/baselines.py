@@ -1,17 +1,23 @@
-"""What to beat: a swap without a network, with the interface of `FaceSwapper`.
+"""What to beat, and what cannot be beaten, with the interface of `FaceSwapper`.
 
 baseline = LandmarkWarp(facesets)
 export.swap_clip(clip, baseline, "hopper", "warp.mp4", colour="poisson")
+bound = TrueFaces("true.mp4", swapper.size)
+export.swap_clip(clip, bound, "hopper", "bound.mp4")
 """
 
 import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import zoom
 
-from deepfakery.faces import detect, geometry
+from deepfakery import batches
+from deepfakery.faces import detect, geometry, segment, tracking
 from deepfakery.faces.faceset import FaceSet
 
 
@@ -85,3 +91,46 @@ class LandmarkWarp:
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REPLICATE,
         )
+
+
+class TrueFaces:
+    """Paints the ground truth's own faces: the upper bound of every network.
+
+    What then is left is the merge's. No training gets further at this size.
+
+    Args:
+        truth: The clip to be painted into, as played by the painted person. A face is
+            in every frame of both.
+        size: Side of the faces in pixels.
+    """
+
+    preset_name, source_kind = "ground truth", "animated"
+
+    def __init__(self, truth, size: int):
+        self.truth, self.size, self._faces = Path(truth), size, faces_of(truth)
+
+    def swap(self, pictures: np.ndarray, identity: str):
+        """The next frames' faces, as `FaceSwapper.swap` gives painted ones."""
+        faces = list(itertools.islice(self._faces, len(pictures)))
+        crops, masks = zip(*(self._cut(*face) for face in faces), strict=True)
+        return batches.prepare(crops, self.size), np.float32(masks)[..., None]
+
+    def sha256(self) -> str:
+        """Fingerprint of the clip, hexadecimal."""
+        return hashlib.sha256(self.truth.read_bytes()).hexdigest()
+
+    def _cut(self, image, landmarks):
+        transform = geometry.alignment(landmarks)
+        face = geometry.crop(image, transform)
+        points = geometry.transform_points(landmarks, transform)
+        outline = segment.segment(face, points)
+        outline = geometry.resize_points(outline, self.size / geometry.FACE_SIZE)
+        return face, geometry.fill(outline, self.size)
+
+
+def faces_of(clip) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(frame, landmarks of its largest face), smoothed as the merge does."""
+    linked = tracking.link(tracking.follow_clip(clip))
+    for frame, found in tracking.steady(tracking.largest(linked, "")):
+        for chosen in found.values():
+            yield frame.image, chosen.landmarks

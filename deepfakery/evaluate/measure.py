@@ -23,12 +23,11 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from deepfakery.convert import merge
 from deepfakery.evaluate import metrics
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
-from deepfakery.faces import detect, geometry, segment, tracking
+from deepfakery.faces import detect, geometry, tracking
 from deepfakery.faces.faceset import FaceSet
-from deepfakery.media import images, provenance, video
+from deepfakery.media import images
 from deepfakery.media.workers import FED, how_many, in_order, pool
 
 
@@ -371,57 +370,6 @@ def _judge(name, clip, before, now, after) -> dict:
     if all(face is not None for face in faces):
         figures["flicker"] = metrics.flicker(*faces, mine.inside)
     return figures
-
-
-def perfect(
-    target: str | os.PathLike,
-    truth: str | os.PathLike,
-    path: str | os.PathLike,
-    size: int,
-    *,
-    workers: int | None = None,
-    **options,
-) -> Path:
-    """Write the swap of a network that makes no mistake: what is left is the method's.
-
-    The true swap's faces, no larger than the network paints them, are put into the
-    target as any other. No training gets further at this size and with these options.
-
-    Args:
-        target: The clip to paint into.
-        truth: The same motion played by the painted person.
-        path: The MP4 to write, and what is returned.
-        size: Side of the network's faces in pixels.
-        workers: Processes; one a core by default.
-        **options: As for `merge.merge`.
-    """
-    sources = target, truth
-    seen = _look(sources, 1, workers)
-    facts = {"kind": "animated", "preset": "no network", "target": target}
-    with (
-        provenance.signing(path, facts | {"label": provenance.LABEL}) as aside,
-        video.VideoWriter(aside, like=video.probe(target)) as writer,
-    ):
-        points = zip(*(seen[s].landmarks for s in sources), strict=True)
-        pairs = zip(*map(images.read_source, sources), strict=True)
-        for (frame, true), (here, there) in zip(pairs, points, strict=True):
-            image = frame.image
-            if np.isfinite([here, there]).all():
-                face, mask = _face_of(true.image, there, size)
-                image = merge.merge(image, here, face, mask, **options)
-                image = provenance.label(image)
-            writer.write(image, frame.pts)
-    return Path(path)
-
-
-def _face_of(image, landmarks, size):
-    """A face as a network that makes no mistake would generate it, and its mask."""
-    face = np.float32(geometry.crop(image, geometry.alignment(landmarks, size), size))
-    transform = geometry.alignment(landmarks)
-    points = geometry.transform_points(landmarks, transform)
-    outline = segment.segment(geometry.crop(image, transform), points)
-    outline = geometry.resize_points(outline, size / geometry.FACE_SIZE)
-    return face / 255, geometry.fill(outline, size)[..., None]
 
 
 def identity(

@@ -12,8 +12,8 @@ import pytest
 
 from deepfakery import __main__ as cli
 from deepfakery import batches, samples
-from deepfakery.convert import merge
-from deepfakery.evaluate import measure, metrics, tables
+from deepfakery.convert import export, merge
+from deepfakery.evaluate import baselines, measure, metrics, tables
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
 from deepfakery.faces import detect, geometry
 from deepfakery.media import images, video
@@ -39,9 +39,9 @@ def made(pair, tmp_path_factory):
     folder = tmp_path_factory.mktemp("swaps")
     target, truth = pair
     swaps = {"good": folder / "good.mp4"}
-    measure.perfect(
-        target, truth, swaps["good"], 256, workers=0, colour="none", erode=0
-    )
+    best = baselines.TrueFaces(truth, 256)
+    options = {"colour": "none", "sharpen": 0, "region": "hull", "erode": -0.04}
+    export.swap_clip(target, best, "hopper", swaps["good"], **options)
     good = [frame.image for frame in video.read_frames(swaps["good"])]
     before = [frame.image for frame in video.read_frames(target)]
     outlines = [

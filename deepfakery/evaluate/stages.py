@@ -1,0 +1,168 @@
+"""Where does a swap lose quality: in the latent, in the decoder or in the merge?
+
+    stages.table(stages.look("unseen.mp4", swapper, "hopper", truth="true.mp4"))
+
+With ground truth (the same motion by the painted person) four pictures of every frame
+are judged alike: the *bare crop*, as the decoder generates it from the target's face;
+the decoder's own person *rebuilt*, from the ground truth's face; the *upper bound*, the
+ground truth's face at the network's size, laid into the frame by the same merge; and
+the *finished* frame. Latent: bare against rebuilt. Decoder: rebuilt against the bound.
+Merge: the bound against 1.
+"""
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from deepfakery import batches
+from deepfakery.convert import merge
+from deepfakery.evaluate import baselines, eyes, metrics
+from deepfakery.faces import detect, geometry
+
+#: What is judged, in the order of the tables.
+STAGES = ("bare crop", "rebuilt", "upper bound", "finished")
+
+
+def look(
+    target,
+    swapper,
+    identity: str,
+    truth=None,
+    *,
+    shut: Callable | None = None,
+    frames: int | None = None,
+    **options,
+) -> pd.DataFrame:
+    """Judge every stage of a swap, frame by frame.
+
+    Args:
+        target: The clip to paint into.
+        swapper: A trained `FaceSwapper`.
+        identity: Whose decoder paints.
+        truth: The same motion played by the painted person, in step with the target.
+            Without it there is nothing but the finished frame, beside the target.
+        shut: Judge of that person's eyes, as from `eyes.fit`; needs `truth`.
+        frames: Judge the first ones alone.
+        **options: As for `merge.merge`.
+
+    Returns:
+        A row a frame and stage: `stage`, `frame`, and of each `ssim` (nan without
+        truth), `sharpness` (as a share of the truth's, or target's), `mouth` and
+        `true_mouth` (opening in % of the distance between the eyes), `shut` and
+        `true_shut`, `landmark_error` in %, `seam` in ΔE, `flicker` and `true_flicker`
+        in grey levels. Crops have no seam.
+    """
+    rows, last = [], {}
+    for number, parts in enumerate(_parts(target, swapper, identity, truth, options)):
+        if frames is not None and number >= frames:
+            break
+        (own, place), (true, marks), pictures = parts
+        real, inside = metrics.align(true, marks)
+        last.setdefault("true", []).append(real)
+        for stage, image in pictures.items():
+            is_crop = stage in STAGES[:2]
+            points = marks if stage == "rebuilt" else place
+            made = _enlarged(image) if is_crop else metrics.align(image, points)[0]
+            seen = _landmarks(image, points) if not is_crop else None
+            row = {"stage": stage, "frame": number}
+            row["sharpness"] = metrics.detail(made, inside) / metrics.detail(
+                real, inside
+            )
+            if truth is not None:
+                row["ssim"] = metrics.ssim(made, real, inside)
+            if seen is not None:
+                row["mouth"] = metrics.expression(seen)[1]
+                row["true_mouth"] = metrics.expression(marks)[1]
+                row["seam"] = metrics.seam(image, own, place)
+                if truth is not None:
+                    row["landmark_error"] = metrics.landmark_error(seen, place, marks)
+                if shut and truth is not None:
+                    row["shut"], row["true_shut"] = (
+                        shut(image, place),
+                        shut(true, marks),
+                    )
+            last.setdefault(stage, []).append(made)
+            for name, course in (
+                ("flicker", last[stage]),
+                ("true_flicker", last["true"]),
+            ):
+                if len(course) > 2:
+                    row[name] = metrics.flicker(*course[-3:], inside)
+            del last[stage][:-3]
+            rows.append(row)
+        del last["true"][:-3]
+    return pd.DataFrame(rows)
+
+
+def table(frames: pd.DataFrame) -> pd.DataFrame:
+    """The figures of `look`, a row a stage.
+
+    Returns:
+        `ssim`; `of_bound`, the SSIM as a share of the upper bound's; `landmark_error`
+        in %; `mouth`, the correlation of its opening with the truth's, or target's;
+        `eyes`, the share of frames with shut eyes that show them shut, and
+        `eyes_wrong`, of open eyes that show them shut; `sharpness` as a share; `seam`
+        as a share of the upper bound's, `flicker` of the truth's.
+    """
+    out = {}
+    for stage, part in frames.groupby("stage"):
+        column = part.reindex(columns=[*frames.columns, "shut", "true_shut"]).get
+        closed = column("true_shut") > eyes.THRESHOLD
+        shows = column("shut") > eyes.THRESHOLD
+        known = column("true_shut").notna()
+        out[stage] = {
+            "ssim": part.get("ssim", pd.Series(dtype=float)).mean(),
+            "landmark_error": part.get("landmark_error", pd.Series(dtype=float)).mean(),
+            "mouth": part.mouth.corr(part.true_mouth) if "mouth" in part else np.nan,
+            "eyes": shows[closed].mean(),
+            "eyes_wrong": shows[known & ~closed].mean(),
+            "sharpness": part.sharpness.mean(),
+            "seam": part.seam.mean() if "seam" in part else np.nan,
+            "flicker": part.flicker.mean() / part.true_flicker.mean(),
+        }
+    found = pd.DataFrame(out).T.reindex([s for s in STAGES if s in out])
+    if "upper bound" in found.index:
+        bound = found.loc["upper bound"]
+        found.insert(1, "of_bound", found.ssim / bound.ssim)
+        found["seam"] /= bound.seam
+    return found
+
+
+def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
+    """((image, landmarks) of target and truth, {stage: picture}) of each frame."""
+    painted = merge.paint_frames(target, swapper, identity, **options)
+    if truth is None:
+        for frame, image, layers in painted:
+            for layer in layers:
+                own = frame.image, layer.landmarks
+                yield own, own, {"finished": image}
+        return
+    size = swapper.size
+    bound = baselines.TrueFaces(truth, size)
+    bound = merge.paint_frames(target, bound, identity, **options)
+    trio = zip(painted, bound, baselines.faces_of(truth), strict=True)
+    for (frame, image, [layer]), (_, best, _), true in trio:
+        own = frame.image, layer.landmarks
+        crops = [
+            geometry.crop(picture, geometry.alignment(points, size), size)
+            for picture, points in (own, true)
+        ]
+        generated, _ = swapper.swap(batches.prepare(crops, size), identity)
+        crops = np.uint8((generated * 255).round())
+        yield own, true, dict(zip(STAGES, (*crops, best, image), strict=True))
+
+
+def _landmarks(image, place):
+    """The landmarks of a painted face, looked for where the target's was."""
+    reach = 0.6 * np.ptp(place, axis=0).max()
+    x0, y0 = np.maximum(place.min(0) - reach, 0).astype(int)
+    x1, y1 = (place.max(0) + reach).astype(int)
+    found = detect.detect(image[y0:y1, x0:x1])
+    return found[0].landmarks + np.float32([x0, y0]) if found else None
+
+
+def _enlarged(crop):
+    side = (metrics.SIZE, metrics.SIZE)
+    return cv2.resize(crop, side, interpolation=cv2.INTER_CUBIC)
