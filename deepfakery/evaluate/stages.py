@@ -106,20 +106,25 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
         `eyes_wrong`, of open eyes that show them shut; `sharpness` as a share; `seam`
         as a share of the upper bound's, `flicker` of the truth's.
     """
-    out = {}
+    known = (
+        "ssim",
+        "landmark_error",
+        "mouth",
+        "true_mouth",
+        "seam",
+        "shut",
+        "true_shut",
+    )
+    frames, out = frames.reindex(columns=list(dict.fromkeys([*frames, *known]))), {}
     for stage, part in frames.groupby("stage"):
-        column = part.reindex(columns=[*frames.columns, "shut", "true_shut"]).get
-        closed = column("true_shut") > eyes.THRESHOLD
-        shows = column("shut") > eyes.THRESHOLD
-        known = column("true_shut").notna()
+        shut = part.true_shut > eyes.THRESHOLD
+        shows = (part.shut > eyes.THRESHOLD)[part.true_shut.notna()]
         out[stage] = {
-            "ssim": part.get("ssim", pd.Series(dtype=float)).mean(),
-            "landmark_error": part.get("landmark_error", pd.Series(dtype=float)).mean(),
-            "mouth": part.mouth.corr(part.true_mouth) if "mouth" in part else np.nan,
-            "eyes": shows[closed].mean(),
-            "eyes_wrong": shows[known & ~closed].mean(),
-            "sharpness": part.sharpness.mean(),
-            "seam": part.seam.mean() if "seam" in part else np.nan,
+            **part[["ssim", "landmark_error"]].mean(),
+            "mouth": part.mouth.corr(part.true_mouth),
+            "eyes": shows[shut].mean(),
+            "eyes_wrong": shows[~shut].mean(),
+            **part[["sharpness", "seam"]].mean(),
             "flicker": part.flicker.mean() / part.true_flicker.mean(),
         }
     found = pd.DataFrame(out).T.reindex([s for s in STAGES if s in out])
@@ -135,7 +140,7 @@ def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
     painted = merge.paint_frames(target, swapper, identity, **options)
     if truth is None:
         for frame, image, layers in painted:
-            for layer in layers:
+            for layer in layers[:1]:
                 own = frame.image, layer.landmarks
                 yield own, own, {"finished": image}
         return
@@ -143,8 +148,8 @@ def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
     bound = baselines.TrueFaces(truth, size)
     bound = merge.paint_frames(target, bound, identity, **options)
     trio = zip(painted, bound, baselines.faces_of(truth), strict=True)
-    for (frame, image, [layer]), (_, best, _), true in trio:
-        own = frame.image, layer.landmarks
+    for (frame, image, layers), (_, best, _), true in trio:
+        own = frame.image, layers[0].landmarks
         crops = [
             geometry.crop(picture, geometry.alignment(points, size), size)
             for picture, points in (own, true)

@@ -427,4 +427,9 @@ def _fill(tracks, track):
         last, later = tracks[before][track], tracks[after][track]
         share = (3 - before) / (after - before)
         between = (1 - share) * last.landmarks + share * later.landmarks
-        tracks[3][track] = Chosen(last.identity, between)
+        # Not where the same face was found again, as another track.
+        apart = [
+            between.mean(0) - face.landmarks.mean(0) for face in tracks[3].values()
+        ]
+        if all(np.linalg.norm(way) > np.ptp(between[:, 0]) / 2 for way in apart):
+            tracks[3][track] = Chosen(last.identity, between)
