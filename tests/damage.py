@@ -61,7 +61,7 @@ def parts_of(data, suffix, a=0, end=None, above=()):
     a, end = a or {".png": 8, ".webp": 12, ".jpg": 2}.get(suffix, 0), end or len(data)
     while a + 12 <= end:
         head, holds = 8, False
-        if suffix in (".mp4", ".mov", ".c2pa"):
+        if suffix in (".mp4", ".mov"):
             size = int.from_bytes(data[a : a + 4], "big")
             holds = data[a + 4 : a + 8] in BOXES
         elif suffix == ".png":
@@ -111,7 +111,7 @@ def structure(random, file):
     data = bytearray(data[:a] + new[min(way, 4)] + data[c:])
     if random.random() < 0.8:
         grown = len(new[min(way, 4)]) - (c - a)
-        for start in above if suffix in (".mp4", ".mov", ".c2pa") else ():
+        for start in above if suffix in (".mp4", ".mov") else ():
             size = int.from_bytes(data[start : start + 4], "big") + grown
             data[start : start + 4] = (size % 2**32).to_bytes(4, "big")
         for start, first, stop, _ in parts_of(data, suffix) if suffix == ".png" else ():

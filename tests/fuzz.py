@@ -63,7 +63,7 @@ def make(root):
         Image.fromarray(frame).save(root / "photos" / name)
     (root / "photos/list_eval_partition.csv").write_text("a.jpg,0\nb.png,1\n")
     extraction.extract([silent, other], root / "faces", workers=0)
-    for kind, name in (("photos", "a.jpg"), ("photos", "b.png"), ("clip", "a.mkv")):
+    for kind, name in (("photos", "a.jpg"), ("photos", "b.png"), ("clip", "a.mp4")):
         (root / "signed").mkdir(exist_ok=True)
         provenance.sign(shutil.copy(root / kind / name, root / "signed"))
     shutil.copytree(os.environ["DEEPFAKERY_IDENTITY"], root / "identity")

@@ -15,7 +15,6 @@ import av
 import cv2
 import numpy as np
 import pillow_heif
-from av.stream import Disposition
 from PIL import (
     ExifTags,
     Image,
@@ -26,6 +25,7 @@ from PIL import (
 )
 
 from deepfakery.media import records, video
+from deepfakery.media.remux import moving
 
 pillow_heif.register_heif_opener()
 
@@ -419,8 +419,7 @@ def _kind(path) -> str | None:
     with suppress(av.FFmpegError, OSError, ValueError):
         # Without its name, by which FFmpeg would film a text.
         with open(path, "rb") as file, av.open(file) as container:
-            cover = Disposition.attached_pic
-            if any(not s.disposition & cover for s in container.streams.video):
+            if moving(container):
                 return "clip"
     return named
 

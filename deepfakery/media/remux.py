@@ -66,13 +66,14 @@ def demuxed(container, wanted):
             yield packet
 
 
+def moving(container) -> list:
+    """The streams of pictures that are no song's or film's cover."""
+    return [s for s in container.streams.video if not s.disposition & STILL]
+
+
 def picture_stream(container):
     """The stream that FFmpeg would show; None where none can be decoded."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context and not stream.disposition & STILL
-    ]
+    streams = [s for s in moving(container) if s.codec_context]
     best = container.streams.best("video")
     return best if best in streams else next(iter(streams), None)
 
@@ -98,16 +99,11 @@ class Remux:
         self.source = opened(path)
         self.picture = picture_stream(self.source)
         self.ends = {}  # pts -> duration, of the picture shown last
-        self.tracks, lost = {}, []
+        self.tracks, lost, kinds = {}, [], ("audio", "subtitle", "video")
         for stream in self.source.streams if sound else ():
-            track = None
-            if stream.codec_context and stream.type in ("audio", "subtitle"):
-                track = _track(stream, output)
-            if track:
+            if track := _track(stream, output):
                 self.tracks[stream.index] = track
-            elif stream.type in ("audio", "subtitle") or (
-                stream.type == "video" and stream.disposition & STILL
-            ):
+            elif stream.type in kinds and stream not in moving(self.source):
                 lost.append(name_of(stream))
         if lost:
             warnings.warn(
@@ -190,6 +186,8 @@ class Remux:
 
 def _track(stream, output):
     """How a stream is carried over; None if it cannot be."""
+    if stream.type not in ("audio", "subtitle") or not stream.codec_context:
+        return None
     codec = stream.codec_context.codec
     try:
         if codec.canonical_name in COPIED:

@@ -38,24 +38,21 @@ from deepfakery.media.filters import (
     value_range,
 )
 from deepfakery.media.remux import (
-    STILL,
     Remux,
     demuxed,
+    moving,
     name_of,
     opened,
     picture_stream,
 )
 
-# Name -> FFmpeg's encoder, its crf that looks like the source, and its options. Without
-# B-frames frames are stored as they are shown; with them the header would give a clip
+# Name -> FFmpeg's encoder and options that look like the source. Without B-frames
+# frames are stored as they are shown; with them the header would give a clip
 # of varying rate a slightly wrong duration.
+_X265 = {"preset": "superfast", "x265-params": "bframes=0:log-level=error"}
 CODECS = {
-    "h264": ("libx264", 17, {"preset": "veryfast", "bf": "0"}),
-    "hevc": (
-        "libx265",
-        20,
-        {"preset": "superfast", "x265-params": "bframes=0:log-level=error"},
-    ),
+    "h264": ("libx264", {"crf": "17", "preset": "veryfast", "bf": "0"}),
+    "hevc": ("libx265", {"crf": "20", **_X265}),
 }
 
 
@@ -283,8 +280,7 @@ def read_frames(
         frames = _decoded(path, container, stream)
         first = next(frames)
         filters = Filters(path, stream, first[1], quick)
-        videos = [s for s in container.streams.video if not s.disposition & STILL]
-        if others := ", ".join(name_of(s) for s in videos if s != stream):
+        if others := ", ".join(name_of(s) for s in moving(container) if s != stream):
             text = f"{path}: {name_of(stream)} is read, not {others}."
             warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
@@ -447,8 +443,8 @@ class VideoWriter:
 
     def _encoder(self):
         like, (width, height) = self.like, self.size
-        encoder, crf, options = CODECS[self.codec]
-        options = options | {"crf": str(crf if self.crf is None else self.crf)}
+        encoder, options = CODECS[self.codec]
+        options = options if self.crf is None else options | {"crf": str(self.crf)}
         video = self._container.add_stream(encoder, rate=like.fps, options=options)
         video.width, video.height = width, height
         # Halved colour planes need even sizes; players are less fond of 4:4:4.
