@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -320,22 +319,14 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         said = provenance.LABEL if label is True else label
         image = provenance.label(image, said)
         facts = facts and facts | {"label": said}
-    embeds = facts is not None and provenance.embeds(path)
-    finish = partial(provenance.signed, name=path, **facts) if embeds else None
+    aside = records.beside(path, f".{path.stem}", f".part{path.suffix}")
+    images.write_image(aside, image, software=provenance.NAME)
     try:
-        images.write_image(path, image, finish, provenance.NAME)
-        if facts is not None and not embeds:
-            provenance.sign(path, **facts)
-    except Exception as error:
-        if facts is None:
-            raise
-        kept = provenance.unsigned_name(path)
-        provenance.refuse_foreign(kept)
-        images.write_image(kept, image, software=provenance.NAME)
-        unsigned = provenance.not_signed(kept, error)
+        provenance.publish(aside, path, facts)
+    except provenance.SigningError as error:
         if errors is None:
-            raise unsigned from error
-        errors.append(unsigned)
+            raise
+        errors.append(error)
 
 
 def save_figure(figure, path, model, target=None, kind: str | None = None) -> None:

@@ -8,7 +8,7 @@ motion is therefore the *true* swap, which no real footage can offer.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -227,8 +227,9 @@ def write_photos(folder, count: int, size: int = 178) -> list[Path]:
         missing = [i for i, file in enumerate(files) if not file.exists()]
         frames = animate(portrait(name, size), motion(half, seed=2)[missing])
         for i, image in zip(missing, frames, strict=True):
-            facts = {"name": files[i], "kind": "animated", "target": name}
-            images.write_image(files[i], image, partial(provenance.signed, **facts))
+            facts = {"kind": "animated", "target": name}
+            with provenance.signing(files[i], facts) as aside:
+                images.write_image(aside, image)
         out += files
     return out
 
@@ -267,7 +268,7 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
         return Path(who)
     clip = Path(folder) / f"{who}_{'unseen' if unseen else 'train'}.mp4"
     if not clip.exists():
-        frames = (30 if unseen else 90) if deepfakery.SMOKE else 300
+        frames = (12 if unseen else 90) if deepfakery.SMOKE else 300
         # No label: it would be trained on. But that it is no footage is signed.
         with provenance.signing(clip, {"kind": "animated", "target": who}) as aside:
             write_clip(aside, who, motion(frames, seed=int(unseen)))
