@@ -320,7 +320,7 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         image = provenance.label(image, said)
         facts = facts and facts | {"label": said}
     aside = records.beside(path, f".{path.stem}", f".part{path.suffix}")
-    images.write_image(aside, image, provenance.NAME)
+    images.write_image(aside, image, software=provenance.NAME)
     try:
         provenance.publish(aside, path, facts)
     except provenance.SigningError as error:

@@ -23,8 +23,8 @@ def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
 
     Args:
         path: The file or folder.
-        source: What is read: the work goes on only where it is as it was,
-        settings: and so is what else it depends on.
+        source, settings: What is read, and what else the work depends on: it goes on
+            only where both are as they were.
 
     Yields:
         (the folder, a list of what is done, a function that adds a dict to the list);
