@@ -232,7 +232,7 @@ def compare(face, target, presets, minutes, out):
     from deepfakery.notebook.compare import compare
 
     with workspace(out):
-        frames = compare(face, target, out, presets=presets, minutes=minutes)
+        frames = compare(face, target, out, presets, minutes)
         table = tables.summarise(frames)
         table.to_csv(out / "comparison.csv", index=False)
     print(tables.side_by_side(table).T.to_string())

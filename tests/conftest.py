@@ -87,10 +87,10 @@ def lay_footage(clips, facesets):
 def run_notebook():
     """A function: execute a notebook on a workspace, for real, shrunk to seconds."""
 
-    def execute(name, folder, study=True):
+    def execute(name, folder, study=True, **given):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DEEPFAKERY_SMOKE", "1")
-            given = {"workspace": folder, "imagined": folder}
+            given |= {"workspace": folder, "imagined": folder}
             run.execute(name, given, folder / f"{name}.ipynb", study)
         return folder
 

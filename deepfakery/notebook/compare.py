@@ -1,6 +1,6 @@
 """Presets, minutes and ways of training beside each other, on one pair of people.
 
-frames = compare("hopper", "collins", "data/output/compare", minutes=(2, 5, 10))
+frames = compare("hopper", "collins", "data/output/compare", ["light"], [2, 5])
 tables.side_by_side(tables.summarise(frames))
 """
 
@@ -33,12 +33,7 @@ WAYS = {
 
 
 def compare(
-    face: str,
-    target: str,
-    workspace: str | os.PathLike,
-    *,
-    presets=("light", "hd"),
-    minutes=(10,),
+    face: str, target: str, workspace: str | os.PathLike, presets, minutes
 ) -> pd.DataFrame:
     """Train every combination from one start for just as long; paint and measure.
 

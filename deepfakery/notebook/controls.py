@@ -95,9 +95,9 @@ class Panel(widgets.HBox):
 
     def picture(self) -> np.ndarray:
         """What the panel shows, (H, W, 3) uint8 RGB, at the frame's full size."""
-        chosen = self.controls.get("identity")
         index, view = (self.controls[name].value for name in ("frame", "view"))
-        frame, painted = self._painted(index, chosen and chosen.value)
+        name = self.identity if "identity" in self.controls else None
+        frame, painted = self._painted(index, name)
         look = self.look
         layers = [merge.lay(frame.image, *face, **look) for face in painted]
         image = merge.blend(frame.image, layers, seed=frame.index)

@@ -59,7 +59,7 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
             raise ValueError(said)
     own = parameters(name)
     seen = {key: seen_from_there(key, value) for key, value in given.items()}
-    passed = {k: v for k, v in seen.items() if k in own and not _is_same(v, own[k])}
+    passed = {k: v for k, v in seen.items() if k in own and repr(v) != repr(own[k])}
     path = Path(path).resolve()
     aside = records.beside(path, f".{path.stem}", ".part.ipynb")
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
@@ -109,10 +109,6 @@ def seen_from_there(key: str, value):
     if is_number or value in ("", *samples.PEOPLE):
         return value
     return os.path.relpath(value, NOTEBOOKS)
-
-
-def _is_same(value, own) -> bool:
-    return type(value) is type(own) and value == own
 
 
 def _plain(path: Path) -> str:

@@ -23,9 +23,7 @@ def made(tmp_path_factory, lay_footage):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deepfakery, "SMOKE", True)
         patch.setattr(compare, "WAYS", WAYS)
-        frames = compare.compare(
-            "hopper", "collins", out, presets=["light"], minutes=[1]
-        )
+        frames = compare.compare("hopper", "collins", out, ["light"], [1])
     return out, tables.summarise(frames)
 
 

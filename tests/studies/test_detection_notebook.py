@@ -10,7 +10,7 @@ from deepfakery.media import provenance
 
 @pytest.fixture(scope="module")
 def workspace(demo_workspace, run_notebook):
-    return run_notebook("07_detection", demo_workspace)
+    return run_notebook("07_detection", demo_workspace, frames=40)
 
 
 def test_it_runs_and_says_nothing_of_where(workspace, pictures_of):

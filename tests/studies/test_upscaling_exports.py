@@ -155,7 +155,8 @@ def test_every_network_that_had_a_hand_in_it_is_named(clip, untrained, tmp_path)
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory, run_notebook):
-    return run_notebook("06_upscaling", tmp_path_factory.mktemp("enlarge"), study=False)
+    folder = tmp_path_factory.mktemp("enlarge")
+    return run_notebook("06_upscaling", folder, study=False, measured=4)
 
 
 def test_the_notebook_runs_and_says_nothing_of_where(workspace, pictures_of):
