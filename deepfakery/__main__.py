@@ -182,9 +182,9 @@ def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
 )
 def extract(footage, out, who):
     """The faces of one person, as aligned pictures."""
-    from deepfakery.faces import faceset  # takes seconds that others do not need
+    from deepfakery.faces import extraction  # takes seconds that others do not need
 
-    print(f"{len(faceset.extract(footage, out, who=who))} faces in {out}")
+    print(f"{len(extraction.extract(footage, out, who=who))} faces in {out}")
 
 
 @command(

@@ -55,8 +55,16 @@ def test_hull_and_network_each_have_their_say(scene):
     left, right = np.s_[y, x - 40], np.s_[y, x + 40]
     assert hull[left] > 0.99 and both[left] < 0.01 and network[left] < 0.01
     assert min(hull[right], both[right], network[right]) > 0.99
-    corner = np.s_[40, SIZE - 40]  # beyond the outline only the network sees a face
+    corner = np.s_[26, SIZE - 26]  # beyond the outline only the network sees a face
     assert hull[corner] < 0.01 and both[corner] < 0.01 and network[corner] > 0.99
+
+
+def test_a_network_without_a_mask_has_the_outline_drawn_in(scene):
+    aligned, mask = scene
+    none = np.ones_like(mask)
+    for region in ("hull", "both", "network"):
+        shown = soft_mask(aligned, none, region)
+        np.testing.assert_array_equal(shown, soft_mask(aligned, mask, "hull"))
 
 
 def test_the_outline_reaches_over_the_forehead_as_asked(scene):
