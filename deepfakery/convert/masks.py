@@ -18,7 +18,7 @@ SIZE = 256
 
 
 def soft_mask(
-    landmarks, mask, region="both", erode=0.0, feather=0.06, forehead=0.6
+    landmarks, mask, region="both", erode=0.012, feather=0.06, forehead=0.6
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 

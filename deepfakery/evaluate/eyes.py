@@ -48,7 +48,7 @@ def fit(person: str) -> Callable[[np.ndarray, np.ndarray], float]:
         moves = samples.motion(300, seed)
         blinks = moves[:, samples.MOTION.index("blink")]
         chosen = np.flatnonzero((blinks > 0) | (np.arange(300) % 10 == 0))
-        images = samples.animate(person, moves[chosen])
+        images = samples.animate(samples.portrait(person, 256), moves[chosen])
         for image, blink in zip(images, blinks[chosen], strict=True):
             if faces := detect.detect(image):
                 seen.append(_picture(image, faces[0].landmarks))

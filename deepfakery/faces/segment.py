@@ -17,7 +17,7 @@ from deepfakery.faces import geometry
 SIZE = 96
 
 #: How far a face may reach beyond its landmarks, as of `geometry.hull`.
-REACH = 0.6, 0.07
+REACH = 0.6, 0.02
 
 #: Distance from the colour of the skin, in its own spreads squared, from which a pixel
 #: starts as background, and from which it stays so above the brows.

@@ -45,6 +45,23 @@ def test_reinhard_gives_mean_and_spread(own, weight):
     np.testing.assert_allclose(spread, wanted_spread, rtol=0.1, atol=0.5)
 
 
+def test_skin_takes_the_light_of_the_others_skin_and_leaves_black_and_white(weight):
+    """A rim stays dark and grey, teeth white, and no highlight bleaches."""
+    skin, wanted = np.float32([0.8, 0.55, 0.4]), np.float32([0.85, 0.72, 0.65])
+    noise = np.random.default_rng(0).normal(0, 0.02, (SIZE, SIZE, 1))
+    painted = np.float32((skin + noise).clip(0, 1))
+    own = np.float32((wanted + noise).clip(0, 1))
+    rim, teeth = np.s_[30:34, 20:44], np.s_[44:48, 20:44]
+    painted[rim], painted[teeth] = (0.05, 0.06, 0.08), 0.97
+    matched = match(painted, own, weight, "skin")
+    rest = weight > 0
+    rest[28:50] = False
+    np.testing.assert_allclose(matched[rest].mean(0), own[rest].mean(0), atol=0.02)
+    assert matched[31:33, 24:40].max() < 0.15
+    assert np.ptp(matched[31:33, 24:40].mean((0, 1))) < 0.05
+    assert 0.95 < matched[45:47, 24:40].min() <= matched.max() <= 1
+
+
 def test_linear_gives_mean_and_covariance(own, weight):
     mix = np.float32([[0.9, 0.05, 0], [0.05, 0.85, 0.05], [0, 0.05, 0.9]])
     other = own @ mix + np.float32([0.02, 0.03, 0.05])

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from deepfakery.evaluate import stages
+
+
+@pytest.fixture(scope="module")
+def looked(untrained, short_clips):
+    """Without a word of training: only the upper bound knows whom to paint."""
+    target, truth = short_clips["collins"], short_clips["hopper"]
+    return stages.look(target, untrained, "hopper", truth, frames=8)
+
+
+def test_every_stage_of_every_frame_is_judged(looked):
+    assert set(looked.stage) == set(stages.STAGES)
+    assert looked.groupby("stage").size().eq(8).all()
+    assert looked.ssim.between(-1, 1).all()
+
+
+def test_the_upper_bound_is_the_most_that_can_be_had(looked):
+    table = stages.table(looked)
+    assert list(table.index) == list(stages.STAGES)
+    bound = table.loc["upper bound"]
+    assert bound.of_bound == bound.seam == 1 and bound.ssim > 0.7
+    others = table.drop("upper bound")
+    assert (others.ssim < bound.ssim).all() and (others.of_bound < 1).all()
+    assert bound.landmark_error < 8 and bound.mouth > 0.5
+
+
+def test_without_ground_truth_the_finished_frame_stands_beside_the_target(
+    untrained, short_clips
+):
+    found = stages.look(short_clips["collins"], untrained, "hopper", frames=4)
+    table = stages.table(found)
+    assert list(table.index) == ["finished"]
+    assert np.isnan(table.ssim["finished"]) and table.sharpness["finished"] > 0
