@@ -1,6 +1,8 @@
 """Where does a swap lose quality: in the latent, in the decoder or in the merge?
 
-    stages.table(stages.look("unseen.mp4", swapper, "hopper", truth="true.mp4"))
+    frames, pictures = stages.look("unseen.mp4", swapper, "hopper", truth="true.mp4")
+    stages.table(frames)
+    plots.strips(pictures)
 
 With ground truth (the same motion by the painted person) four pictures of every frame
 are judged alike: the *bare crop*, as the decoder generates it from the target's face;
@@ -34,7 +36,7 @@ def look(
     shut: Callable | None = None,
     frames: int | None = None,
     **options,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, list[np.ndarray]]]:
     """Judge every stage of a swap, frame by frame.
 
     Args:
@@ -48,19 +50,23 @@ def look(
         **options: As for `merge.merge`.
 
     Returns:
-        A row a frame and stage: `stage`, `frame`, and of each `ssim` (nan without
-        truth), `sharpness` (as a share of the truth's, or target's), `mouth` and
-        `true_mouth` (opening in % of the distance between the eyes), `shut` and
+        A row a frame and stage; and of every 40th frame each stage's aligned face,
+        beside the truth's (or target's). The columns: `stage`, `frame`, `ssim` (nan
+        without truth), `sharpness` (as a share of the truth's, or target's), `mouth`
+        and `true_mouth` (opening in % of the distance between the eyes), `shut` and
         `true_shut`, `landmark_error` in %, `seam` in ΔE, `flicker` and `true_flicker`
         in grey levels. Crops have no seam.
     """
-    rows, last = [], {}
+    rows, last, shown = [], {}, {}
+    beside = "target" if truth is None else "ground truth"
     for number, parts in enumerate(_parts(target, swapper, identity, truth, options)):
         if frames is not None and number >= frames:
             break
         (own, place), (true, marks), pictures = parts
         real, inside = metrics.align(true, marks)
         last.setdefault("true", []).append(real)
+        if number % 40 == 0:
+            shown.setdefault(beside, []).append(real)
         for stage, image in pictures.items():
             is_crop = stage in STAGES[:2]
             points = marks if stage == "rebuilt" else place
@@ -84,6 +90,8 @@ def look(
                         shut(true, marks),
                     )
             last.setdefault(stage, []).append(made)
+            if number % 40 == 0:
+                shown.setdefault(stage, []).append(made)
             for name, course in (
                 ("flicker", last[stage]),
                 ("true_flicker", last["true"]),
@@ -93,7 +101,7 @@ def look(
             del last[stage][:-3]
             rows.append(row)
         del last["true"][:-3]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), shown
 
 
 def table(frames: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from deepfakery.evaluate import stages
 def looked(untrained, short_clips):
     """Without a word of training: only the upper bound knows whom to paint."""
     target, truth = short_clips["collins"], short_clips["hopper"]
-    return stages.look(target, untrained, "hopper", truth, frames=8)
+    return stages.look(target, untrained, "hopper", truth, frames=8)[0]
 
 
 def test_every_stage_of_every_frame_is_judged(looked):
@@ -30,7 +30,8 @@ def test_the_upper_bound_is_the_most_that_can_be_had(looked):
 def test_without_ground_truth_the_finished_frame_stands_beside_the_target(
     untrained, short_clips
 ):
-    found = stages.look(short_clips["collins"], untrained, "hopper", frames=4)
+    found, shown = stages.look(short_clips["collins"], untrained, "hopper", frames=4)
+    assert set(shown) == {"target", "finished"} and len(shown["finished"]) == 1
     table = stages.table(found)
     assert list(table.index) == ["finished"]
     assert np.isnan(table.ssim["finished"]) and table.sharpness["finished"] > 0
