@@ -13,12 +13,16 @@ REGIONS = ("hull", "network", "both")
 #: glasses are wider than a face.
 TEMPLES = 0.07
 
+#: How far within the target's outline, as a share of the crop's side, the network's
+#: mask is drawn in, and by how much.
+DEEP, INSET = 0.08, 0.03
+
 #: Side in pixels of the mask; fine enough for its edge to look smooth on large faces.
 SIZE = 256
 
 
 def soft_mask(
-    landmarks, mask, region="both", erode=0.012, feather=0.06, forehead=0.6
+    landmarks, mask, region="both", erode=0.008, feather=0.06, forehead=0.6
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 
@@ -37,23 +41,34 @@ def soft_mask(
     if region not in REGIONS:
         raise ValueError(f"region must be one of {REGIONS}, not {region!r}.")
     points = geometry.resize_points(landmarks, SIZE / mask.shape[0])
-    filled = np.ones((SIZE, SIZE), np.float32)
+    own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    own = (own * 4 - 1.5).clip(0, 1)  # it is soft: its edge is where it is undecided
     if region == "hull" or mask.min() > 0.99:  # a network without a mask
         filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.04
-    elif region == "both":
+    elif region == "network":
+        filled = own
+    else:
         filled = geometry.hull_mask(points, SIZE, forehead, TEMPLES)
-    if region != "hull":
-        own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
-        # It is soft: its edge is where it is undecided.
-        filled = np.minimum(filled, (own * 4 - 1.5).clip(0, 1))
-    border = {"borderType": cv2.BORDER_CONSTANT}  # nothing lies beyond the edge
-    if reach := round(abs(erode) * SIZE):
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
-        change = cv2.erode if erode > 0 else cv2.dilate
-        levels = change((filled * 255).astype(np.uint8), disc, borderValue=0, **border)
-        filled = levels.astype(np.float32) / 255
+        # A painted face that is narrower than the target's would show its edge on it.
+        within = _grow(filled, -DEEP) > 0.5
+        filled = np.minimum(filled, np.where(within, _grow(own, -INSET), own))
+    filled = _grow(filled, -erode)
     # Beyond the crop nothing was painted, so the mask must have faded before.
     edge = 1 + round(0.8 * feather * SIZE)
     filled[:edge], filled[-edge:], filled[:, :edge], filled[:, -edge:] = 0, 0, 0, 0
-    sigma = max(feather * SIZE / 4, 0.5)
-    return np.minimum(cv2.GaussianBlur(filled, (0, 0), sigma, **border), 1)
+    return np.minimum(_blurred(filled, max(feather * SIZE / 4, 0.5)), 1)
+
+
+def _blurred(mask, sigma):
+    return cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+
+
+def _grow(mask, share):
+    """Dilate by a share of the side, or erode where it is below 0."""
+    reach = round(abs(share) * SIZE)
+    if not reach:
+        return mask
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    change = cv2.dilate if share > 0 else cv2.erode
+    edge = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}  # nothing lies beyond
+    return np.float32(change((mask * 255).astype(np.uint8), disc, **edge)) / 255
