@@ -83,15 +83,14 @@ class TensorBoard(keras.callbacks.Callback):
             self._write(step=self.run.step, summary=Summary(value=values))
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:  # None where there was nothing to train
-            with self._forgiving():
-                self._writer.close()
+        with self._forgiving():
+            self._writer = self._writer and self._writer.close()
 
     def _write(self, **event):
         from tensorboard.compat.proto.event_pb2 import Event
 
-        if self._writer is not None:
-            with self._forgiving():
+        with self._forgiving():
+            if self._writer is not None:
                 self._writer.add_event(Event(wall_time=time.time(), **event))
                 self._writer.flush()
 
