@@ -89,7 +89,7 @@ def test_the_mask_covers_the_landmarks(one):
     mask = targets["hopper"][0, ..., 3]
     x, y = one["hopper"].landmarks(64)[0].round().astype(int).T
     assert mask[y[17:], x[17:]].min() > 0.95
-    assert mask[y, x].min() > 0.2  # the jaw is its very edge
+    assert mask[y[:17], x[:17]].mean() > 0.3  # the jaw is its very edge
     assert mask[:3].max() == mask[-1:].max() == 0 and 0.2 < mask.mean() < 0.7
 
 

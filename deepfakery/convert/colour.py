@@ -154,13 +154,15 @@ def _hue(light):
 
 def _skin(painted, own, weight):
     # (4, 3): log odds by which the skin's light changes, and grey's; hue and its spread
-    found = []
+    found, step = [], max(1, len(painted) // SAMPLE)
+    chosen = np.s_[step // 2 :: step, step // 2 :: step]
+    weight = weight[chosen] > 0.5
     for image in (painted, own):
-        pixels = _linear_light(image)[weight > 0.5]
-        pixels = pixels if len(pixels) > 9 else _linear_light(image).reshape(-1, 3)
+        pixels = _linear_light(image[chosen])
+        pixels = pixels[weight] if weight.sum() > 9 else pixels.reshape(-1, 3)
         signs = np.column_stack([_hue(pixels), np.log(pixels @ LUMA + 0.02)])
         kept = np.ones(len(signs), bool)
-        for _ in range(4):  # what most of the face is: its skin
+        for _ in range(3):  # what most of the face is: its skin
             middle = np.median(signs[kept], axis=0)
             away = np.abs(signs - middle)
             spread = 1.48 * np.median(away[kept], axis=0) + (0.05, 0.05, 0.15)

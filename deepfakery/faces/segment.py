@@ -61,6 +61,7 @@ def segment(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     sure[:brow] = 0
     seeds[(sure | (_grow(features, 2) & _grow(face, -1))) > 0] = cv2.GC_FGD
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    cv2.setRNGSeed(0)  # it begins with clusters drawn at random
     cv2.grabCut(bgr, seeds, None, None, None, 4, cv2.GC_INIT_WITH_MASK)
 
     found = np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)

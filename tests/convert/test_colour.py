@@ -48,7 +48,7 @@ def test_reinhard_gives_mean_and_spread(own, weight):
 def test_skin_takes_the_light_of_the_others_skin_and_leaves_black_and_white(weight):
     """A rim stays dark and grey, teeth white, and no highlight bleaches."""
     skin, wanted = np.float32([0.8, 0.55, 0.4]), np.float32([0.85, 0.72, 0.65])
-    noise = np.random.default_rng(0).normal(0, 0.02, (SIZE, SIZE, 1))
+    noise = np.random.default_rng(0).normal(0, 0.03, (SIZE, SIZE, 3))
     painted = np.float32((skin + noise).clip(0, 1))
     own = np.float32((wanted + noise).clip(0, 1))
     rim, teeth = np.s_[30:34, 20:44], np.s_[44:48, 20:44]

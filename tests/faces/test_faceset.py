@@ -30,6 +30,7 @@ KEYS = {
     "sharpness",
     "light",
     "pose",
+    "outline",
     "descriptor",
     "number",
     "version",
