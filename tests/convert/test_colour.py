@@ -51,11 +51,12 @@ def test_skin_takes_the_light_of_the_others_skin_and_leaves_black_and_white(weig
     noise = np.random.default_rng(0).normal(0, 0.03, (SIZE, SIZE, 3))
     painted = np.float32((skin + noise).clip(0, 1))
     own = np.float32((wanted + noise).clip(0, 1))
+    own[70:80, 44:84], own[40:46, 50:60] = (0.6, 0.2, 0.25), (0.2, 0.25, 0.4)
     rim, teeth = np.s_[30:34, 20:44], np.s_[44:48, 20:44]
     painted[rim], painted[teeth] = (0.05, 0.06, 0.08), 0.97
     matched = match(painted, own, weight, "skin")
     rest = weight > 0
-    rest[28:50] = False
+    rest[28:50] = rest[70:80] = False
     np.testing.assert_allclose(matched[rest].mean(0), own[rest].mean(0), atol=0.02)
     assert matched[31:33, 24:40].max() < 0.15
     assert np.ptp(matched[31:33, 24:40].mean((0, 1))) < 0.05
