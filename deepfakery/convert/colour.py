@@ -259,9 +259,12 @@ def _spread(field, known):
     return np.where(known > 0, field, guess)
 
 
-#: How little the tint's curve should bend, to be solved for with it.
-_BEND = np.diff(np.eye(TINTS, dtype=np.float32), 2, axis=0)
-_BEND = 0.01 * (_BEND.T @ _BEND) + 1e-6 * np.eye(TINTS, dtype=np.float32)
+#: How little the tint's curve should bend, and rise where no brightness is seen; to be
+#: solved for with it.
+_BEND, _RISE = (np.diff(np.eye(TINTS, dtype=np.float32), n, axis=0) for n in (2, 1))
+_BEND = 0.01 * (_BEND.T @ _BEND + 0.03 * _RISE.T @ _RISE) + 1e-6 * np.eye(
+    TINTS, dtype="f"
+)
 
 _FITS = {
     "skin": _skin,
