@@ -26,8 +26,7 @@ from deepfakery.networks import name_of
 
 __all__ = ["Run", "fingerprint", "latest", "load", "read"]
 
-#: Entries of the history between two looks at the held-out batch: a look costs about a
-#: third of a training step, so with 20 steps an entry that is 0.3 % of the training.
+#: Entries of the history between two looks at the held-out batch: 0.3 % of the training.
 LOOK = 5
 
 #: A loss that breaks this often without progress is not mended by smaller steps.
@@ -431,9 +430,7 @@ class Run(keras.callbacks.Callback):
     def _compare(self, made: dict):
         """Refuse another configuration; what says most of it is said first."""
         then, now = dict(_flat(made)), dict(_flat(self.config))
-        keys = {
-            key for key in then.keys() | now.keys() if then.get(key) != now.get(key)
-        }
+        keys = {k for k in then.keys() | now.keys() if then.get(k) != now.get(k)}
         if not keys:
             return
         if keys == {"after"}:
