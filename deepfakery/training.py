@@ -26,7 +26,7 @@ from deepfakery.networks import name_of
 
 __all__ = ["Run", "fingerprint", "latest", "load", "read"]
 
-#: Entries of the history between two looks at the held-out batch: 0.3 % of the training.
+#: Entries of the history between two looks at the held-out batch: 0.3 % of a training.
 LOOK = 5
 
 #: A loss that breaks this often without progress is not mended by smaller steps.
