@@ -186,9 +186,9 @@ def hull(landmarks, forehead: float = 0.3, temples: float = 0.0) -> np.ndarray:
     return cv2.convexHull(np.float32(np.concatenate([landmarks, *added])))[:, 0]
 
 
-def hull_mask(landmarks, size: int, *reach: float) -> np.ndarray:
+def hull_mask(landmarks, size: int, forehead=0.3, temples=0.0) -> np.ndarray:
     """`hull` filled, with soft edges: (size, size) float32 in [0, 1]."""
-    return fill(hull(landmarks, *reach), size)
+    return fill(hull(landmarks, forehead, temples), size)
 
 
 def fill(outline, size: int) -> np.ndarray:

@@ -58,7 +58,7 @@ class Panel(widgets.HBox):
         self._painted = functools.lru_cache(24)(self._paint)
         look = merge.LOOK | look
         self._upscaler = merge.upscaler_of(look)
-        look["sharpen"] = 0.0 if self._upscaler else look["sharpen"]
+        look["sharpen"] = merge.LOOK["sharpen"] if self._upscaler else look["sharpen"]
         last = max(0, (images.count_frames(source) or 1) - 1)
         self.controls = {
             "frame": widgets.IntSlider(0, 0, last, description="frame"),

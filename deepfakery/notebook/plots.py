@@ -186,7 +186,7 @@ def coverage(measured: dict, kinds: dict) -> Figure:
         image = ax.pcolormesh(yaw, pitch, shown, cmap="viridis", vmin=0, vmax=most)
         x, y = np.nonzero((own == 0) & (sum(tables) >= 3))
         label, count = "only the other has it", len(measured[name]["yaw"])
-        ax.scatter(yaw[x] + 2.5, pitch[y] + 2.5, 25, "tab:red", "x", label=label)
+        ax.scatter(yaw[x] + 2.5, pitch[y] + 2.5, 25, "tab:red", marker="x", label=label)
         ax.set(title=f"{name}: {count} faces", xlabel="yaw (degrees)")
         ax.grid(alpha=0.25)
         if len(x):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import nbformat
@@ -186,7 +187,11 @@ def test_a_slider_moved_in_a_browser_changes_the_picture(lab, tmp_path):
         page.goto(lab)
         kernels = lab.replace("lab/tree/panel.ipynb", "api/kernels")
         for _ in range(600):  # what is run before the kernel is there is lost
-            found = json.loads(urlopen(kernels).read())
+            try:
+                found = json.loads(urlopen(kernels).read())
+            except HTTPError:  # the server has not begun yet
+                time.sleep(0.2)
+                continue
             if any(k["connections"] and k["execution_state"] == "idle" for k in found):
                 break
             page.wait_for_timeout(200)
