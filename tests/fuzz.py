@@ -239,7 +239,7 @@ def run(file, folder, whole, out):
     training.load(first, model)
     run = training.Run(first, model, model.config, steps=2)
     run._reason_to_stop(), run._save()
-    training.Run(folder / "third", model, model.config, steps=2, after=first)._follow()
+    training.Run(folder / "third", model, model.config, steps=2, after=first)
     FaceSwapper.from_preset(first)
 
 

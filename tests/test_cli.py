@@ -107,7 +107,7 @@ def test_training_for_no_time_is_refused(tmp_path, refused):
 
 def test_footage_without_a_face_is_named(bad, short_clips, tmp_path, refused):
     given = swap(short_clips["hopper"], bad / "fog.mp4", tmp_path / "out")
-    refused(*given, words=("fog.mp4", "face"))
+    refused(*given, words=(str(bad / "fog.mp4"), "face"))
     assert not (tmp_path / "out").exists()
 
 

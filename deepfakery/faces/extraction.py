@@ -103,7 +103,7 @@ def extract(
         if kept not in (asked, {"most": "1"}.get(asked)):
             kept = f"person {kept}" if kept.isdecimal() else kept
             print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
-        return _enough(FaceSet.load(folder), job.state, minimum)
+        return _enough(FaceSet.load(folder), job.state, sources, minimum)
     except ValueError:
         if is_new:
             _discard(folder, job.state)
@@ -113,8 +113,8 @@ def extract(
         raise
 
 
-def _enough(found: FaceSet, state: dict, minimum: int) -> FaceSet:
-    source, rejected = state["source"], state["rejected"]
+def _enough(found: FaceSet, state: dict, sources: list, minimum: int) -> FaceSet:
+    source, rejected = ", ".join(map(str, sources)), state["rejected"]
     if len(found) >= minimum:
         return found
     if len(found):
