@@ -26,6 +26,9 @@ PALE = 0.3
 #: Steps of brightness at which a frame's tint is read, and the side of the sample.
 TINTS, SAMPLE = 17, 32
 
+#: How a screen turns numbers into light, near enough.
+GAMMA = 2.2
+
 #: The levels of a histogram's curves; what brightness is, of RGB.
 LEVELS, LUMA = np.arange(256) / 255, np.float32([0.299, 0.587, 0.114])
 
@@ -86,7 +89,7 @@ def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
         likeness = np.exp(-0.5 * np.square(off).sum(-1))
         likeness = cv2.GaussianBlur(likeness, (0, 0), max(len(painted) / 128, 0.5))
         odds = np.exp(grey + likeness[..., None] * (gain - grey))
-        out = _gamma(odds * light / (1 + (odds - 1) * light))
+        out = cv2.pow(odds * light / (1 + (odds - 1) * light), 1 / GAMMA)
     elif method == "reinhard":
         out = cv2.cvtColor(_lab(painted) * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
     elif method == "linear":
@@ -137,13 +140,7 @@ def _hats(luma):
 
 
 def _linear_light(image):
-    low, high = image / 12.92, ((image + 0.055) / 1.055) ** 2.4
-    return np.where(image <= 0.04045, low, high).astype(np.float32)
-
-
-def _gamma(light):
-    low, high = light * 12.92, 1.055 * light.clip(0.001) ** (1 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, low, high).astype(np.float32)
+    return cv2.pow(np.ascontiguousarray(image), GAMMA)
 
 
 def _hue(light):
@@ -162,7 +159,7 @@ def _skin(painted, own, weight):
         pixels = pixels[weight] if weight.sum() > 9 else pixels.reshape(-1, 3)
         signs = np.column_stack([_hue(pixels), np.log(pixels @ LUMA + 0.02)])
         kept = np.ones(len(signs), bool)
-        for _ in range(3):  # what most of the face is: its skin
+        for _ in range(2):  # what most of the face is: its skin
             middle = np.median(signs[kept], axis=0)
             away = np.abs(signs - middle)
             spread = 1.48 * np.median(away[kept], axis=0) + (0.05, 0.05, 0.15)

@@ -88,13 +88,10 @@ def swap_clip(
         _refuse_folder(folder, path)
     errors = []
 
-    def finish(image, frame, layers):
-        image = panel(frame.image, image, layers, panels, label)
-        writer.write(image, frame.pts)
+    def save(image, frame, layers):
         if folder:
             name = aside / "frames" / f"{frame.index:06d}.png"
             save_picture(image, name, facts if layers else None, False, errors)
-        return frame.pts
 
     with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
@@ -107,14 +104,20 @@ def swap_clip(
             alone = {"sound": False, "part": True}
             writer = video.VideoWriter(file, like=info, **alone, **writing)
             # Encoders and disks leave Python alone most of the time.
-            with writer, ThreadPoolExecutor(1) as crew:
-                jobs = (
-                    (frame.index if layers else None, finish, image, frame, layers)
+            with writer, ThreadPoolExecutor(1) as coding, ThreadPoolExecutor(1) as disk:
+                shown = (
+                    (panel(frame.image, image, layers, panels, label), frame, layers)
                     for frame, image, layers in group
                 )
-                indices, pts = zip(*in_order(crew, 4, jobs), strict=True)
-            painted = [index for index in indices if index is not None]
-            keep({"frames": len(pts), "pts": pts[0], "painted": painted})
+                jobs = ((item, writer.write, item[0], item[1].pts) for item in shown)
+                written = in_order(coding, 4, jobs)
+                jobs = (
+                    ((frame.index, bool(layers), frame.pts), save, image, frame, layers)
+                    for (image, frame, layers), _ in written
+                )
+                finished = [item for item, _ in in_order(disk, 4, jobs)]
+            painted = [index for index, is_painted, _ in finished if is_painted]
+            keep({"frames": len(finished), "pts": finished[0][2], "painted": painted})
         painted = [index for part in parts for index in part["painted"]]
         if not painted:
             parts.clear()

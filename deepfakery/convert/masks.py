@@ -18,7 +18,7 @@ TEMPLES = 0.07
 DEEP, INSET = 0.08, 0.03
 
 #: Side in pixels of the mask; fine enough for its edge to look smooth on large faces.
-SIZE = 256
+SIZE = 128
 
 
 def soft_mask(

@@ -102,7 +102,8 @@ def lay(frame, landmarks, painted, mask, **look) -> Layer:
             cv2.resize(i[middle], (side, side)) for i in (matched, weight)
         )
         wanted = np.float32(geometry.crop(frame, fine, side)) / 255
-        detail = sharpness.fit(matched, wanted, shows * _inside(frame, fine, side))
+        shows = shows * _inside(frame, fine, side)
+        detail = sharpness.fit(matched, wanted, shows, bool(look["grain"]))
         detail *= np.float32([look["sharpen"], look["grain"]])
     return Layer(transform, painted, alpha, colours, detail, look, landmarks)
 

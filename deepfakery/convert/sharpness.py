@@ -11,12 +11,13 @@ import numpy as np
 MOST = 1.0
 
 
-def fit(painted, own, weight) -> np.ndarray:
+def fit(painted, own, weight, grains: bool = True) -> np.ndarray:
     """Compare a painted face with the frame's own, at the frame's resolution.
 
     Args:
         painted, own: (H, W, 3) float32 in [0, 1].
         weight: (H, W) float32, where to look.
+        grains: Whether to look for grain.
 
     Returns:
         (2,) float32: what to do to sharpness (above 0, how much unsharp masking; below,
@@ -29,7 +30,9 @@ def fit(painted, own, weight) -> np.ndarray:
         cv2.cvtColor(np.ascontiguousarray(i), cv2.COLOR_RGB2GRAY)
         for i in (painted, own)
     )
-    grain = np.sqrt(max(_noise(b, inside) ** 2 - _noise(a, inside) ** 2, 0))
+    grain = 0.0
+    if grains:
+        grain = np.sqrt(max(_noise(b, inside) ** 2 - _noise(a, inside) ** 2, 0))
     # Grain is no detail: it is taken out before comparing.
     a, b = (_blur(grey, 0.7) for grey in (a, b))
     wanted = _crispness(b, inside)
