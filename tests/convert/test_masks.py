@@ -6,7 +6,7 @@ from deepfakery.convert import masks
 from deepfakery.convert.masks import soft_mask
 from deepfakery.faces import geometry
 
-SIZE = 256
+SIZE = masks.SIZE
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def test_hull_and_network_each_have_their_say(scene):
     hull, both, network = (
         soft_mask(aligned, hand, region) for region in ("hull", "both", "network")
     )
-    left, right = np.s_[y, x - 40], np.s_[y, x + 40]
+    left, right = np.s_[y, x - 20], np.s_[y, x + 20]
     assert hull[left] > 0.99 and both[left] < 0.01 and network[left] < 0.01
     assert min(hull[right], both[right], network[right]) > 0.99
-    corner = np.s_[26, SIZE - 26]  # beyond the outline only the network sees a face
+    corner = np.s_[13, SIZE - 13]  # beyond the outline only the network sees a face
     assert hull[corner] < 0.01 and both[corner] < 0.01 and network[corner] > 0.99
 
 
