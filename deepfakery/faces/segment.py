@@ -57,7 +57,10 @@ def segment(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     seeds = np.where(near, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     seeds[near & (unlike > UNLIKE)] = cv2.GC_PR_BGD
     seeds[:brow][(unlike > OTHER)[:brow]] = cv2.GC_BGD
-    sure = _grow(face, -4)
+    # Hair that hangs over temples and cheeks does not look like skin; glasses do not
+    # either, but they reach up to the eyes.
+    rim = (_grow(face, -4) > _grow(face, -14)) & (unlike > OTHER)
+    sure = _grow(face, -4) * (~rim | (_grow(features, 6) > 0))
     sure[:brow] = 0
     seeds[(sure | (_grow(features, 2) & _grow(face, -1))) > 0] = cv2.GC_FGD
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
