@@ -25,9 +25,9 @@ from pathlib import Path
 from deepfakery import samples
 from deepfakery.faces import extraction
 from deepfakery.media import images, provenance, records, video
-from deepfakery.networks import PRESETS
 from deepfakery.notebook import run as notebooks
 from deepfakery.notebook.run import NOTEBOOKS, ROOT
+from deepfakery.presets import PRESETS
 
 #: The notebooks of a swap.
 SWAP = ("01_data_generation", "02_training", "03_prediction")
@@ -182,8 +182,6 @@ def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
 )
 def extract(footage, out, who):
     """The faces of one person, as aligned pictures."""
-    from deepfakery.faces import extraction  # takes seconds that others do not need
-
     print(f"{len(extraction.extract(footage, out, who=who))} faces in {out}")
 
 

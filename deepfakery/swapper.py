@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from deepfakery import adversarial, checkpoints, losses, networks
-from deepfakery.networks import PRESETS, look_up, name_of
+from deepfakery.presets import PRESETS, look_up, name_of
 
 #: Adam's beta_1, by what trains. Against a discriminator that learns too, the usual one
 #: of 0.9 overshoots.
@@ -32,7 +32,7 @@ class FaceSwapper(keras.Model):
 
     Args:
         identities: Names of the people whose faces are generated.
-        preset: A name in `networks.PRESETS`, or such a dict.
+        preset: A name in `presets.PRESETS`, or such a dict.
         precision: A Keras dtype policy; the best one of this machine by default.
 
     Example:
@@ -132,7 +132,7 @@ class FaceSwapper(keras.Model):
         """A new swapper from a named preset, or a trained one from its run folder.
 
         Args:
-            name_or_folder: A name in `networks.PRESETS`, or a run folder.
+            name_or_folder: A name in `presets.PRESETS`, or a run folder.
             identities: Names of the people; a run folder knows its own.
 
         Raises:

@@ -22,7 +22,7 @@ import deepfakery
 from deepfakery import batches, checkpoints, networks
 from deepfakery.checkpoints import fingerprint, latest, load, read
 from deepfakery.media import records
-from deepfakery.networks import name_of
+from deepfakery.presets import name_of
 
 __all__ = ["Run", "fingerprint", "latest", "load", "read"]
 

@@ -291,3 +291,13 @@ def test_every_notebook_takes_the_same_parameters(name):
     (cell,) = cells
     names = {line.split("=")[0].strip() for line in cell.source.splitlines()}
     assert {"face", "target", "workspace"} <= names
+
+
+def test_a_command_is_not_kept_waiting_for_what_it_does_without():
+    """Keras and pandas take seconds to load; most commands never ask for them."""
+    code = "import sys, deepfakery.__main__; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert not {"keras", "tensorflow", "pandas"} & {*done.stdout.split()}

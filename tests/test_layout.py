@@ -9,7 +9,7 @@ import deepfakery
 PACKAGE = Path(deepfakery.__file__).parent
 #: Each may import those before it, and no others.
 ORDER = (
-    *("media", "networks", "losses", "adversarial", "faces"),
+    *("media", "networks", "presets", "losses", "adversarial", "faces"),
     *("samples", "batches", "checkpoints", "training", "swapper"),
     *("convert", "evaluate", "studies", "notebook", "__main__"),
 )

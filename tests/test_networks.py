@@ -5,7 +5,6 @@ from keras.ops import convert_to_numpy as array
 
 from deepfakery import networks
 from deepfakery.networks import (
-    PRESETS,
     DepthToSpace,
     PatchConv2D,
     SpectralConv2D,
@@ -15,6 +14,7 @@ from deepfakery.networks import (
     build_encoder,
     precision,
 )
+from deepfakery.presets import PRESETS
 
 
 @pytest.fixture(scope="module")

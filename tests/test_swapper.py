@@ -10,7 +10,7 @@ from keras.ops import convert_to_numpy as array
 
 from deepfakery import training
 from deepfakery.batches import batches
-from deepfakery.networks import PRESETS
+from deepfakery.presets import PRESETS
 from deepfakery.samples import PEOPLE
 from deepfakery.swapper import FaceSwapper
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepfakery import networks, training
+from deepfakery import presets, training
 from deepfakery.batches import batches
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.notebook import watching
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_exactly(whole, make_swapper, facesets, tmp_path, 
 KILLED = """
 import os, signal, sys
 import keras
-from deepfakery import networks, training
+from deepfakery import presets, training
 from deepfakery.batches import batches
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.swapper import FaceSwapper
@@ -806,7 +806,7 @@ def test_a_copy_of_a_checkpoint_stays(tmp_path):
 
 def test_what_says_most_of_a_difference_comes_first(tmp_path):
     def config(preset, **more):
-        return {"base": "4672" * 16, "preset": networks.PRESETS[preset], **more}
+        return {"base": "4672" * 16, "preset": presets.PRESETS[preset], **more}
 
     training.Run(tmp_path / "run", adder(), config("light", seed=0), steps=4).fit(sums)
     other = {**config("hd", seed=1), "base": None}

@@ -14,8 +14,8 @@ import keras
 from deepfakery import training
 from deepfakery.checkpoints import WEIGHTS, base_weights
 from deepfakery.faces import extraction
-from deepfakery.networks import PRESETS
 from deepfakery.notebook.run import ROOT
+from deepfakery.presets import PRESETS
 from deepfakery.studies import photos, scores
 from deepfakery.studies.dcgan import DCGAN
 from deepfakery.studies.upscaler import STAGES, Upscaler, train

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from deepfakery.faces import detect, faceset, geometry, tracking
@@ -356,9 +355,7 @@ def _once_each(found: dict) -> dict:
     }
 
 
-def survey(
-    clip, asked: dict, pictures: int = 8, workers: int | None = None
-) -> tuple[pd.DataFrame, dict]:
+def survey(clip, asked: dict, pictures: int = 8, workers: int | None = None) -> tuple:
     """Tell who a clip shows, who of them is painted, and how sure that is.
 
     The clip is looked through once more, as when it is painted.
@@ -370,11 +367,14 @@ def survey(
         workers: 0 looks in this process, else one beside it does.
 
     Returns:
-        A row a person, by frames: `frames`, `painted` of them, median `distance` from
-        whom to paint over (under `detect.SAME_PERSON` is the same person), and `rival`,
-        the same from the nearest other person known. And {person: (N, 96, 96, 3) uint8
-        faces}. Who is nobody's for sure is called "unsure".
+        A `pandas.DataFrame`, a row a person, by frames: `frames`, `painted` of them,
+        median `distance` from whom to paint over (under `detect.SAME_PERSON` is the
+        same person), and `rival`, the same from the nearest other person known. And
+        {person: (N, 96, 96, 3) uint8 faces}. Who is nobody's for sure is called
+        "unsure".
     """
+    import pandas as pd  # commands that only extract do without
+
     rows, last, crops = [], {}, defaultdict(list)
     found = tracking.link(tracking.follow_clip(clip, workers=workers))
     for frame, faces in _judged(found, asked):

@@ -17,8 +17,8 @@ from deepfakery.convert import export
 from deepfakery.evaluate import baselines, measure
 from deepfakery.faces import extraction, faceset
 from deepfakery.media import images
-from deepfakery.networks import PRESETS
 from deepfakery.notebook import plots
+from deepfakery.presets import PRESETS
 from deepfakery.swapper import FaceSwapper
 
 #: What trains, each for what share of the time and on which losses.

@@ -23,7 +23,8 @@ from keras import layers, ops
 
 from deepfakery import adversarial, checkpoints, losses, networks
 from deepfakery.adversarial import Adam, for_each
-from deepfakery.networks import LAST, look_up, name_of
+from deepfakery.networks import LAST
+from deepfakery.presets import look_up, name_of
 
 #: Arguments of `build_generator` and `build_discriminator`, by name. What the paper
 #: left out, and we add, is in how they are compiled.

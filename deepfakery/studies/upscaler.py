@@ -33,7 +33,8 @@ from keras import layers, ops
 from deepfakery import adversarial, checkpoints, losses, networks, training
 from deepfakery.adversarial import Adam
 from deepfakery.checkpoints import WEIGHTS
-from deepfakery.networks import LAST, look_up, name_of
+from deepfakery.networks import LAST
+from deepfakery.presets import look_up, name_of
 
 #: Arguments of `build_pyramid` and of `networks.build_discriminator`, by name.
 PRESETS = {

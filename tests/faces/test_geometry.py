@@ -11,7 +11,7 @@ from deepfakery.convert import masks, merge
 from deepfakery.faces import geometry
 from deepfakery.faces.extraction import extract
 from deepfakery.faces.faceset import FaceSet
-from deepfakery.networks import PRESETS
+from deepfakery.presets import PRESETS
 from deepfakery.studies import upscaler
 
 SIZES = sorted({preset["size"] for preset in PRESETS.values()})

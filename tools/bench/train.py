@@ -15,7 +15,7 @@ from deepfakery import batches, networks, samples
 from deepfakery.checkpoints import base_weights
 from deepfakery.evaluate import trials
 from deepfakery.faces import extraction
-from deepfakery.networks import PRESETS
+from deepfakery.presets import PRESETS
 from deepfakery.swapper import FaceSwapper
 
 #: Faces of each identity in a step, by preset.
