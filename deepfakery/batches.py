@@ -91,6 +91,11 @@ def prepare(images: np.ndarray, size: int) -> np.ndarray:
     return np.stack(small).astype(np.float32) / 255
 
 
+def restore(faces) -> np.ndarray:
+    """Pictures of what a network gives, the way back of `prepare`: [0, 1] → uint8."""
+    return (np.asarray(faces).clip(0, 1) * 255).round().astype(np.uint8)
+
+
 def _targets(faceset: FaceSet, size: int) -> np.ndarray:
     # (N, size, size, 5) uint8: RGB, the face, its eyes and mouth
     images = faceset.images(size)

@@ -223,23 +223,18 @@ def amend(checkpoint: Path, **changes) -> None:
     records.write(file, json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-def states(folder: Path) -> list[str]:
-    """SHA-256 of each state of a run that another one may go on from."""
-    return [note["sha256"] for note in _notes(folder)]
-
-
 def followers(folder: Path) -> list[str]:
     """Names of the runs beside this one that go on from a state of it."""
-    begun = {f"{folder.resolve().name} {state}" for state in states(folder)}
+    begun = {f"{folder.resolve().name} {note['sha256']}" for note in notes(folder)}
     others = [p for p in folder.resolve().parent.glob("*/") if begun and latest(p)]
     return sorted(
         other.name
         for other in others
-        if any(note["config"].get("after") in begun for note in _notes(other))
+        if any(note["config"].get("after") in begun for note in notes(other))
     )
 
 
-def _notes(folder: Path) -> list[dict]:
+def notes(folder: Path) -> list[dict]:
     """What the checkpoints of a run folder say of themselves, damaged ones left out."""
     found = []
     for checkpoint in _all(folder):

@@ -190,9 +190,7 @@ class FaceSwapper(keras.Model):
                     getattr(self, part)[name].set_weights(weights)
             self.base = other.base
             return self
-        first = self.decoders[self.identities[0]]
-        parts = {"encoder": self.encoder, "decoder": first}
-        known = checkpoints.load_base(base, self.preset_name, **parts)
+        known = checkpoints.load_base(base, self.preset_name, **self._base)
         self.base = checkpoints.fingerprint(base)
         for model in (self.encoder, *self.decoders.values()):
             part = known["encoder" if model is self.encoder else "decoder"]
@@ -202,8 +200,12 @@ class FaceSwapper(keras.Model):
 
     def save_base(self, path: str | os.PathLike) -> None:
         """Write the encoder and the first decoder as float16, to start others from."""
-        first = self.decoders[self.identities[0]]
-        checkpoints.save_base(path, encoder=self.encoder, decoder=first)
+        checkpoints.save_base(path, **self._base)
+
+    @property
+    def _base(self) -> dict:
+        """The networks whose weights are a base, by name."""
+        return {"encoder": self.encoder, "decoder": self.decoders[self.identities[0]]}
 
     @property
     def preset_name(self) -> str:

@@ -39,9 +39,6 @@ SETTINGS = {
     if given.default is not given.empty and name != "start"
 }
 
-#: Names of glibc's settings for `mallopt`.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
 
 class Run(keras.callbacks.Callback):
     """Train a compiled model within a budget, saving and resuming on the way.
@@ -193,10 +190,10 @@ class Run(keras.callbacks.Callback):
                 "that the two can be moved together; choose such a folder."
             )
         name = self._after.name
-        if latest(self.folder) is not None:  # the state may be damaged since
-            begun = checkpoints.newest(self.folder)[1]["config"].get("after")
-            if begun in {f"{name} {sha}" for sha in checkpoints.states(self._after)}:
-                return begun
+        states = {f"{name} {note['sha256']}" for note in checkpoints.notes(self._after)}
+        for note in checkpoints.notes(self.folder):  # the state may be damaged since
+            if note["config"].get("after") in states:
+                return note["config"]["after"]
         return f"{name} {read(self._after)['sha256']}"
 
     def _batches_of(self, faces, settings):
@@ -274,12 +271,12 @@ class Run(keras.callbacks.Callback):
         # Not when it ends: for a callback that listens there, Keras reads the metrics
         # of every step, and an accelerator is kept waiting.
         self.step += 1
-        self.seconds = self._before + time.monotonic() - self._started
+        self._tick()
         if self._share(self.step) >= 1:
             self.trained.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds = self._before + time.monotonic() - self._started
+        self._tick()
         metrics = {key: float(value) for key, value in (logs or {}).items()}
         is_last = self._share(self.step) >= 1
         is_last |= self.threshold is not None and metrics["loss"] < self.threshold
@@ -299,6 +296,9 @@ class Run(keras.callbacks.Callback):
             self.trained.stop_training = True
         elif time.monotonic() - self._saved > self.save_seconds:
             self._save()
+
+    def _tick(self):
+        self.seconds = self._before + time.monotonic() - self._started
 
     def _share(self, step: int) -> float:
         """How much of the budget is spent."""
@@ -491,8 +491,8 @@ def _keep_memory():
     # its time, and more, on being handed the same pages again. Said anew, it is undone.
     with suppress(AttributeError, OSError, TypeError):  # another C library
         library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        library.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        library.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
 def _number(variable) -> float:

@@ -117,11 +117,8 @@ def _tint(painted, own, weight):
     In footage of one colour, be it grey or sepia, brightness says all about a pixel.
     The tint is what it says, a curve; what it leaves open is spread around that.
     """
-    weight, own, painted = (
-        weight.reshape(-1, 1),
-        own.reshape(-1, 3),
-        painted.reshape(-1, 3),
-    )
+    weight = weight.reshape(-1, 1)
+    own, painted = own.reshape(-1, 3), painted.reshape(-1, 3)
     luma, other = (own @ LUMA)[:, None], (painted @ LUMA)[:, None]
     hats, colours = _hats(luma), own - luma
     # Brightness that is not seen takes the tint of what is: the curve is to be smooth.
@@ -259,9 +256,8 @@ def _spread(field, known):
 #: How little the tint's curve should bend, and rise where no brightness is seen; to be
 #: solved for with it.
 _BEND, _RISE = (np.diff(np.eye(TINTS, dtype=np.float32), n, axis=0) for n in (2, 1))
-_BEND = 0.01 * (_BEND.T @ _BEND + 0.03 * _RISE.T @ _RISE) + 1e-6 * np.eye(
-    TINTS, dtype="f"
-)
+_BEND = 0.01 * (_BEND.T @ _BEND + 0.03 * _RISE.T @ _RISE)
+_BEND += 1e-6 * np.eye(TINTS, dtype=np.float32)
 
 _FITS = {
     "skin": _skin,

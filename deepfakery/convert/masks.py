@@ -56,11 +56,8 @@ def soft_mask(
     # Beyond the crop nothing was painted, so the mask must have faded before.
     edge = 1 + round(0.8 * feather * SIZE)
     filled[:edge], filled[-edge:], filled[:, :edge], filled[:, -edge:] = 0, 0, 0, 0
-    return np.minimum(_blurred(filled, max(feather * SIZE / 4, 0.5)), 1)
-
-
-def _blurred(mask, sigma):
-    return cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    sigma, border = max(feather * SIZE / 4, 0.5), cv2.BORDER_CONSTANT
+    return np.minimum(cv2.GaussianBlur(filled, (0, 0), sigma, borderType=border), 1)
 
 
 def _grow(mask, share):

@@ -69,7 +69,7 @@ class LandmarkWarp:
         return digest.hexdigest()
 
     def _landmarks(self, picture):
-        found = detect.detect((picture * 255).round().astype(np.uint8))
+        found = detect.detect(batches.restore(picture))
         if found:
             return found[0].landmarks
         # Where the crop alone is not enough to find its face, the average one is.
@@ -123,9 +123,7 @@ class TrueFaces:
         transform = geometry.alignment(landmarks)
         face = geometry.crop(image, transform)
         points = geometry.transform_points(landmarks, transform)
-        outline = segment.segment(face, points)
-        outline = geometry.resize_points(outline, self.size / geometry.FACE_SIZE)
-        return face, geometry.fill(outline, self.size)
+        return face, segment.mask(segment.segment(face, points), self.size)
 
 
 def faces_of(clip) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -12,6 +12,8 @@ the *finished* frame. Latent: bare against rebuilt. Decoder: rebuilt against the
 Merge: the bound against 1.
 """
 
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -57,51 +59,39 @@ def look(
         `true_shut`, `landmark_error` in %, `seam` in ΔE, `flicker` and `true_flicker`
         in grey levels. Crops have no seam.
     """
-    rows, last, shown = [], {}, {}
+    rows, last, shown = [], defaultdict(list), defaultdict(list)
     beside = "target" if truth is None else "ground truth"
-    for number, parts in enumerate(_parts(target, swapper, identity, truth, options)):
-        if frames is not None and number >= frames:
-            break
-        (own, place), (true, marks), pictures = parts
-        real, inside = metrics.align(true, marks)
-        last.setdefault("true", []).append(real)
-        if number % 40 == 0:
-            shown.setdefault(beside, []).append(real)
+    parts = _parts(target, swapper, identity, truth, options)
+    for number, (own, true, pictures) in enumerate(itertools.islice(parts, frames)):
+        real, inside = metrics.align(*true)
+        same = {"frame": number, "true_mouth": metrics.expression(true[1])[1]}
+        same["true_flicker"] = _flicker(last[beside], real, inside)
+        if shut and truth is not None:
+            same["true_shut"] = shut(*true)
+        fine, faces = metrics.detail(real, inside), {beside: real}
         for stage, image in pictures.items():
-            is_crop = stage in STAGES[:2]
-            points = marks if stage == "rebuilt" else place
-            made = _enlarged(image) if is_crop else metrics.align(image, points)[0]
-            seen = _landmarks(image, points) if not is_crop else None
-            row = {"stage": stage, "frame": number}
-            row["sharpness"] = metrics.detail(made, inside) / metrics.detail(
-                real, inside
+            is_crop, row = stage in STAGES[:2], {"stage": stage, **same}
+            faces[stage] = made = (
+                _enlarged(image) if is_crop else metrics.align(image, own[1])[0]
             )
+            row["sharpness"] = metrics.detail(made, inside) / fine
+            row["flicker"] = _flicker(last[stage], made, inside)
             if truth is not None:
                 row["ssim"] = metrics.ssim(made, real, inside)
+            seen = None if is_crop else _landmarks(image, own[1])
             if seen is not None:
                 row["mouth"] = metrics.expression(seen)[1]
-                row["true_mouth"] = metrics.expression(marks)[1]
-                row["seam"] = metrics.seam(image, own, place)
+                row["seam"] = metrics.seam(image, *own)
                 if truth is not None:
-                    row["landmark_error"] = metrics.landmark_error(seen, place, marks)
-                if shut and truth is not None:
-                    row["shut"], row["true_shut"] = (
-                        shut(image, place),
-                        shut(true, marks),
-                    )
-            last.setdefault(stage, []).append(made)
-            if number % 40 == 0:
-                shown.setdefault(stage, []).append(made)
-            for name, course in (
-                ("flicker", last[stage]),
-                ("true_flicker", last["true"]),
-            ):
-                if len(course) > 2:
-                    row[name] = metrics.flicker(*course[-3:], inside)
-            del last[stage][:-3]
+                    places = seen, own[1], true[1]
+                    row["landmark_error"] = metrics.landmark_error(*places)
+                if "true_shut" in same:
+                    row["shut"] = shut(image, own[1])
             rows.append(row)
-        del last["true"][:-3]
-    return pd.DataFrame(rows), shown
+        if number % 40 == 0:
+            for name, face in faces.items():
+                shown[name].append(face)
+    return pd.DataFrame(rows), dict(shown)
 
 
 def table(frames: pd.DataFrame) -> pd.DataFrame:
@@ -114,19 +104,13 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
         `eyes_wrong`, of open eyes that show them shut; `sharpness` as a share; `seam`
         as a share of the upper bound's, `flicker` of the truth's.
     """
-    known = (
-        "ssim",
-        "landmark_error",
-        "mouth",
-        "true_mouth",
-        "seam",
-        "shut",
-        "true_shut",
-    )
-    frames, out = frames.reindex(columns=list(dict.fromkeys([*frames, *known]))), {}
+    known = ["ssim", "landmark_error", "mouth", "seam", "shut", "true_shut"]
+    frames = frames.reindex(columns=frames.columns.union(known))
+    out = {}
     for stage, part in frames.groupby("stage"):
-        shut = part.true_shut > eyes.THRESHOLD
-        shows = (part.shut > eyes.THRESHOLD)[part.true_shut.notna()]
+        judged = part[part.shut.notna()]
+        shut = judged.true_shut > eyes.THRESHOLD
+        shows = judged.shut > eyes.THRESHOLD
         out[stage] = {
             **part[["ssim", "landmark_error"]].mean(),
             "mouth": part.mouth.corr(part.true_mouth),
@@ -163,8 +147,14 @@ def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
             for picture, points in (own, true)
         ]
         generated, _ = swapper.swap(batches.prepare(crops, size), identity)
-        crops = np.uint8((generated * 255).round())
+        crops = batches.restore(generated)
         yield own, true, dict(zip(STAGES, (*crops, best, image), strict=True))
+
+
+def _flicker(course: list, face, inside) -> float:
+    """Of the face before, now that the next one is known; nan for the first two."""
+    course[:] = [*course[-2:], face]
+    return metrics.flicker(*course, inside) if len(course) > 2 else np.nan
 
 
 def _landmarks(image, place):

@@ -47,7 +47,7 @@ def score(
     )
     painted, _ = swapper.swap(before, identity)
     size, described = (geometry.FACE_SIZE, geometry.FACE_SIZE), []
-    for face, points in zip(_uint8(painted), targets.landmarks(), strict=True):
+    for face, points in zip(batches.restore(painted), targets.landmarks(), strict=True):
         large = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC)
         described.append(detect.descriptor(large, points))
     names = [identity, *(name for name in people if name != identity)]
@@ -84,12 +84,10 @@ def _inside(faces: FaceSet, size: int) -> list[np.ndarray]:
 
 
 def _sharpness(pictures, faces: FaceSet) -> float:
-    pairs = zip(_uint8(pictures), _inside(faces, pictures.shape[1]), strict=True)
+    pairs = zip(
+        batches.restore(pictures), _inside(faces, pictures.shape[1]), strict=True
+    )
     return float(np.median([detect.sharpness(*pair) for pair in pairs]))
-
-
-def _uint8(pictures):
-    return (pictures.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def compare(stream: Iterable[tuple]) -> dict:

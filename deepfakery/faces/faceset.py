@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfakery.faces import geometry
+from deepfakery.faces import geometry, segment
 from deepfakery.media import images, records
 
 #: Fewer faces than this teach a decoder nothing that holds up.
@@ -147,12 +147,12 @@ class FaceSet:
 
         Their outlines, or their landmarks' hulls where none was written down.
         """
-        factor = size / geometry.FACE_SIZE
-        out = [geometry.hull_mask(points, size) for points in self.landmarks(size)]
-        for i, record in enumerate(self.records):
-            if outline := record.get("outline"):
-                points = geometry.resize_points(np.float32(outline), factor)
-                out[i] = geometry.fill(points, size)
+        out = [
+            segment.mask(record["outline"], size)
+            if record.get("outline")
+            else geometry.hull_mask(points, size)
+            for record, points in zip(self.records, self.landmarks(size), strict=True)
+        ]
         return np.float32(out).reshape(-1, size, size)
 
     def descriptors(self) -> np.ndarray:

@@ -80,6 +80,15 @@ def segment(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return geometry.resize_points(largest[:, 0], 1 / (4 * scale)).astype(np.float32)
 
 
+def mask(outline, size: int) -> np.ndarray:
+    """An outline, in pixels of a face of `geometry.FACE_SIZE`, filled at a size.
+
+    (size, size) float32 in [0, 1].
+    """
+    factor = size / geometry.FACE_SIZE
+    return geometry.fill(geometry.resize_points(np.float32(outline), factor), size)
+
+
 def _filled(points):
     mask = np.zeros((SIZE, SIZE), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.float32)).astype(int), 1)

@@ -48,22 +48,22 @@ class Pairs:
     """The same faces untouched and painted: nothing but the painting differs."""
 
     real: np.ndarray  # (N, SIZE, SIZE, 3) uint8 RGB
-    painted: dict[str, np.ndarray]  # painter → the same faces by it, likewise
+    painted: dict[str, np.ndarray]  # swapper → the same faces by it, likewise
     frames: np.ndarray  # (N,) the frames' indices
     landmarks: np.ndarray  # (N, 68, 2) pixels of the faces as they are here
 
 
 def pairs(
-    source: str | os.PathLike, painters: dict, size: int = SIZE, limit: int = 300
+    source: str | os.PathLike, swappers: dict, size: int = SIZE, limit: int = 300
 ) -> Pairs:
-    """Cut out the largest face of each frame, as it was and as painters paint it.
+    """Cut out the largest face of each frame, as it was and as swappers swap it.
 
     Both come from one decoded frame and go through one crop. Files would not do: what
     is exported is encoded once more than its target, and a detector would learn that.
 
     Args:
         source: A clip, or a folder of photos.
-        painters: Name → (swapper, identity, what is to differ from `merge.LOOK`).
+        swappers: Name → (swapper, identity, what is to differ from `merge.LOOK`).
         size: Side of the faces in pixels.
         limit: Frames: the first of a clip, or photos spread evenly over a folder.
 
@@ -87,7 +87,7 @@ def pairs(
         return np.stack([geometry.crop(image, place, size) for image, place in crops])
 
     painted = {}
-    for name, (swapper, identity, look) in painters.items():
+    for name, (swapper, identity, look) in swappers.items():
         made = merge.paint_stream(found, swapper, identity, steady=is_clip, **look)
         painted[name] = cut(image for _, image, _ in made)
     return Pairs(
@@ -116,7 +116,7 @@ def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
     (B, 1), the mean score of all patches.
     """
     with networks.precision():
-        # No spectral normalisation: there is no painter here that must learn from it.
+        # No spectral normalisation: there is no generator here that must learn from it.
         D = networks.build_discriminator(size, widths, spectral=False)
     score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
     detector = keras.Model(D.input, score, name="detector")

@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from deepfakery.batches import prepare
+from deepfakery.batches import prepare, restore
 from deepfakery.faces import detect, geometry
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
@@ -346,7 +346,7 @@ def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
             f"None of {len(files)} photos shows a face; give some that do."
         )
     painted, _ = swapper.swap(prepare(large, swapper.size), identity)
-    return {factor: (_uint8(painted), np.stack(large))}
+    return {factor: (restore(painted), np.stack(large))}
 
 
 def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
@@ -361,8 +361,4 @@ def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
     large = read(files, gan.size * factor)
     wanted = np.stack([crop(photo, gan.size) for photo in large])
     noise = dcgan.invert(gan, np.float32(wanted) / 255, steps)
-    return {factor: (_uint8(gan.imagine(noise)), large)}
-
-
-def _uint8(pictures):
-    return (np.asarray(pictures).clip(0, 1) * 255).round().astype(np.uint8)
+    return {factor: (restore(gan.imagine(noise)), large)}

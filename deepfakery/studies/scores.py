@@ -29,6 +29,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist, pdist
 from skimage.metrics import structural_similarity
 
+from deepfakery.batches import restore
 from deepfakery.evaluate import metrics
 from deepfakery.faces import detect
 from deepfakery.studies import photos
@@ -131,7 +132,7 @@ def _enlarged(pictures, side):
     """Pictures of any size as dlib wants them, (side, side, 3) uint8."""
     size, cubic = (side, side), cv2.INTER_CUBIC
     large = (cv2.resize(picture, size, interpolation=cubic) for picture in pictures)
-    return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in large]
+    return [restore(picture) for picture in large]
 
 
 def _resized(small, factor, kind):
@@ -150,8 +151,7 @@ def by(upscaler, batch: int = 16):
     """A network's way, for `compare`."""
 
     def enlarge(small, factor):
-        large = upscaler.enlarge(np.float32(small) / 255, factor, batch)
-        return (large * 255).round().astype(np.uint8)
+        return restore(upscaler.enlarge(np.float32(small) / 255, factor, batch))
 
     return enlarge
 
