@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from deepfakery.faces import geometry
 from deepfakery.faces.faceset import FaceSet
@@ -24,6 +25,8 @@ def batches(
     warp: float = 0.09,
     flip: float = 0.0,
     colour: float = 0.05,
+    relight: float = 0.3,
+    rare: float = 1.5,
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
 
@@ -36,10 +39,17 @@ def batches(
         batch: Faces of each identity.
         seed: The only source of randomness.
         start: Number of the first batch, to go on where a run stopped.
-        warp: Standard deviation of the warp, as a share of the side; 0 turns it off.
+        warp: Largest standard deviation of the warp, as a share of the side; each face
+            has its own, from 0 to this. 0 turns it off.
         flip: Share of faces mirrored. It doubles the poses of scarce footage, at the
             price of a parting or a mole that appears on both sides.
         colour: Largest change of brightness, and again of each channel, as a share.
+        relight: Standard deviation, as a power of e, of a further change of brightness
+            that the encoder alone sees, and twice that of each channel's: whose colours
+            a face has must not enter the latent.
+        rare: How much more often rare looks of eyes and mouth are drawn, 0: not at all.
+            A blink is three frames in a hundred, and a decoder that has hardly seen one
+            keeps the eyes open.
 
     Yields:
         ({identity: warped (batch, size, size, 3)},
@@ -50,6 +60,8 @@ def batches(
     large = min(size * 3 // 2, geometry.FACE_SIZE)
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
+    shares = {n: rarity(f) ** rare for n, f in facesets.items()}
+    shares = {n: share / share.sum() for n, share in shares.items()}
     middles = np.mgrid[:size, :size][::-1].transpose(1, 2, 0) + np.float32(0.5)
     middles = middles.astype(np.float32)  # (size, size, 2), x and y of each pixel
     step = start
@@ -57,16 +69,19 @@ def batches(
         random = np.random.default_rng((seed, step))
         x, y = {}, {}
         for name in facesets:
-            chosen = random.integers(len(targets[name]), size=batch)
+            chosen = random.choice(len(targets[name]), size=batch, p=shares[name])
             mirrored = random.random((batch, 1, 1, 1)) < flip
             gain = 1 + random.uniform(-colour, colour, (batch, 1, 1, 3))
             gain = gain + random.uniform(-colour, colour, (batch, 1, 1, 1))
             fed = target = targets[name][chosen]
             if warp:
                 offsets = random.normal(0, warp * size, (batch, 5, 5, 2))
+                offsets *= random.uniform(0, 1, (batch, 1, 1, 1))
                 warped = zip(pictures[name][chosen], offsets, strict=True)
                 fed = np.stack([_warp(picture, by, middles) for picture, by in warped])
-            x[name] = _scale(fed[..., :3], gain / 255)
+            light = random.normal(0, relight, (batch, 1, 1, 1))
+            light = light + random.normal(0, relight / 2, (batch, 1, 1, 3))
+            x[name] = _scale(fed[..., :3], gain / 255 * np.exp(light))
             masks = np.broadcast_to(np.float64(1 / 255), (batch, 1, 1, 2))
             y[name] = _scale(target, np.concatenate([gain / 255, masks], -1))
             if flip:
@@ -94,6 +109,34 @@ def prepare(images: np.ndarray, size: int) -> np.ndarray:
 def restore(faces) -> np.ndarray:
     """Pictures of what a network gives, the way back of `prepare`: [0, 1] → uint8."""
     return (np.asarray(faces).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
+    """How far each face's eyes and mouth look from those of the others.
+
+    Returns:
+        (N,), 1 on average: how far the `neighbours`-th nearest look is, of the eyes and
+        of the mouth.
+    """
+    side = 96
+    images, places = faceset.images(side), geometry.mean_landmarks(side)[19:]
+    total = np.zeros(len(images))
+    for points in (places[:12], places[12:]):
+        (left, top), (right, bottom) = np.int32([points.min(0) - 5, points.max(0) + 6])
+        parts = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]
+        parts = [part[top:bottom, left:right] for part in parts]
+        looks = [cv2.resize(p, (24, 10), interpolation=cv2.INTER_AREA) for p in parts]
+        looks = np.float32(looks).reshape(len(images), -1)
+        # Whatever the light; and as their eight largest variations, without noise.
+        looks -= looks.mean(1, keepdims=True)
+        looks /= looks.std(1, keepdims=True) + 1e-3
+        looks -= looks.mean(0)
+        _, _, axes = np.linalg.svd(looks, full_matrices=False)
+        looks = looks @ axes[:8].T
+        count = min(neighbours + 1, len(looks))
+        far = cKDTree(looks).query(looks, [count])[0][:, 0] + 1e-3
+        total += far / far.mean()
+    return total / 2
 
 
 def _targets(faceset: FaceSet, size: int) -> np.ndarray:

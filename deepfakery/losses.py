@@ -44,10 +44,13 @@ def mean_absolute_error(target, generated, weight=None):
     return _mean(ops.abs(target - generated), weight)
 
 
-def structural_dissimilarity(target, generated, weight=None, window: int = 7):
+def structural_dissimilarity(
+    target, generated, weight=None, window: int = 7, stride: int | None = None
+):
     """Structural dissimilarity, (1 - SSIM) / 2 in [0, 1], over windows of that side.
 
-    Arguments as of `reconstruction_loss`.
+    Arguments as of `reconstruction_loss`. The windows lie `stride` pixels apart, by
+    default so that about 32 of them make a row, and no pixel lies between them.
     """
 
     # The window slides as two products with a band matrix: on a CPU that is several
@@ -56,7 +59,8 @@ def structural_dissimilarity(target, generated, weight=None, window: int = 7):
         return ops.matmul(ops.matmul(rows, x), columns)
 
     _, h, w, _ = target.shape
-    rows, columns = _band(h, window), ops.transpose(_band(w, window))
+    step = stride or min(max(h // 32, 1), window)
+    rows, columns = _band(h, window, step), ops.transpose(_band(w, window, step))
     t = ops.transpose(target, (0, 3, 1, 2))  # (B, C, H, W)
     p = ops.transpose(generated, (0, 3, 1, 2))
     stacked = blur(ops.concatenate([t, p, t * t, p * p, t * p], axis=1))
@@ -67,7 +71,7 @@ def structural_dissimilarity(target, generated, weight=None, window: int = 7):
     ssim = (2 * mean_t * mean_p + c1) * (2 * cov + c2)
     ssim = ssim / ((mean_t**2 + mean_p**2 + c1) * (var + c2))
     error = ops.transpose(ops.clip((1 - ssim) / 2, 0, 1), (0, 2, 3, 1))
-    return _mean(error, weight)
+    return _mean(error, None if weight is None else weight[:, ::step, ::step])
 
 
 def _mean(error, weight):
@@ -76,10 +80,11 @@ def _mean(error, weight):
     return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
 
 
-def _band(side, window):
-    # Row i averages the pixels within half a window of i that lie inside the image.
+def _band(side, window, step):
+    # A row for every `step`-th pixel: the mean of the pixels within half a window of it
+    # that lie inside the image.
     i = np.arange(side)
-    near = np.abs(i[:, None] - i) <= window // 2
+    near = np.abs(i[::step, None] - i) <= window // 2
     return ops.convert_to_tensor((near / near.sum(1, keepdims=True)).astype("float32"))
 
 

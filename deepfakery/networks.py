@@ -39,11 +39,12 @@ def build_encoder(
     latent_channels: int = 128,
     activation: str = "leaky_relu",
     normalized: bool = False,
+    view: float = 1.0,
 ) -> keras.Model:
     """Face → latent.
 
     Args:
-        size: Side of the face in pixels, a multiple of the product of all strides.
+        size: Side of the face in pixels.
         widths: Channels of each strided convolution.
         kernel: Side of their kernels; the first one's is at least `first_stride`.
         first_stride: Stride of the first one; the others have stride 2.
@@ -56,6 +57,9 @@ def build_encoder(
             As they come, faces differ less from each other than all of them do from
             black; their latents are nearly the same, and the decoders generate one mean
             face for hundreds of steps (posterior collapse).
+        view: Share of the side, around the middle, that is looked at; that part is a
+            multiple of the product of all strides. What surrounds a face says whose it
+            is, and nothing of what it does.
 
     Returns:
         A model (B, size, size, 3) in [0, 1] → (B, s, s, latent_channels), s twice
@@ -68,6 +72,8 @@ def build_encoder(
     faces = x = keras.Input((size, size, 3), dtype="float32", name="face")
     if normalized:
         x = layers.Rescaling(2.0, -1.0)(x)
+    if view < 1:
+        x = layers.Cropping2D(round(size * (1 - view) / 2), **LAST)(x)
     x = _conv(x, widths[0], max(kernel, first_stride), first_stride, activation)
     for width in widths[1:]:
         x = _conv(x, width, kernel, 2, activation)
@@ -172,11 +178,7 @@ def _activate(x, activation, slope=0.1, name=None):
 
 
 def _convolve(x, width, kernel=3, strides=1):
-    # A step of `original` takes 1.12 times as long without; others show no difference.
-    large = kernel**2 * x.shape[-1] * width > 4e6
-    small = strides == 1 and x.shape[1] <= 4
-    kind = PatchConv2D if large or small else layers.Conv2D
-    return kind(width, kernel, strides, padding="same", **LAST)(x)
+    return layers.Conv2D(width, kernel, strides, padding="same", **LAST)(x)
 
 
 def _conv(x, width, kernel=3, strides=1, activation="leaky_relu"):
@@ -217,36 +219,6 @@ class DepthToSpace(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable("deepfakery")
-class PatchConv2D(layers.Conv2D):
-    """A convolution as one matrix product over patches; same weights, same result.
-
-    Where a map is small and a kernel large, a CPU takes several times as long over the
-    gradients of the usual kind.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        (side, _), (stride, _) = self.kernel_size, self.strides
-        _, *sides, channels = inputs.shape
-        h, w = (-(-length // stride) for length in sides)
-        # Padded as "same" is: where the sum is odd, one more at the end.
-        rims = [
-            max(0, (after - 1) * stride + side - before)
-            for before, after in zip(sides, (h, w), strict=True)
-        ]
-        x = ops.pad(inputs, [(0, 0), *((r // 2, r - r // 2) for r in rims), (0, 0)])
-        patches = [
-            x[:, i : i + stride * h - stride + 1 : stride][
-                :, :, j : j + stride * w - stride + 1 : stride
-            ]
-            for i in range(side)
-            for j in range(side)
-        ]
-        # (B, h, w, k·k·C) · (k·k·C, F)
-        kernel = ops.reshape(kernel, (side**2 * channels, self.filters))
-        return ops.matmul(ops.concatenate(patches, axis=-1), kernel)
 
 
 @keras.saving.register_keras_serializable("deepfakery")

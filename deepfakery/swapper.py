@@ -75,7 +75,7 @@ class FaceSwapper(keras.Model):
         train: str = "autoencoder",
         mae: float = 1.0,
         dssim: float = 0.5,
-        emphasis: float = 0.0,
+        emphasis: float = 2.0,
         adversarial: float = 0.05,
         matching: float = 1.5,
         kind: str = "hinge",

@@ -459,7 +459,8 @@ class Run(keras.callbacks.Callback):
 
 def _batch_of(faces: dict, model) -> tuple:
     """Thirty-two of each person's faces, not warped."""
-    return next(batches.batches(faces, model.size, batch=32, warp=0))
+    same = {"warp": 0, "relight": 0, "rare": 0}
+    return next(batches.batches(faces, model.size, batch=32, **same))
 
 
 def _flat(config: dict, prefix: str = ""):

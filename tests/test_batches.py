@@ -3,10 +3,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from deepfakery.batches import batches, prepare
+from deepfakery.batches import batches, prepare, rarity
 from deepfakery.faces.faceset import FaceSet
 
-STILL = dict(warp=0, flip=0, colour=0)
+STILL = dict(warp=0, flip=0, colour=0, relight=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_nth_batch_is_the_same_whenever_it_is_asked_for(facesets):
 
 
 def test_without_warp_the_input_is_the_target(facesets):
-    x, y = next(batches(facesets, 32, warp=0))
+    x, y = next(batches(facesets, 32, warp=0, relight=0))
     for name in facesets:
         np.testing.assert_array_equal(x[name], y[name][..., :3])
 
@@ -54,15 +54,41 @@ def test_without_any_change_the_target_is_the_face_itself(one):
 
 
 def test_the_warp_moves_the_input_and_not_the_target(one):
-    x, y = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.03}))
+    x, y = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.06}))
     expected = prepare(one["hopper"].images(64), 64)[0]
     for warped, target in zip(x["hopper"], y["hopper"], strict=True):
         assert np.abs(target[..., :3] - expected).mean() < 0.02
-        assert np.abs(warped - target[..., :3]).mean() > 0.02
+        assert np.abs(warped - target[..., :3]).max() > 0.05
     np.testing.assert_array_equal(y["hopper"], y["hopper"][[0] * 6])
-    gentle, _ = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.005}))
+    gentle, _ = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.01}))
     error = [np.abs(w["hopper"] - y["hopper"][..., :3]).mean() for w in (gentle, x)]
     assert error[0] < 0.6 * error[1]
+
+
+def test_each_face_has_a_warp_of_its_own_strength(one):
+    x, y = next(batches(one, 64, batch=40, **{**STILL, "warp": 0.09}))
+    error = np.abs(x["hopper"] - y["hopper"][..., :3]).mean((1, 2, 3))
+    assert error.min() < 0.3 * np.median(error) and error.max() > 1.5 * np.median(error)
+
+
+def test_the_light_of_the_input_is_not_that_of_the_target(one):
+    x, y = next(batches(one, 64, batch=40, **{**STILL, "relight": 0.3}))
+    np.testing.assert_array_equal(y["hopper"], y["hopper"][[0] * 40])
+    dark = y["hopper"][0, ..., :3].max(-1) < 0.4  # what no light here clips
+    ratio = np.log(x["hopper"][:, dark] / y["hopper"][:, dark, :3].clip(0.01))
+    by_face = np.median(ratio, 1)  # (40, 3)
+    assert 0.15 < by_face.mean(1).std() < 0.5
+    assert 0.05 < (by_face - by_face.mean(1, keepdims=True)).std() < 0.25
+
+
+def test_rare_looks_of_eyes_and_mouth_are_drawn_more_often(facesets):
+    faces = facesets["hopper"]
+    # One face in a hundred and the same one a hundred times over.
+    common, other = faces.records[0], faces.records[len(faces.records) // 2]
+    many = FaceSet(faces.folder, [common] * 60 + [other] * 3)
+    weights = rarity(many, 4)
+    assert weights[60:].min() > 5 * weights[:60].max()
+    assert np.isclose(weights.mean(), 1)
 
 
 def test_a_flip_mirrors(one):
