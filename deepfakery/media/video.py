@@ -29,7 +29,6 @@ from deepfakery.media import records
 from deepfakery.media.filters import (
     BT709,
     EXACT,
-    FOREIGN,
     HDR,
     LIMITED,
     SWS_MATRIX,
@@ -37,14 +36,7 @@ from deepfakery.media.filters import (
     matrix,
     value_range,
 )
-from deepfakery.media.remux import (
-    Remux,
-    demuxed,
-    moving,
-    name_of,
-    opened,
-    picture_stream,
-)
+from deepfakery.media.remux import Remux, moving, name_of, opened, picture_stream
 
 # Name -> FFmpeg's encoder and options that look like the source. Without B-frames
 # frames are stored as they are shown; with them the header would give a clip
@@ -92,16 +84,17 @@ class VideoInfo:
 
 def refuse_unreadable(path: Path, wanted: str) -> None:
     """Say why there is nothing to read, as a `MediaError`."""
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give {wanted}.")
     try:
         with path.open("rb") as file:
-            why = None if file.read(1) else "is empty; copy or download it again"
-    except (IsADirectoryError, PermissionError):  # Windows says the latter of both
-        why = "may not be read; change its permissions"
-        why = f"is a folder; give {wanted}" if path.is_dir() else why
-    except OSError:
-        why = "does not exist; check the name"
-    if why:
-        raise MediaError(f"{path} {why}.")
+            if not file.read(1):
+                raise MediaError(f"{path} is empty; copy or download it again.")
+    except OSError as error:
+        raise MediaError(
+            f"{path} does not exist or may not be read ({error.strerror}); check its "
+            "name and permissions."
+        ) from error
 
 
 @contextmanager
@@ -134,33 +127,27 @@ def _decoded(
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
     if entry is not None:
         container.seek(entry, stream=stream)
-    packets, packet = demuxed(container, [stream]), True
+    packets, packet = container.demux(stream), True
     while packet is not None:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:  # no further packet can be found
-            packet = None
-            damage.append(count)
-        try:
+            arrived += bool(packet and packet.size)
             frames = stream.decode(packet)
         except av.EOFError:
             frames = []
-        except av.FFmpegError:  # the packets after this one may be sound
+        except av.FFmpegError:  # what comes after this may be sound
             frames = []
             damage.append(count)
-        arrived += bool(packet and packet.size)
         for frame in frames:
-            if not count and frame.colorspace in FOREIGN:
-                raise MediaError(
-                    f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
-                    "cannot be read; convert it to BT.709 first."
-                )
             if frame.is_corrupt:
                 damage.append(count)
-            pts = frame.pts if frame.pts is not None else frame.dts
-            if last is not None:  # time only runs forward, whatever the file says
-                pts = last + step if pts is None else max(pts, last + 1)
-            last = pts or 0
+            pts = frame.dts if frame.pts is None else frame.pts
+            if last is None:
+                last = pts or 0
+            elif pts is None or (last - pts) * stream.time_base > 1:  # another clock
+                last += step
+            else:  # time only runs forward, whatever the file says
+                last = max(pts, last + 1)
             yield last, frame
             count += 1
     if not count:
@@ -176,18 +163,6 @@ def _decoded(
             f"{count}{promised} frames were read.",
             stacklevel=3,
         )
-
-
-def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
-    """The same from a keyframe before `pts` on, so that what comes before is known."""
-    back, begin = 0, stream.start_time or 0
-    while True:
-        entry = max(pts - back, begin)
-        frames = _decoded(path, container, stream, entry)
-        first = next(frames)
-        if first[0] < pts or entry == begin or not filters.looks_back(first[1]):
-            return chain([first], frames)
-        back = 2 * back or round(1 / stream.time_base)
 
 
 def _rate(stream) -> Fraction:
@@ -284,26 +259,26 @@ def read_frames(
             text = f"{path}: {name_of(stream)} is read, not {others}."
             warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
-        if part and start:
-            frames = _entered(path, container, stream, part[0], filters)
-        for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
+        if part and start:  # a second before, so that the neighbours are known
+            entry = part[0] - round(1 / stream.time_base)
+            entry = max(entry, stream.start_time or 0)
+            frames = _decoded(path, container, stream, entry)
+        for index, (pts, frame) in enumerate(filters.progressive(frames)):
             if part and pts > part[-1]:
                 return
-            if part:
-                index = start + bisect_left(part, pts)
-            if pts >= part[0] if part else index >= start:
-                image = filters.picture(index, *shown)
-                time = float(pts * stream.time_base)
-                yield Frame(index, time, pts, image, path)
+            if pts < part[0] if part else index < start:
+                continue
+            index = start + bisect_left(part, pts) if part else index
+            time = float(pts * stream.time_base)
+            yield Frame(index, time, pts, filters.picture(frame), path)
 
 
 class VideoWriter:
     """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
     It is written beside its final place and renamed when complete; after an exception
-    nothing is left. Made with `like`, it keeps that clip's timestamps and colour tags,
-    how long its last frame is held, sound and subtitles, chapters and titles. What MP4
-    cannot hold is encoded again, or named in a warning. Pixels are square.
+    nothing is left. Made with `like`, it keeps that clip's timestamps, colour tags and
+    sound. Sound that MP4 cannot hold is encoded again. Pixels are square.
 
     Args:
         path: the file to write, ending in `.mp4`.
@@ -312,8 +287,8 @@ class VideoWriter:
         fps: frames a second, when there is no `like`.
         codec: a name in `CODECS`.
         crf: the encoder's quality, 0 (lossless) to 51; by default as the source looks.
-        sound: also write sound and subtitles of `like`.
-        part: only a part of `like` is written: they stop where the frames do.
+        sound: also write the sound of `like`.
+        part: only a part of `like` is written: its sound stops where the frames do.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -430,16 +405,13 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        first, start = pts == like.start_pts, None
-        if like.path.is_file() and (self.sound or not self.part):
-            self._rest = Remux(like.path, self._container, self.sound)
-            start = self._rest.start
-        if first:  # the clip begins with its first stream, be it the sound
-            start = 0 if start is None else floor(start / self.time_base)
-            self._origin = min(pts, start)
+        if self.sound and like.path.is_file():
+            self._rest = Remux(like.path, self._container)
+        if pts == like.start_pts:  # the clip begins with its first stream, or at 0
+            sound = self._rest.start if self._rest else None
+            self._origin = min(pts, floor((sound or 0) / self.time_base))
         if self._rest:
-            whole = first and not self.part
-            self._rest.begin(self._origin * self.time_base, whole)
+            self._rest.origin = self._origin * self.time_base
 
     def _encoder(self):
         like, (width, height) = self.like, self.size
@@ -476,8 +448,6 @@ class VideoWriter:
         if self._rest:
             end = (self._pts + self._step) * self.time_base
             self._rest.finish(end if self.part else None)
-            if not self.part:  # the last frame may be held
-                self._held.duration = self._rest.ends.get(self._pts) or self._step
         self._container.mux(self._held)
         self._container.close()
         os.replace(self.temporary, self.path)

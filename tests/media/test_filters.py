@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 from deepfakery.faces import filtering
 from deepfakery.media.video import (
     EXACT,
-    MediaError,
     VideoWriter,
     index,
     probe,
@@ -140,20 +139,14 @@ def test_a_shape_that_was_not_meant_is_passed_over(aspect, tmp_path):
         assert next(read_frames(clip)).image.shape == (91, 121, 3)
 
 
-@pytest.mark.parametrize(
-    ("second", "aspect"), [((90, 160), 1), ((160, 160), 1), ((160, 90), Fraction(4, 3))]
-)
-def test_a_size_that_changes_on_the_way(second, aspect, tmp_path):
-    """Frames keep their shape, whatever comes after the first."""
+def test_a_size_that_changes_on_the_way(tmp_path):
     options = {"g": "3", "bf": "0"}
     first = encode(tmp_path / "1.h264", [disc(160, 90)] * 6, options=options)
-    pictures = [disc(*second, 1 / float(aspect), shift=i) for i in range(6)]
-    tags = {"sample_aspect_ratio": aspect, "options": options}
-    later = encode(tmp_path / "2.h264", pictures, **tags)
+    pictures = [disc(320, 180, shift=i) for i in range(6)]
+    later = encode(tmp_path / "2.h264", pictures, options=options)
     clip = joined(tmp_path / "a.mkv", first, later)
-    with pytest.warns(UserWarning, match=r"a\.mkv changes .* at frame 6") as said:
+    with pytest.warns(UserWarning, match=r"a\.mkv changes its size .* to 160x90"):
         frames = list(read_frames(clip))
-    assert sum("fitted in" in str(w.message) for w in said) == 1
     assert len(frames) == 12
     for frame in frames:
         assert frame.image.shape == (90, 160, 3)
@@ -186,7 +179,6 @@ def combs(image):
         ("a.mp4", "libx264", {"options": FIELDS}),
         ("a.mkv", "libx264", {"options": FIELDS}),
         ("a.ts", "mpeg2video", {"options": {"flags": "+ildct+ilme", "qmax": "2"}}),
-        ("a.mov", "mjpeg", {"field_order": 2, "pix_fmt": "yuvj420p"}),  # not its frames
     ],
 )
 def test_interlaced_footage_is_deinterlaced(name, codec, tags, tmp_path):
@@ -305,20 +297,6 @@ def test_ten_bits_of_sdr_keep_their_tags(tmp_path):
     assert np.abs(image - disc(160, 96).astype(int)).max() <= 12
     info = probe(rewritten(clip, tmp_path / "b.mp4"))
     assert (info.transfer, info.primaries, info.matrix) == (14, 9, 9)
-
-
-def test_colours_that_cannot_be_read_are_refused(tmp_path):
-    clip = encode(tmp_path / "a.mp4", [disc(160, 96)])
-    with av.open(clip) as source, av.open(tmp_path / "b.mkv", "w") as out:
-        video = out.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 160, 96, "yuv444p"
-        video.codec_context.colorspace = 8
-        for frame in source.decode(video=0):
-            out.mux(video.encode(frame.reformat(format="yuv444p")))
-        out.mux(video.encode(None))
-    for read in (probe, lambda path: next(read_frames(path))):
-        with pytest.raises(MediaError, match=r"b\.mkv stores its colours as YCgCo"):
-            read(tmp_path / "b.mkv")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
