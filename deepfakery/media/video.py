@@ -84,7 +84,7 @@ class VideoInfo:
 
 def refuse_unreadable(path: Path, wanted: str) -> None:
     """Say why there is nothing to read, as a `MediaError`."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise MediaError(f"{path} is a folder; give {wanted}.")
     try:
         with path.open("rb") as file:

@@ -632,11 +632,11 @@ def test_photos_of_every_kind_keep_names_of_their_own(pictures, untrained, tmp_p
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     picture = Image.fromarray(pictures[0])
-    kinds = {"a": "JPEG", "a.png": "PNG", "a.jpg": "PNG", "a.heic": "HEIF", "b": "GIF"}
-    for name, kind in (kinds | {"c.gif": "GIF", "d.mp4": "JPEG"}).items():
+    kinds = {"a.heic.png": "PNG", "a.jpg": "PNG", "a.heic": "HEIF", "b.ppm": "PPM"}
+    for name, kind in kinds.items():
         picture.save(folder / name, kind)
     painted = swap_photos(folder, untrained, "hopper", out, workers=0)
-    names = "a.png.png a.heic.png a.jpg a.png b.png c.gif.png d.mp4.png".split()
+    names = "a.heic.png.png a.heic.png a.jpg b.ppm.png".split()
     assert {file.relative_to(out).as_posix() for file in painted} == {*names}
     assert all(provenance.inspect(file)["state"] == "Valid" for file in painted)
 

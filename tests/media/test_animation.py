@@ -64,9 +64,8 @@ def test_other_names_and_empty_parts_are_refused(finished, tmp_path):
         animate(finished, tmp_path / "swap.gif", start=60)
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".gif"])
-def test_an_animation_takes_the_place_of_ours_alone(suffix, short_clips, tmp_path):
-    path = tmp_path / f"a{suffix}"
+def test_an_animation_takes_the_place_of_ours_alone(short_clips, tmp_path):
+    path = tmp_path / "a.webp"
     for _ in range(2):  # of a clip that says nothing: the animation is not signed
         animate(short_clips["collins"], path, width=64)
     Image.new("RGB", (8, 8)).save(path)
