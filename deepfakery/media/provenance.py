@@ -3,20 +3,17 @@
     image = label(image)                        # for the eye
     images.write_image("swap.png", image)
     sign("swap.png", target="clip.mp4", preset="light")
-    inspect("swap.png")["source_type"]          # compositeWithTrainedAlgorithmicMedia
-    print(describe("swap.png"))                 # the same, in words
+    print(describe("swap.png"))
 
 `sign` writes C2PA Content Credentials: how the file was made, and a signature over
 that and every pixel. It comes last, because any later change breaks the signature.
-
-No network is used. With what it is signed, `identity` says.
+No network is used.
 
 Reference: C2PA specification, https://spec.c2pa.org/specifications/
 """
 
 import io
 import json
-import mimetypes
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -254,7 +251,6 @@ def inspect(path, *, trust=None) -> dict:
             return {"signed": False}
         except (c2pa.C2paError, OSError, ValueError) as error:
             return {"signed": False, "problems": [str(error)]}
-    # Words that are damaged may be missing from the report altogether.
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     stated = {a["label"]: a.get("data") for a in manifest.get("assertions", [])}
     stated = {name: data for name, data in stated.items() if isinstance(data, dict)}
@@ -393,13 +389,11 @@ def _state(path) -> tuple | None:
     """What changes when a file does; None where there is none."""
     with suppress(OSError):
         found = os.stat(path)
-        times = found.st_mtime_ns, found.st_ctime_ns
-        return found.st_dev, found.st_ino, found.st_size, *times
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _media_type(path) -> str:
-    """As the system names it, or by its ending, which c2pa understands, too."""
-    return mimetypes.guess_type(path.name)[0] or path.suffix[1:].lower() or _UNKNOWN
+    return path.suffix[1:].lower() or _UNKNOWN  # c2pa understands endings, too
 
 
 @lru_cache(maxsize=1)

@@ -24,22 +24,19 @@ def read_lines(
         fault: Says what is wrong with an object, or None; bad lines are warned of.
     """
     found, bad = [], []
-    if not path.exists():
-        return found
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                wrong = "not JSON"
-            else:
-                wrong = fault(record) if isinstance(record, dict) else "not an object"
-            if wrong:
-                bad.append(f"line {number}: {wrong}")
-            else:
-                found.append(record)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            wrong = fault(record) if isinstance(record, dict) else "not an object"
+        except (ValueError, RecursionError):
+            wrong = "not JSON"
+        if wrong:
+            bad.append(f"line {number}: {wrong}")
+        else:
+            found.append(record)
     if bad:
         more = f", and {len(bad) - 3} more" if len(bad) > 3 else ""
         text = f"{path}, {', '.join(bad[:3])}{more}; left out."
@@ -137,11 +134,7 @@ def aside(path: Path) -> Path:
 
 
 def beside(path: Path, start: str, ending: str) -> Path:
-    """The name `start` + `ending` beside a file, made shorter where it is too long."""
-    # File systems take 255 bytes; other names of one beginning must stay others.
-    if len(os.fsencode(start + ending)) > 255:
-        digest = hashlib.sha256(os.fsencode(start)).hexdigest()[:16]
-        start = f"{start[:40]}~{digest}"
+    """The name `start` + `ending` beside a file."""
     return path.with_name(start + ending)
 
 

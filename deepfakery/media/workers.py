@@ -9,7 +9,6 @@ TensorFlow's threads, and without the caller's main module, so that a script nee
 """
 
 import os
-import re
 import signal
 import threading
 import time
@@ -59,29 +58,15 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
     )
     is_done = False
     try:
-        with _uninterrupted():
-            crew.submit(os.getpid)  # the first call starts them all
         yield crew
         is_done = True
     except BrokenProcessPool as error:
         raise OSError(
-            f"A process that looked for faces was ended: {cause(error)}. Run the same "
-            "again, with fewer workers if this happens again."
+            "A process that looked for faces was ended; run the same again, with fewer "
+            f"workers if this happens again. {' '.join(str(error).split())}"
         ) from error
     finally:
         crew.shutdown(kill_workers=not is_done)
-
-
-def cause(error: BrokenProcessPool) -> str:
-    """What ended a worker, as far as is known."""
-    codes = str(error).partition("exit codes of the workers are")[2]
-    known = re.search(r"(\w+)\((-?\d+)\)", codes)
-    if not known:
-        return "nothing says by what"
-    name, code = known[1], int(known[2])
-    if code == -9:
-        return "killed (SIGKILL), for want of memory perhaps"
-    return name if code < 0 else f"its exit status was {code}"
 
 
 def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
@@ -117,20 +102,6 @@ class _Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
-
-
-@contextmanager
-def _uninterrupted():
-    # A signal that is blocked here is blocked in what is started here: Ctrl-C reaches
-    # the caller alone, which ends its workers, and none of them prints a traceback.
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(parent: int) -> None:

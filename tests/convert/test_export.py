@@ -603,23 +603,6 @@ def test_photos_in_photos_out(photos, untrained, tmp_path):
     assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == 3
 
 
-def test_the_longest_names_are_written(footage, spoiled, untrained, photos, tmp_path):
-    # 255 bytes, as much as file systems take.
-    clip = tmp_path / ("ä" * 125 + "c.mp4")
-    shutil.copy(footage[0], clip)
-    long = tmp_path / "long"
-    long.mkdir()
-    shutil.copy(photos / "one.jpg", long / ("ä" * 125 + "p.jpg"))
-    shutil.copy(photos / "holiday/two.bmp", long / ("b" * 251 + ".bmp"))
-    out, painted = tmp_path / "out" / clip.name, tmp_path / "photos out"
-    swap_clip(clip, untrained, "hopper", out, workers=0)
-    assert video.probe(out).frames == 9 and [*out.parent.iterdir()] == [out]
-    assert len(swap_photos(long, untrained, "hopper", painted, workers=0)) == 2
-    with pytest.raises(provenance.SigningError, match="unsigned"):
-        swap_clip(clip, spoiled, "hopper", tmp_path / ("x" * 251 + ".mp4"), workers=0)
-    assert len([*tmp_path.glob("x*.unsigned.mp4")]) == 1
-
-
 def test_names_that_differ_by_case_are_written_side_by_side(noise, tmp_path):
     # Where the file system tells them apart.
     names = [tmp_path / "a.PNG", tmp_path / "a.png", tmp_path / "A.png"]
