@@ -24,14 +24,13 @@ from pathlib import Path
 import c2pa
 import cv2
 import numpy as np
-from cryptography import x509
 from PIL import Image
 
 from deepfakery import __version__
 from deepfakery.media import identity, images, records
 
 NAME = "DeepFakery"
-#: At the end of a clip of ours, a box that players pass over.
+#: At the end of our clips, a box that players pass over.
 MARK = f"\0\0\0\x12free{NAME}"
 LABEL = "AI-made face"
 #: What `sign` calls it: how IPTC does, and how `describe` does.
@@ -51,7 +50,7 @@ _UNKNOWN = "application/octet-stream"
 
 
 class SigningError(ValueError):
-    """What is finished could not be signed; it lies there, unsigned, and says so."""
+    """What is finished could not be signed; it is kept unsigned."""
 
 
 def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
@@ -64,13 +63,13 @@ def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
     out = image.copy()
     height, width = out.shape[:2]
     scale = max(min(height, width) / 1000, 0.3)
-    left, low, thick = round(14 * scale), height - round(16 * scale), round(2 * scale)
+    left, low, thick = round(14 * scale), height - round(16 * scale), 2 * scale
     # A dark rim keeps it legible on any picture. It is the same text moved by a pixel:
     # OpenCV 5 spaces bolder letters further apart, and a bold rim runs away from them.
     for x, y, grey in ((-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0), (0, 0, 255)):
-        font, ink = (cv2.FONT_HERSHEY_SIMPLEX, scale), (grey, grey, grey)
-        place = left + x, low + y
-        cv2.putText(out, text, place, *font, ink, max(1, thick), cv2.LINE_AA)
+        place, ink = (left + x, low + y), (grey, grey, grey)
+        style = cv2.FONT_HERSHEY_SIMPLEX, scale, ink, max(1, round(thick)), cv2.LINE_AA
+        cv2.putText(out, text, place, *style)
     return out
 
 
@@ -118,9 +117,7 @@ def signing(path, facts: dict | None, *sources):
         Where to write it, under the same name in a folder beside.
 
     Raises:
-        ValueError: Before any work, as for `prepare`.
-        SigningError: As for `publish`.
-        OSError: Somebody else writes it at this moment.
+        As `prepare` and `publish`; also OSError if somebody else writes it.
     """
     path = Path(path)
     prepare(path, facts, *sources)
@@ -144,7 +141,7 @@ def prepare(path, facts: dict | None, *sources) -> None:
     Raises:
         ValueError: As for `refuse_foreign`, or identity or target cannot be used.
     """
-    for name in (path, unsigned_name(path)):
+    for name in (Path(path), _unsigned(path)):
         refuse_foreign(name, *sources, (facts or {}).get("target"))
     if facts is not None:
         rehearse(path, facts)
@@ -197,7 +194,7 @@ def publish(unsigned, path, facts: dict | None) -> None:
     """Sign a finished file, on the same disk, and give it its name.
 
     Raises:
-        SigningError: It could not be signed, and is kept as `unsigned_name` says.
+        SigningError: It could not be signed, and is kept under `.unsigned`.
     """
     try:
         if Path(path).suffix.lower() == ".mp4":
@@ -205,7 +202,7 @@ def publish(unsigned, path, facts: dict | None) -> None:
         if facts is not None:  # last: any later change would break the signature
             sign(unsigned, **facts)
     except Exception as error:
-        kept = unsigned_name(path)
+        kept = _unsigned(path)
         refuse_foreign(kept)
         os.replace(unsigned, kept)
         raise SigningError(
@@ -215,10 +212,8 @@ def publish(unsigned, path, facts: dict | None) -> None:
     os.replace(unsigned, path)
 
 
-def unsigned_name(path) -> Path:
-    """The name of a file that was to be signed and could not be."""
-    path = Path(path)
-    return records.beside(path, path.stem, f".unsigned{path.suffix}")
+def _unsigned(path) -> Path:
+    return Path(path).with_suffix(f".unsigned{Path(path).suffix}")
 
 
 def inspect(path, *, trust=None) -> dict:
@@ -230,11 +225,10 @@ def inspect(path, *, trust=None) -> dict:
 
     Returns:
         `{"signed": False}` for a file without credentials, with "problems" if it could
-        not be read. Otherwise "signed", "state" ("Trusted", "Valid" or "Invalid"),
+        not be read. Otherwise also "state" ("Trusted", "Valid" or "Invalid"),
         "tampered", "signer", "signer_known", "generator", "actions", "source_type",
-        "ingredients" (names), "preset", "weights_sha256", "label" (what was written
-        into the picture), "time" (the signer's own word) and "problems" (C2PA status
-        codes).
+        "ingredients" (names), `FACTS`, "time" (the signer's own word) and "problems"
+        (C2PA status codes).
 
     Raises:
         ValueError: `trust` holds no certificate.
@@ -287,19 +281,16 @@ def is_intact(found: dict) -> bool:
 
 
 def describe(path, *, trust=None) -> str:
-    """A file's Content Credentials in words, for people.
-
-    Args:
-        path, trust: As for `inspect`.
-    """
+    """A file's Content Credentials in words, with arguments as for `inspect`."""
     found, name = inspect(path, trust=trust), Path(path).name
+    if not found["signed"] and "problems" in found:
+        why = " ".join(found["problems"][0].split())  # on one line
+        return f"{name}\n  no Content Credentials could be read ({why})."
     if not found["signed"]:
-        said = "no Content Credentials. That proves nothing: most files have none, and"
-        said += "\n  re-encoding, cropping or a screenshot leaves them behind."
-        if why := found.get("problems"):
-            reason = " ".join(why[0].split())  # the library's words, on one line
-            said = f"no Content Credentials could be read ({reason})."
-        return f"{name}\n  {said}"
+        return (
+            f"{name}\n  no Content Credentials. That proves nothing: most files have "
+            "none, and\n  re-encoding, cropping or a screenshot leaves them behind."
+        )
     if found["tampered"]:
         intact = "NO: changed after it was signed; believe none of the rest"
     elif not is_intact(found):
@@ -308,14 +299,14 @@ def describe(path, *, trust=None) -> str:
     else:
         intact = "yes, unchanged since it was signed"
     known = "known" if found["signer_known"] else "untrusted: nobody vouches for them"
-    weights, kinds = found["weights_sha256"], dict(KINDS.values())
+    kinds = dict(KINDS.values())
     rows = {
         "intact": intact,
         "signed by": f"{found['signer'] or 'nobody named'} ({known})",
         "what": kinds.get(found["source_type"], found["source_type"]) or "not said",
         "made by": found["generator"] or "not said",
         "preset": found["preset"],
-        "weights": weights and f"SHA-256 {weights}",
+        "weights": found["weights_sha256"] and f"SHA-256 {found['weights_sha256']}",
         "label": found["label"],
         "from": ", ".join(found["ingredients"]),
         "time": f"{found['time']}, the signer says" if found["time"] else "",
@@ -336,7 +327,10 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> None:
         signer, context = _signer(*secrets)
         with c2pa.Builder(manifest, context=context) as builder:
             if target is not None:
-                archive = _ingredient(kind, Path(target), _state(target))
+                target, state = Path(target), None
+                if target.exists():
+                    state = target.stat().st_size, target.stat().st_mtime_ns
+                archive = _ingredient(kind, target, state)
                 builder.add_ingredient_from_archive(io.BytesIO(archive))
             builder.sign(signer, _media_type(path), unsigned, out)
     except c2pa.C2paError as error:
@@ -370,7 +364,7 @@ def _manifest(kind, target=None, preset="", weights_sha256="", label="") -> dict
 
 @lru_cache(maxsize=16)
 def _ingredient(kind, target, state) -> bytes:
-    """What is written down of a target, as an archive, for all frames of a clip."""
+    """What is written down of a target in that state, for all frames of a clip."""
     relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
     archive = io.BytesIO()
@@ -383,13 +377,6 @@ def _ingredient(kind, target, state) -> bytes:
             builder.add_ingredient(entry, _UNKNOWN, io.BytesIO())
         builder.write_ingredient_archive("target", archive)
     return archive.getvalue()
-
-
-def _state(path) -> tuple | None:
-    """What changes when a file does; None where there is none."""
-    with suppress(OSError):
-        found = os.stat(path)
-        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _media_type(path) -> str:
@@ -426,12 +413,8 @@ def _context(trust=None, **verify):
         "core": {"backing_store_memory_threshold_in_mb": 16},  # long clips go to disk
     }
     if trust is not None:
-        pem = Path(trust).read_bytes()
-        try:
-            x509.load_pem_x509_certificates(pem)
-        except ValueError as error:
-            raise ValueError(
-                f"{trust} holds no certificate to trust, as PEM."
-            ) from error
-        settings["trust"] = {"trust_anchors": pem.decode()}
+        pem = Path(trust).read_text(errors="replace")
+        if "BEGIN CERTIFICATE" not in pem:
+            raise ValueError(f"{trust} holds no certificate to trust, as PEM.")
+        settings["trust"] = {"trust_anchors": pem}
     return c2pa.Context.from_dict(settings)
