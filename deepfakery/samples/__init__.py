@@ -133,15 +133,14 @@ def portrait(name: str, size: int = 384) -> Portrait:
     if name == "collins":
         import skimage.data
 
-        image = skimage.data.astronaut()
+        photo = skimage.data.astronaut()
     elif name == "hopper":
         from matplotlib import cbook
 
-        path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        photo = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     else:
         raise ValueError(f"No built-in person {name!r}; there are {PEOPLE}.")
-    return Portrait.from_photo(image, size, glasses=name == "hopper")
+    return Portrait.from_photo(photo, size, glasses=name == "hopper")
 
 
 def motion(frames: int = 300, seed: int = 0) -> np.ndarray:

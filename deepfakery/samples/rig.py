@@ -12,6 +12,7 @@ Reference:
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 #: Distance between the eyes and the place of their middle, as shares of the side. All
@@ -96,21 +97,10 @@ class Rig:
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         rim = np.stack([1.7 * np.sin(angle), 2.3 * np.cos(angle) + 0.1], -1)
         nodes = np.concatenate([points, rim])  # landmarks and what never moves
-        count = len(nodes)
-
-        def kernel(a, b):
-            squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-            return squared * np.log(squared + 1e-9)
-
-        system = np.zeros((count + 3, count + 3))
-        # The small diagonal lets lips that touch in the portrait share one place.
-        system[:count, :count] = kernel(nodes, nodes) + 0.002 * np.eye(count)
-        system[:count, count:] = np.column_stack([np.ones(count), nodes])
-        system[count:, :count] = system[:count, count:].T
-        flat = self.head.reshape(-1, 2)
-        basis = np.column_stack([kernel(flat, nodes), np.ones(len(flat)), flat])
-        basis = basis @ np.linalg.inv(system)[:, :68]  # (GRID * GRID, 68)
-
+        # The small smoothing lets lips that touch in the portrait share one place.
+        each, kind = np.eye(len(nodes))[:, :68], "thin_plate_spline"
+        spline = RBFInterpolator(nodes, each, smoothing=0.001, kernel=kind)
+        basis = spline(self.head.reshape(-1, 2))  # (GRID * GRID, 68)
         u, v = np.moveaxis(self.head, -1, 0)
         # Hair and hat keep still, and so do glasses.
         soft = _step(3 * self.follows_head[..., 0]) * _step((v + 0.8) / 0.45)
