@@ -44,17 +44,29 @@ def _unnamed(kind, number):
 Type._missing_ = classmethod(_unnamed)
 
 
-def matrix(frame) -> int:
+def _matrix(frame) -> int:
     """The frame's colour matrix; where it is not given, what players assume."""
     if frame.colorspace in SWS_MATRIX:
         return int(frame.colorspace)
     return BT709 if min(frame.width, frame.height) > 576 else BT601
 
 
-def value_range(frame) -> int:
+def _range(frame) -> int:
     """Whether black and white are 16 and 235, or 0 and 255."""
     full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
     return FULL if full else LIMITED
+
+
+def tags(frame) -> dict:
+    """Colours of the pictures made of such a frame, as in `VideoInfo`."""
+    if frame.color_trc in HDR:
+        return {}
+    return {
+        "matrix": _matrix(frame),
+        "color_range": LIMITED if frame.format.is_rgb else _range(frame),
+        "primaries": int(frame.color_primaries),
+        "transfer": int(frame.color_trc),
+    }
 
 
 class Filters:
@@ -121,8 +133,8 @@ class Filters:
             frame,
             *self._stored,
             format="gbrp16le" if is_hdr else "rgba" if is_clear else "rgb24",
-            src_colorspace=SWS_MATRIX[matrix(frame)],
-            src_color_range=value_range(frame),
+            src_colorspace=SWS_MATRIX[_matrix(frame)],
+            src_color_range=_range(frame),
             interpolation=QUICK if self.quick else SCALED if is_scaled else EXACT,
         ).to_ndarray()
         if is_hdr:

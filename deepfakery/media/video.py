@@ -26,16 +26,7 @@ import av
 import numpy as np
 
 from deepfakery.media import records
-from deepfakery.media.filters import (
-    BT709,
-    EXACT,
-    HDR,
-    LIMITED,
-    SWS_MATRIX,
-    Filters,
-    matrix,
-    value_range,
-)
+from deepfakery.media.filters import EXACT, SWS_MATRIX, Filters, tags
 from deepfakery.media.remux import Remux, moving, name_of, opened, picture_stream
 
 # Name -> FFmpeg's encoder and options that look like the source. Without B-frames
@@ -75,11 +66,10 @@ class VideoInfo:
     start_pts: int = 0  # of the first frame
     frames: int | None = None  # None where the header does not say
     duration: float | None = None  # seconds of picture
-    has_audio: bool = False
-    matrix: int = BT709  # this and the next three: H.273 numbers
-    color_range: int = LIMITED
-    primaries: int = 2  # 2: unspecified
-    transfer: int = 2
+    matrix: int = 1  # like the next three a number of H.273; 1: BT.709, limited range
+    color_range: int = 1
+    primaries: int = 1
+    transfer: int = 1
 
 
 def refuse_unreadable(path: Path, wanted: str) -> None:
@@ -178,8 +168,6 @@ def probe(path) -> VideoInfo:
     with _opened(path) as (container, stream):
         with closing(_decoded(path, container, stream)) as frames:
             start_pts, frame = next(frames)
-        width, height = Filters(path, stream, frame).size
-        becomes_sdr = frame.color_trc in HDR
         if stream.duration:
             duration = float(stream.duration * stream.time_base)
         else:
@@ -189,19 +177,14 @@ def probe(path) -> VideoInfo:
             shown = round(duration * _rate(stream))
             count = shown if 0 < shown < count - 1 else count
         return VideoInfo(
-            path=Path(path),
-            width=width,
-            height=height,
+            Path(path),
+            *Filters(path, stream, frame).size,
             fps=_rate(stream),
             time_base=stream.time_base,
             start_pts=start_pts,
             frames=count,
             duration=duration,
-            has_audio=any(s.codec_context for s in container.streams.audio),
-            matrix=BT709 if becomes_sdr else matrix(frame),
-            color_range=LIMITED if frame.format.is_rgb else value_range(frame),
-            primaries=BT709 if becomes_sdr else int(frame.color_primaries),
-            transfer=BT709 if becomes_sdr else int(frame.color_trc),
+            **tags(frame),
         )
 
 
@@ -315,14 +298,12 @@ class VideoWriter:
             raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
         if like is None:
             fps = Fraction(fps).limit_denominator(100_000)
-            tags = {"primaries": BT709, "transfer": BT709}
-            like = VideoInfo(Path(), 0, 0, fps, 1 / fps, **tags)
+            like = VideoInfo(Path(), 0, 0, fps, 1 / fps)
         self.like, self.size, self.codec, self.crf = like, size, codec, crf
         self.sound, self.part, self.time_base = sound, part, like.time_base
         self.temporary = records.aside(self.path)
         self._step = max(1, round(1 / (like.fps * self.time_base)))
         self._pts = None  # of the frame last written
-        self._held = None  # the packet last encoded
         self._container = self._rest = None
 
     def __enter__(self):
@@ -347,9 +328,10 @@ class VideoWriter:
                 f"{self.path} takes RGB uint8 frames of shape {(height, width, 3)}, "
                 f"not {image.dtype} {image.shape}."
             )
-        if pts is None:
-            is_first = self._pts is None
-            pts = self.like.start_pts if is_first else self._pts + self._step
+        if pts is None and self._pts is None:
+            pts = self.like.start_pts
+        elif pts is None:
+            pts = self._pts + self._step
         self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
@@ -395,9 +377,8 @@ class VideoWriter:
         # Edit lists count in the movie's time scale; a coarse one would shift streams.
         scale = str(max(1000, self.time_base.denominator))
         options = {"movflags": "+faststart", "movie_timescale": scale}
-        self._container = opened(
-            self.temporary, "w", format="mp4", container_options=options
-        )
+        options = {"format": "mp4", "container_options": options}
+        self._container = opened(self.temporary, "w", **options)
         if template:
             video = self._container.add_stream_from_template(template)
             video.time_base = self.time_base
@@ -434,9 +415,7 @@ class VideoWriter:
         for packet in packets:
             # Only the last one counts: MP4 stores where each of the others ends.
             packet.duration = self._step
-            if self._held:
-                self._container.mux(self._held)
-            self._held = packet
+            self._container.mux(packet)
         if self._rest:
             self._rest.copy_until(self._pts * self.time_base)
 
@@ -448,7 +427,6 @@ class VideoWriter:
         if self._rest:
             end = (self._pts + self._step) * self.time_base
             self._rest.finish(end if self.part else None)
-        self._container.mux(self._held)
         self._container.close()
         os.replace(self.temporary, self.path)
 
