@@ -36,18 +36,14 @@ ADOBE = np.float32([[1.3984, -0.3984, 0], [0, 1, 0], [0, -0.0429, 1.0429]])
 
 
 def read_image(path, at_least: int | None = None) -> np.ndarray:
-    """Read a picture the way a viewer shows it.
+    """Read a picture the way a viewer shows it: RGB uint8 (H, W, 3).
 
-    Colours become sRGB, transparency white, and EXIF orientation is applied. Of several
-    pictures in a file the first is read.
+    Colours become sRGB, transparency white, and EXIF orientation is applied.
 
     Args:
         path: an image file of any kind that Pillow reads, or HEIC.
-        at_least: pixels of the shorter side that will do: a larger JPEG is then read
-            at a half, a quarter or an eighth of its size, in a fraction of the time.
-
-    Returns:
-        RGB uint8 (H, W, 3).
+        at_least: pixels of the shorter side that will do; a larger JPEG is read at a
+            half, a quarter or an eighth of its size, in a fraction of the time.
 
     Raises:
         MediaError: the file is missing or no readable image.
@@ -60,7 +56,7 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
             if at_least:
                 image.draft(None, (at_least, at_least))
             image.load()
-            with suppress(Exception):  # what else EXIF says may be damaged
+            with suppress(Exception):  # EXIF may be damaged
                 ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I;16"):
                 image = Image.fromarray(np.uint8(np.asarray(image) >> 8))
@@ -143,21 +139,17 @@ def write_image(path, image: np.ndarray, software: str = ""):
     Raises:
         ValueError: the array is no RGB uint8 image, or the suffix is not known.
     """
-    path, image = Path(path), np.asarray(image)
+    path, image, suffix = Path(path), np.asarray(image), Path(path).suffix.lower()
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"{path} takes RGB uint8 of shape (H, W, 3), not {image.dtype} "
-            f"{image.shape}."
-        )
-    suffix = path.suffix.lower()
+        kind = f"{image.dtype} {image.shape}"
+        raise ValueError(f"{path} takes RGB uint8 of shape (H, W, 3), not {kind}.")
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     # PNG's own default takes several times as long for a few per cent of the size.
-    options = {"compress_level": 1} if suffix == ".png" else {}
-    if suffix in {".jpeg", ".jpg", ".webp"}:
-        options = {"quality": 95}
-    drawn = io.BytesIO()
-    kind = Image.registered_extensions()[suffix]
+    options = {"compress_level": 1} if suffix == ".png" else {"quality": 95}
+    if suffix in {".bmp", ".tif", ".tiff"}:
+        options = {}
+    drawn, kind = io.BytesIO(), Image.registered_extensions()[suffix]
     Image.fromarray(image).save(drawn, kind, **options, **noted(software))
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write(path, drawn.getvalue())
@@ -185,8 +177,7 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
         start: the first frame wanted; those before it are passed over.
 
     Yields:
-        `video.Frame`. Images have time 0; the index is the place among all that the
-        folder holds, as `list_files` lists it.
+        `video.Frame`; images have time 0, and in a folder the index goes on.
 
     Raises:
         MediaError: at the first step, if there is nothing to read.
@@ -240,11 +231,11 @@ def count_frames(path) -> int | None:
 
 
 def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
-    """Frames spread evenly over a source, to look at, (H, W, 3) uint8 each.
+    """Up to `count` frames, (H, W, 3) uint8 each, spread evenly over a source.
 
     Args:
         source: the video, image or folder.
-        count: how many; fewer where there are fewer.
+        count: how many.
         among: indices of the frames to choose from, all by default.
     """
     among = range(count_frames(source) or 1) if among is None else sorted(among)
@@ -261,15 +252,15 @@ def is_image(path) -> bool:
 def list_files(folder) -> list[Path]:
     """The images and clips of a folder and its subfolders, in natural order.
 
-    They are known by their names. Links are followed, and what can be reached in
-    several ways is listed once. Hidden files are left out; a warning names others.
+    They are known by their names. Links are followed, and hidden files left out; a
+    warning names others.
     """
 
     def natural(file):  # frame 10 comes after frame 9
         parts = re.split(r"(\d+)", str(file).lower())
         return [int(part) if part.isdecimal() else part for part in parts], str(file)
 
-    folder, found, visited = Path(folder), {}, set()
+    folder, found, visited = Path(folder), [], set()
     walk = os.walk(folder, onerror=lambda e: _warn(f"Left out: {e}"), followlinks=True)
     for place, folders, names in walk:
         real = os.path.realpath(place)
@@ -278,19 +269,16 @@ def list_files(folder) -> list[Path]:
             continue
         visited.add(real)
         folders[:] = [name for name in folders if name[0] != "."]
-        for name in names:
-            own = os.path.join(real, name)
-            target = os.path.realpath(own) if os.path.islink(own) else own
-            if name[0] != "." and os.path.exists(own):
-                found.setdefault(target, Path(place, name).relative_to(folder))
+        found += [Path(place, name).relative_to(folder) for name in names]
     files, others = [], []
-    for file in sorted(found.values(), key=natural):
+    for file in sorted(found, key=natural):
         is_media = file.suffix.lower() in PHOTO_SUFFIXES | CLIP_SUFFIXES
-        (files if is_media else others).append(file)
+        if file.name[0] != ".":
+            (files if is_media else others).append(file)
     if others:
         few = ", ".join(map(str, others[:3])) + ", …" * (len(others) > 3)
         _warn(
-            f"{len(others)} of {len(found)} files in {folder} passed over, which are "
-            f"no images or clips: {few}"
+            f"{len(others)} of {len(files) + len(others)} files in {folder} passed "
+            f"over, which are no images or clips: {few}"
         )
     return [folder / file for file in files]

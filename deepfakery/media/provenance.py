@@ -54,18 +54,13 @@ class SigningError(ValueError):
 
 
 def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
-    """Write a small visible label into the lower left corner.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; a copy is returned.
-        text: What to write.
-    """
+    """A copy of an (H, W, 3) uint8 RGB image with small text in the lower left corner."""
     out = image.copy()
     height, width = out.shape[:2]
     scale = max(min(height, width) / 1000, 0.3)
     left, low, thick = round(14 * scale), height - round(16 * scale), 2 * scale
-    # A dark rim keeps it legible on any picture. It is the same text moved by a pixel:
-    # OpenCV 5 spaces bolder letters further apart, and a bold rim runs away from them.
+    # A dark rim keeps it legible on any picture. It is the same text moved by a pixel,
+    # as OpenCV 5 spaces bolder letters further apart.
     for x, y, grey in ((-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0), (0, 0, 255)):
         place, ink = (left + x, low + y), (grey, grey, grey)
         style = cv2.FONT_HERSHEY_SIMPLEX, scale, ink, max(1, round(thick)), cv2.LINE_AA
@@ -76,18 +71,17 @@ def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
 def sign(path, **facts) -> None:
     """Write Content Credentials into a finished file, in place of any it had.
 
-    Picture and sound are copied, never decoded. The file is whole at all times: the
-    signed one is written beside it and renamed.
+    Picture and sound are copied, never decoded. The signed file is written beside the
+    other and renamed.
 
     Args:
         path: The file, of a kind in `SIGNABLE`.
         kind: "composite" for a face painted into footage, the default; "made" for what
-            a network made by itself; "animated" for a photo that was bent into motion,
-            and for what was put together from such without a network.
-        target: What was painted into, or worked from. Its name without folders is
-            written down; if it has credentials of its own, they are taken along.
-        preset: Name of the network's preset.
-        weights_sha256: SHA-256 of the network's weights, hexadecimal.
+            a network made by itself; "animated" for what was put together or bent into
+            motion without one.
+        target: What was painted into, or worked from. Its name without folders and its
+            credentials are taken along.
+        preset, weights_sha256: Of the network: name, and hexadecimal SHA-256.
         label: What was written into the picture for the eye; "" for nothing.
 
     Raises:
@@ -108,16 +102,10 @@ def sign(path, **facts) -> None:
 
 @contextmanager
 def signing(path, facts: dict | None, *sources):
-    """Where to write a file that gets its name once it is whole and signed.
+    """Yield where to write a file that gets its name once it is whole and signed.
 
-    Args:
-        path, facts, *sources: As for `prepare`.
-
-    Yields:
-        Where to write it, under the same name in a folder beside.
-
-    Raises:
-        As `prepare` and `publish`; also OSError if somebody else writes it.
+    Takes arguments and raises errors as `prepare`, and errors as `publish`; also
+    OSError if somebody else writes it at this moment.
     """
     path = Path(path)
     prepare(path, facts, *sources)
@@ -136,7 +124,7 @@ def prepare(path, facts: dict | None, *sources) -> None:
     Args:
         path: The file's name; its folder may be missing.
         facts: As for `sign`; None where it is not to be signed.
-        *sources: What it is made from.
+        *sources: What it is made from, None for nothing.
 
     Raises:
         ValueError: As for `refuse_foreign`, or identity or target cannot be used.
@@ -153,24 +141,17 @@ def rehearse(path, facts: dict) -> None:
 
 
 def refuse_foreign(path, *sources) -> None:
-    """Leave a file alone that no export made; an empty one is nobody's.
+    """Raise a ValueError where a file to write is a source, or no export made it.
 
-    Args:
-        path: The file about to be written.
-        *sources: Files that are read for it; None is none.
-
-    Raises:
-        ValueError: There is such a file, or it is one of the sources.
+    An empty one is nobody's.
     """
     path = Path(path)
-    if not path.exists():
-        return
-    for source in filter(None, sources):
-        if os.path.exists(source) and os.path.samefile(path, source):
+    for source in filter(os.path.exists, filter(None, sources)):
+        if path.exists() and path.samefile(source):
             raise ValueError(f"{path} is what is read; write to another name.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the name of a file to write.")
-    if path.stat().st_size and not is_ours(path):
+    if path.exists() and path.stat().st_size and not is_ours(path):
         raise ValueError(
             f"{path} is there already, and no export made it; choose another name, or "
             "move it away."
@@ -179,13 +160,10 @@ def refuse_foreign(path, *sources) -> None:
 
 def is_ours(path) -> bool:
     """Whether an export of this package made a file, by its metadata or credentials."""
-    path, mark = Path(path), MARK.encode()
     with open(path, "rb") as file:
-        file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
-        if file.read() == mark:
+        file.seek(max(0, os.path.getsize(path) - len(MARK)))
+        if file.read() == MARK.encode() or images.software_of(path) == NAME:
             return True
-    if images.software_of(path) == NAME:
-        return True
     said = inspect(path)
     return said.get("generator", "").startswith(NAME) and not said["tampered"]
 
@@ -194,7 +172,7 @@ def publish(unsigned, path, facts: dict | None) -> None:
     """Sign a finished file, on the same disk, and give it its name.
 
     Raises:
-        SigningError: It could not be signed, and is kept under `.unsigned`.
+        SigningError: It could not be signed, and is kept with `.unsigned` in its name.
     """
     try:
         if Path(path).suffix.lower() == ".mp4":
@@ -220,7 +198,7 @@ def inspect(path, *, trust=None) -> dict:
     """Read a file's Content Credentials, whoever wrote them.
 
     Args:
-        path: Any file; none is too odd or too damaged to ask about.
+        path: Any file, however odd or damaged.
         trust: PEM file of certificates; signers that they vouch for are known.
 
     Returns:
@@ -256,15 +234,14 @@ def inspect(path, *, trust=None) -> dict:
     generator = (manifest.get("claim_generator_info") or [{}])[0]
     name = generator.get("name") or manifest.get("claim_generator") or ""
     signature = manifest.get("signature_info") or {}
-    results = report.get("validation_results", {}).get("activeManifest", {})
-    success = {status["code"] for status in results.get("success", [])}
+    state = report.get("validation_state", "Invalid")
     problems = [status["code"] for status in report.get("validation_status", [])]
     return {
         "signed": True,
-        "state": report.get("validation_state", "Invalid"),
+        "state": state,
         "tampered": any(code.endswith(".mismatch") for code in problems),
         "signer": signature.get("common_name") or signature.get("issuer", ""),
-        "signer_known": "signingCredential.trusted" in success,
+        "signer_known": state == "Trusted",
         "generator": f"{name} {generator.get('version', '')}".strip(),
         "actions": [action.get("action", "") for action in actions],
         "source_type": types[-1].rsplit("/", 1)[-1] if types else "",
@@ -276,7 +253,7 @@ def inspect(path, *, trust=None) -> dict:
 
 
 def is_intact(found: dict) -> bool:
-    """Whether what `inspect` found may be repeated: nothing changed since signing."""
+    """Whether nothing has changed since the signing, by what `inspect` found."""
     return found.get("state") in ("Trusted", "Valid")
 
 
@@ -351,7 +328,7 @@ def _manifest(kind, target=None, preset="", weights_sha256="", label="") -> dict
     else:
         opened = {"action": "c2pa.opened", "when": when, **used}
         actions = [opened, {"action": "c2pa.edited", **done}]
-    model = dict(zip(FACTS, (preset, weights_sha256, label), strict=True))
+    model = {"preset": preset, "weights_sha256": weights_sha256, "label": label}
     said = {"c2pa.actions.v2": {"actions": actions}, MODEL: model}
     return {  # without a title: files are renamed, credentials are not
         "claim_generator_info": [{"name": NAME, "version": __version__}],
@@ -372,8 +349,7 @@ def _ingredient(kind, target, state) -> bytes:
         try:
             with open(target, "rb") as file:
                 builder.add_ingredient(entry, _media_type(target), file)
-        except (OSError, c2pa.C2paError):
-            # A folder, a damaged clip, a built-in person: its name will do.
+        except (OSError, c2pa.C2paError):  # a folder, a built-in person: the name
             builder.add_ingredient(entry, _UNKNOWN, io.BytesIO())
         builder.write_ingredient_archive("target", archive)
     return archive.getvalue()
@@ -391,8 +367,7 @@ def _signer(algorithm, chain, key):
     manifest = _manifest("made")
     with _context() as context, c2pa.Builder(manifest, context=context) as builder:
         builder.sign(signer, "image/png", _tiny(), io.BytesIO())
-    # An identity is verified once, and a target once. To do either again at each frame
-    # took half of the signing.
+    # To verify either again at each frame would take half of the signing.
     return signer, _context(verify_after_sign=False, verify_after_reading=False)
 
 

@@ -258,7 +258,6 @@ def mixed(tmp_path, photo):
     (folder / "linked").symlink_to(other, target_is_directory=True)
     (folder / "sub" / "again").symlink_to(other, target_is_directory=True)
     (folder / "sub" / "round").symlink_to(folder, target_is_directory=True)
-    (folder / "sub" / "alias.jpg").symlink_to(folder / "a.jfif")
     (folder / "notes.txt").write_text("notes, of some length, in plain words")
     (folder / "numbers.npy").write_bytes(bytes(range(256)) * 9)
     for silent in ("__MACOSX/._a.jpg", ".DS_Store", ".hidden/a.png"):
