@@ -128,25 +128,19 @@ class Filters:
     def _rgb(self, frame) -> np.ndarray:
         is_scaled = (frame.width, frame.height) != self._stored
         is_hdr = frame.color_trc in HDR
-        is_clear = any(part.is_alpha for part in frame.format.components)
         image = self._reformatter.reformat(
             frame,
             *self._stored,
-            format="gbrp16le" if is_hdr else "rgba" if is_clear else "rgb24",
+            format="gbrp16le" if is_hdr else "rgb24",
             src_colorspace=SWS_MATRIX[_matrix(frame)],
             src_color_range=_range(frame),
             interpolation=QUICK if self.quick else SCALED if is_scaled else EXACT,
         ).to_ndarray()
-        if is_hdr:
-            name = HDR[frame.color_trc]
-            self._say(f"has high dynamic range ({name}); tone-mapped to SDR.")
-            return _sdr(image, name, frame.color_primaries != BT709)
-        if is_clear:
-            alpha = image[..., 3:].astype(np.uint16)
-            if alpha.min() < 255:
-                self._say("has transparency, which is laid on white.")
-            image = 255 - ((255 - image[..., :3]) * alpha + 127) // 255
-        return image.astype(np.uint8, copy=False)
+        if not is_hdr:
+            return image
+        name = HDR[frame.color_trc]
+        self._say(f"has high dynamic range ({name}); tone-mapped to SDR.")
+        return _sdr(image, name, frame.color_primaries != BT709)
 
     def _say(self, text):
         if text not in self._said:

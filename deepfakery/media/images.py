@@ -146,11 +146,9 @@ def write_image(path, image: np.ndarray, software: str = ""):
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     # PNG's own default takes several times as long for a few per cent of the size.
-    options = {"compress_level": 1} if suffix == ".png" else {"quality": 95}
-    if suffix in {".bmp", ".tif", ".tiff"}:
-        options = {}
-    drawn, kind = io.BytesIO(), Image.registered_extensions()[suffix]
-    Image.fromarray(image).save(drawn, kind, **options, **noted(software))
+    options = {"quality": 95, "compress_level": 1, **noted(software)}
+    drawn = io.BytesIO()
+    Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write(path, drawn.getvalue())
 

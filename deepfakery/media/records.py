@@ -19,9 +19,7 @@ def read_lines(
 ) -> list[dict]:
     """The objects of a JSON Lines file; none where it is missing.
 
-    Args:
-        path: The file.
-        fault: Says what is wrong with an object, or None; bad lines are warned of.
+    `fault` says what is wrong with an object, or None; bad lines are warned of.
     """
     found, bad = [], []
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -46,12 +44,9 @@ def read_lines(
 
 def is_plain(name) -> bool:
     """Whether a name that a file gives stays in its own folder, on every system."""
-    return (
-        isinstance(name, str)
-        and bool(name.strip(". "))
-        and not _FOREIGN.search(name)
-        and len(os.fsencode(name)) <= 255
-    )
+    if not isinstance(name, str) or not name.strip(". ") or _FOREIGN.search(name):
+        return False
+    return len(os.fsencode(name)) <= 255
 
 
 # Separators, control characters, and halves of characters that no name can hold.
@@ -99,15 +94,9 @@ def append(path: Path, text: str) -> None:
 
 
 def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
-    """Write a file under a temporary name, then rename it.
+    """Write a file, text as UTF-8, under a temporary name, then rename it.
 
-    Args:
-        path: The file.
-        content: Text is written as UTF-8.
-        mode: Who may read it, less what the user's mask takes away.
-
-    Raises:
-        OSError: It cannot be written; nothing is left of it.
+    Raises an OSError if it cannot be written; nothing is left of it then.
     """
     unfinished = aside(path)
     with _told(path, lambda: unfinished.unlink(missing_ok=True)):
@@ -140,12 +129,10 @@ def beside(path: Path, start: str, ending: str) -> Path:
 
 @contextmanager
 def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
-    """Hold a folder, so that nobody else writes into it at the same time.
-
-    The operating system lets go of it when the process ends, however it ends.
+    """Hold a folder, made where it is missing, until the block or the process ends.
 
     Args:
-        folder: Made where it is missing.
+        folder: Where nobody else may write at the same time.
         work: What is done there, for the message of a second writer.
         wait: Seconds to wait for somebody else.
 
@@ -158,16 +145,13 @@ def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        holder = ""
-        with suppress(OSError):  # released since
-            holder = file.read_text(encoding="utf-8", errors="replace")
+        holder = file.read_text(errors="replace") if file.exists() else "somebody"
         raise BlockingIOError(
-            f"{folder} is in use: {holder or 'somebody'}. Wait until that is done, or "
-            "choose another folder."
+            f"{folder} is in use: {holder}. Wait until that is done, or choose another "
+            "folder."
         ) from None
     try:
-        said = f"process {os.getpid()} on {socket.gethostname()} {work}"
-        file.write_text(said, encoding="utf-8")
+        file.write_text(f"process {os.getpid()} on {socket.gethostname()} {work}")
         yield
     finally:
         with suppress(OSError):  # Windows unlinks it when it is released

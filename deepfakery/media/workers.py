@@ -3,9 +3,8 @@
     with pool(4) as crew:
         future = crew.submit(faces.detect, image)
 
-They are loky's (https://loky.readthedocs.io): not forked from a process that runs
-TensorFlow's threads, and without the caller's main module, so that a script needs no
-`if __name__ == "__main__":` and a notebook will do. They use no GPU.
+They are loky's (https://loky.readthedocs.io): not forked, and without the caller's main
+module, so that a script needs no `if __name__ == "__main__":`. They use no GPU.
 """
 
 import os
@@ -23,7 +22,6 @@ import loky
 
 #: Bytes of pictures that wait for the workers or are with them, at most.
 WAITING = 2**28
-
 #: One process that reads and hands out pictures keeps no more than these busy.
 FED = 16
 
@@ -52,8 +50,7 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
         context=loky.backend.get_context("loky"),  # does not import the main module
         initializer=_begin,
         initargs=(os.getpid(),),
-        # A worker that grew by 300 MB would be replaced in the middle of a clip, and
-        # begin to read it again.
+        # A worker that grew by 300 MB would be replaced in the middle of a clip.
         env={"CUDA_VISIBLE_DEVICES": "-1", "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15"},
     )
     is_done = False
@@ -70,15 +67,15 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
 
 
 def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
-    """Hand out work on pictures as it comes, its results in the same order.
+    """Hand out work on pictures as it comes; results have the same order.
 
     Args:
         crew, workers: As of `pool`.
-        jobs: (what it is for, function, picture, further arguments …) each; at most
-            `WAITING` bytes of pictures are held.
+        jobs: (item, function, picture, further arguments …) each; at most `WAITING`
+            bytes of pictures are held.
 
     Yields:
-        (what it is for, result).
+        (item, result).
     """
     waiting, held = deque(), 0
     for item, work, image, *more in jobs:

@@ -1,13 +1,8 @@
 """What moves a portrait: a frame of a person for a row of a motion.
 
-Mouth and lids open and close in the portrait itself, because there the picture tears:
-one lip leaves the other, a lid covers an eye. All that bends without tearing is one
-smooth displacement: thin-plate splines over the landmarks for smile and brows, then the
-turn of a head-shaped relief.
-
-Reference:
-    Bookstein 1989, "Principal Warps: Thin-Plate Splines and the Decomposition of
-    Deformations".
+Mouth and lids open and close in the portrait itself, because there the picture tears.
+All else is one smooth displacement: thin-plate splines over the landmarks for smile and
+brows (Bookstein 1989, "Principal Warps"), then the turn of a head-shaped relief.
 """
 
 import cv2
@@ -53,11 +48,7 @@ def _hill(*t):
 
 
 class Rig:
-    """All that moves a portrait, computed once for it.
-
-    Args:
-        canvas, landmarks, size, glasses: As of `Portrait`.
-    """
+    """All that moves a `Portrait`, of which it takes the attributes."""
 
     def __init__(self, canvas, landmarks, size, glasses):
         self.canvas, self.size, self.unit = canvas, size, EYES * size
