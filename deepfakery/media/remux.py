@@ -60,8 +60,7 @@ class Remux:
             if stream.type in ("audio", "subtitle") and stream.index not in self.tracks:
                 lost.append(name_of(stream))
         if lost:
-            text = f"{path}: {', '.join(lost)} cannot be carried over and left out."
-            warnings.warn(text, stacklevel=5)
+            warnings.warn(f"{path}: {', '.join(lost)} left out.", stacklevel=5)
         self._wanted = [self.source.streams[i] for i in self.tracks]
         starts = [(s.start_time, s.time_base) for s in self._wanted]
         starts = [start * base for start, base in starts if start is not None]
@@ -103,7 +102,7 @@ class Remux:
         """The same, to the end; nothing can follow."""
         self.copy_until(end)
         for track in self.tracks.values():
-            self.output.mux(track.rest(self.origin))
+            self.output.mux(track.take(None, self.origin))
 
 
 class _Track:
@@ -124,20 +123,15 @@ class _Track:
         self.stream.disposition = source.disposition
 
     def take(self, packet, origin):
-        if not self._copies:
-            return self._encoded(packet, origin)
-        shift = round(origin / packet.time_base)
-        packet.dts -= shift
-        packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-        packet.stream = self.stream
-        return [packet]
-
-    def rest(self, origin):
+        """What becomes of a packet, or of what is left after the last, None."""
+        if self._copies and packet:
+            shift = round(origin / packet.time_base)
+            packet.dts -= shift
+            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            packet.stream = self.stream
+            return [packet]
         if self._copies:
             return []
-        return self._encoded(None, origin) + self.stream.encode(None)
-
-    def _encoded(self, packet, origin):
         encoded = []
         # One bad packet is a short silence, and so is one of another kind of sound.
         with suppress(av.error.InvalidDataError, ValueError):
@@ -153,4 +147,4 @@ class _Track:
                     frame.pts, frame.time_base = self._clock, Fraction(1, rate)
                     self._clock += frame.samples
                     encoded += self.stream.encode(frame)
-        return encoded
+        return encoded if packet else encoded + self.stream.encode(None)

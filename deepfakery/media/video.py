@@ -1,14 +1,10 @@
-"""Frames in, frames out.
+"""Frames in, frames out, by PyAV (https://pyav.basswood-io.com).
 
-    info = probe("clip.mp4")
-    with VideoWriter("out.mp4", like=info) as writer:
+    with VideoWriter("out.mp4", like=probe("clip.mp4")) as writer:
         for frame in read_frames("clip.mp4"):
             writer.write(frame.image, frame.pts)
 
-writes the clip again with its pictures upright, every timestamp kept and its sound
-copied, a few frames in memory at a time.
-
-Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
+writes the clip again, upright, with every timestamp and its sound.
 """
 
 import os
@@ -29,9 +25,8 @@ from deepfakery.media import records
 from deepfakery.media.filters import EXACT, SWS_MATRIX, Filters, tags
 from deepfakery.media.remux import Remux, moving, name_of, opened, picture_stream
 
-# Name -> FFmpeg's encoder and options that look like the source. Without B-frames
-# frames are stored as they are shown; with them the header would give a clip
-# of varying rate a slightly wrong duration.
+# Name -> FFmpeg's encoder and options that look like the source. With B-frames the
+# header would give a clip of varying rate a slightly wrong duration.
 _X265 = {"preset": "superfast", "x265-params": "bframes=0:log-level=error"}
 CODECS = {
     "h264": ("libx264", {"crf": "17", "preset": "veryfast", "bf": "0"}),
@@ -160,11 +155,7 @@ def _rate(stream) -> Fraction:
 
 
 def probe(path) -> VideoInfo:
-    """Read a clip's header and its first frame.
-
-    Raises:
-        MediaError: the file is missing, unreadable or holds no picture.
-    """
+    """Read a clip's header and first frame; a MediaError says why it cannot be."""
     with _opened(path) as (container, stream):
         with closing(_decoded(path, container, stream)) as frames:
             start_pts, frame = next(frames)
@@ -194,9 +185,6 @@ def index(path) -> list[tuple[int, bool]] | None:
     Returns:
         (pts, whether it is a keyframe) of each frame in display order, or None where
         only decoding from the beginning can tell.
-
-    Raises:
-        MediaError: as for `probe`.
     """
     with _opened(path) as (container, stream):
         # Others find a place only nearly.
@@ -224,11 +212,8 @@ def read_frames(
         path: a video file.
         start: the first frame wanted; those before it are decoded, not converted.
         part: the pts of the frames wanted, as from `index`, `start` being the first
-            of them; the clip is entered at the keyframe before it.
-        quick: Convert colours in a tenth of the time, a level or two off.
-
-    Yields:
-        `Frame`, in display order.
+            of them; the clip is entered at a keyframe before it.
+        quick: convert colours in a tenth of the time, a level or two off.
 
     Raises:
         MediaError: at the first step, if nothing can be read.
@@ -260,21 +245,17 @@ class VideoWriter:
     """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
     It is written beside its final place and renamed when complete; after an exception
-    nothing is left. Made with `like`, it keeps that clip's timestamps, colour tags and
-    sound. Sound that MP4 cannot hold is encoded again. Pixels are square.
+    nothing is left. Sound that MP4 cannot hold is encoded again.
 
     Args:
         path: the file to write, ending in `.mp4`.
-        like: `VideoInfo` of the clip whose timing, colours and sound to keep.
+        like: `VideoInfo` of the clip whose timestamps, colour tags and sound to keep.
         size: (width, height) of the frames; by default the first frame's.
         fps: frames a second, when there is no `like`.
         codec: a name in `CODECS`.
         crf: the encoder's quality, 0 (lossless) to 51; by default as the source looks.
         sound: also write the sound of `like`.
         part: only a part of `like` is written: its sound stops where the frames do.
-
-    Raises:
-        ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -311,23 +292,16 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray, pts: int | None = None):
-        """Add one frame.
+        """Add one frame, RGB uint8 (H, W, 3) of the same size as the first.
 
-        Args:
-            image: RGB uint8 (H, W, 3).
-            pts: its time in units of `like.time_base`, else as a count of frames; by
-                default one frame after the last.
-
-        Raises:
-            ValueError: the image has another size than the first, or time stands still.
+        `pts` is its time in units of `like.time_base`, else as a count of frames; by
+        default one frame after the last.
         """
         image = np.ascontiguousarray(image)
         width, height = self.size = self.size or (image.shape[1], image.shape[0])
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f"{self.path} takes RGB uint8 frames of shape {(height, width, 3)}, "
-                f"not {image.dtype} {image.shape}."
-            )
+            wanted, kind = (height, width, 3), f"{image.dtype} {image.shape}"
+            raise ValueError(f"{self.path} takes uint8 of shape {wanted}, not {kind}.")
         if pts is None and self._pts is None:
             pts = self.like.start_pts
         elif pts is None:
@@ -343,11 +317,9 @@ class VideoWriter:
         self._mux(self._video.encode(frame))
 
     def append(self, path, pts: int):
-        """Add the frames of a clip as they are, without encoding them again.
+        """Add the frames of a clip, the first at `pts`, without encoding them again.
 
-        Args:
-            path: what another writer of the same arguments wrote, without sound.
-            pts: the time of its first frame, as for `write`.
+        Another writer of the same arguments must have written it, without sound.
         """
         with opened(path) as part:
             stream, first = part.streams.video[0], None
