@@ -14,7 +14,6 @@ from itertools import chain
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation, VideoReformatter
 
 # Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
@@ -31,17 +30,6 @@ QUICK = Interpolation.FAST_BILINEAR
 
 # Pixels longer than this, or this near to squares, are taken for squares.
 ODDEST, NEARLY = Fraction(4), Fraction(1, 100)
-
-
-def _unnamed(kind, number):
-    member = object.__new__(kind)
-    member._name_, member._value_ = f"UNNAMED_{number}", number
-    return member
-
-
-# PyAV fails at frames with side data that it has no name for: the EXIF of a camera, the
-# eyes of spatial video.
-Type._missing_ = classmethod(_unnamed)
 
 
 def _matrix(frame) -> int:
@@ -150,7 +138,9 @@ class Filters:
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:
     """a, b, c, d: the stored pixel (x, y) is shown at (a x + c y, b x + d y)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = None
+    with suppress(ValueError):  # PyAV stumbles over side data that it cannot name
+        data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -31,8 +30,7 @@ CLIP_SUFFIXES = {
 }
 # Phones make 200 million pixels, of which Pillow would warn. Twice this is refused.
 Image.MAX_IMAGE_PIXELS = 250_000_000
-# Linear light of Adobe RGB (1998) -> of sRGB.
-ADOBE = np.float32([[1.3984, -0.3984, 0], [0, 1, 0], [0, -0.0429, 1.0429]])
+_SRGB = ImageCms.createProfile("sRGB")
 
 
 def read_image(path, at_least: int | None = None) -> np.ndarray:
@@ -52,7 +50,6 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
     video.refuse_unreadable(path, "an image file")
     try:
         with Image.open(path) as image:
-            is_adobe = _is_adobe(image)
             if at_least:
                 image.draft(None, (at_least, at_least))
             image.load()
@@ -66,7 +63,7 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
                 image = Image.alpha_composite(white, image).convert("RGB")
             if image.mode not in ("L", "RGB", "CMYK"):
                 image = image.convert("RGB")
-            return _in_srgb(image, is_adobe, path)
+            return _in_srgb(image, path)
     except Exception as error:  # a decoder may stumble over damage in any way
         raise video.MediaError(
             f"{path} is damaged or not an image that can be read ({error}); copy it "
@@ -74,44 +71,20 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
         ) from error
 
 
-def _is_adobe(image) -> bool:
-    """Whether EXIF alone tells of Adobe RGB, as that of cameras does."""
-    with suppress(Exception):  # EXIF may be damaged
-        exif = image.getexif()
-        is_adobe = exif.get_ifd(0x8769).get(0xA001) == 2  # "ColorSpace"
-        return is_adobe or exif.get_ifd(0xA005).get(1) == "R03"  # "InteropIndex"
-    return False
-
-
-def _in_srgb(image, is_adobe, path) -> np.ndarray:
+def _in_srgb(image, path) -> np.ndarray:
     if icc := image.info.get("icc_profile"):
         try:
-            mode, transform = _to_srgb(icc)
-            if (image.mode, mode) == ("L", "RGB"):
+            profile = ImageCms.getOpenProfile(io.BytesIO(icc))
+            if image.mode == "L" and profile.profile.xcolor_space != "GRAY":
                 image = image.convert("RGB")
-            shown = np.array(ImageCms.applyTransform(image, transform))
+            shown = ImageCms.profileToProfile(image, profile, _SRGB, outputMode="RGB")
+            off = cv2.absdiff(np.array(shown), np.array(image.convert("RGB")))
             # What says that it is sRGB stays as it is, to the level.
-            if mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
-                return shown
+            if image.mode != "RGB" or off.max() > 2:
+                return np.array(shown)
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
             _warn(f"{path} has a colour profile of no use; it is read as sRGB.")
-    image = np.array(image.convert("RGB"))
-    if not is_adobe or icc:
-        return image
-    light = cv2.transform(np.float32(image / 255) ** (563 / 256), ADOBE).clip(0, 1)
-    curve = 1.055 * light ** (1 / 2.4) - 0.055
-    curve = np.where(light > 0.0031308, curve, 12.92 * light)
-    return np.uint8((curve * 255).round())
-
-
-@lru_cache(maxsize=16)
-def _to_srgb(profile: bytes):
-    """(the mode that a profile is for, what makes sRGB of it)."""
-    source = ImageCms.getOpenProfile(io.BytesIO(profile))
-    space = source.profile.xcolor_space.strip()
-    mode = "L" if space == "GRAY" else space
-    target = ImageCms.createProfile("sRGB")
-    return mode, ImageCms.buildTransform(source, target, mode, "RGB")
+    return np.array(image.convert("RGB"))
 
 
 def read_each(files, at_least: int | None = None) -> Iterator[np.ndarray]:
@@ -267,16 +240,16 @@ def list_files(folder) -> list[Path]:
             continue
         visited.add(real)
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [Path(place, name).relative_to(folder) for name in names]
+        found += [Path(place, name) for name in names if name[0] != "."]
     files, others = [], []
     for file in sorted(found, key=natural):
         is_media = file.suffix.lower() in PHOTO_SUFFIXES | CLIP_SUFFIXES
-        if file.name[0] != ".":
-            (files if is_media else others).append(file)
+        (files if is_media else others).append(file)
     if others:
-        few = ", ".join(map(str, others[:3])) + ", …" * (len(others) > 3)
+        few = ", ".join(str(file.relative_to(folder)) for file in others[:3])
+        few += ", …" * (len(others) > 3)
         _warn(
-            f"{len(others)} of {len(files) + len(others)} files in {folder} passed "
-            f"over, which are no images or clips: {few}"
+            f"{len(others)} of {len(found)} files in {folder} passed over, which are "
+            f"no images or clips: {few}"
         )
-    return [folder / file for file in files]
+    return files

@@ -34,13 +34,6 @@ def picture_stream(container):
     return best if best in streams else next(iter(streams), None)
 
 
-def name_of(stream) -> str:
-    """A stream as warnings call it, such as "audio stream 1 (aac, fra)"."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "?"
-    words = ", ".join(filter(None, (codec, stream.language)))
-    return f"{stream.type} stream {stream.index} ({words})"
-
-
 class Remux:
     """The sound of a clip, handed on as time goes by.
 
@@ -58,7 +51,7 @@ class Remux:
                 with suppress(av.FFmpegError, ValueError):  # its header is broken
                     self.tracks[stream.index] = _Track(stream, output)
             if stream.type in ("audio", "subtitle") and stream.index not in self.tracks:
-                lost.append(name_of(stream))
+                lost.append(f"{stream.type} stream {stream.index}")
         if lost:
             warnings.warn(f"{path}: {', '.join(lost)} left out.", stacklevel=5)
         self._wanted = [self.source.streams[i] for i in self.tracks]

@@ -23,7 +23,7 @@ import numpy as np
 
 from deepfakery.media import records
 from deepfakery.media.filters import EXACT, SWS_MATRIX, Filters, tags
-from deepfakery.media.remux import Remux, moving, name_of, opened, picture_stream
+from deepfakery.media.remux import Remux, moving, opened, picture_stream
 
 # Name -> FFmpeg's encoder and options that look like the source. With B-frames the
 # header would give a clip of varying rate a slightly wrong duration.
@@ -223,8 +223,8 @@ def read_frames(
         frames = _decoded(path, container, stream)
         first = next(frames)
         filters = Filters(path, stream, first[1], quick)
-        if others := ", ".join(name_of(s) for s in moving(container) if s != stream):
-            text = f"{path}: {name_of(stream)} is read, not {others}."
+        if others := [s.index for s in moving(container) if s != stream]:
+            text = f"{path}: video stream {stream.index} is read, not {others}."
             warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
         if part and start:  # a second before, so that the neighbours are known

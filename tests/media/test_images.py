@@ -153,12 +153,6 @@ def off(image, wanted):
     return np.abs(np.asarray(image, float) - wanted).mean()
 
 
-def said_by(exif_ifd):
-    exif = Image.Exif()
-    exif.get_ifd(0x8769).update(exif_ifd)
-    return {"exif": exif}
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -176,12 +170,6 @@ def test_a_profile_is_converted_to_srgb(photo, adobe, tmp_path, name, options):
     small = cv2.resize(photo, (192, 192), interpolation=cv2.INTER_AREA)
     if name == "a.jpg":
         assert off(images.read_image(tmp_path / name, 192), small) < 2
-
-
-@pytest.mark.parametrize("ifd", [{0xA001: 2}, {0xA001: 65535, 0xA005: {1: "R03"}}])
-def test_exif_names_adobe_rgb_too(photo, adobe, tmp_path, ifd):
-    adobe.save(tmp_path / "a.jpg", quality=98, subsampling=0, **said_by(ifd))
-    assert off(images.read_image(tmp_path / "a.jpg"), photo) < 1.5
 
 
 def test_srgb_stays_and_a_broken_profile_is_warned_of(photo, tmp_path):

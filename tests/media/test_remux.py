@@ -10,9 +10,7 @@ import pytest
 from deepfakery.media import images
 from deepfakery.media.video import VideoWriter, probe, read_frames
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*is read, not video stream:UserWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*is read, not :UserWarning")
 
 MS = Fraction(1, 1000)
 RATE = 48_000
@@ -154,7 +152,7 @@ def test_every_sound_is_carried_over(name, tmp_path):
 def test_what_is_left_out_is_named(tmp_path):
     lines = [("subrip", "fra", b"Hello")]
     clip = make(tmp_path / "a.mkv", sounds=[TONE], lines=lines)
-    with pytest.warns(UserWarning, match=r"subtitle stream 2 \(subrip, fra\)"):
+    with pytest.warns(UserWarning, match="subtitle stream 2 left out"):
         copy(clip, tmp_path / "b.mp4")
     assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
 
@@ -186,9 +184,7 @@ def test_the_default_picture_is_read_and_the_others_are_named(tmp_path):
             video.disposition = int(i == 1)
 
     clip = make(tmp_path / "a.mkv", pictures=(1, 4, 2), prepare=prepare)
-    with pytest.warns(
-        UserWarning, match="video stream 1 .* is read, not video stream 0"
-    ):
+    with pytest.warns(UserWarning, match=r"video stream 1 is read, not .0, 2."):
         assert next(read_frames(clip)).image.mean() == pytest.approx(160, abs=6)
     copy(clip, tmp_path / "b.mp4")
     assert next(read_frames(tmp_path / "b.mp4")).image.mean() > 150
