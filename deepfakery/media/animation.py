@@ -10,22 +10,15 @@ from deepfakery.media import images, provenance, video
 
 
 def animate(
-    source: str | os.PathLike,
-    path: str | os.PathLike,
-    *,
-    width: int = 480,
-    fps: float = 12,
+    source: str | os.PathLike, path: str | os.PathLike, *, width=480, fps: float = 12
 ) -> None:
     """Make a small moving picture of a finished clip; its credentials travel on.
 
     Args:
         source: The clip.
-        path: The file to write, ending in `.webp`.
+        path: The file to write, ending in `.webp`, as for `provenance.signing`.
         width: In pixels; a smaller clip keeps its own.
         fps: Frames a second.
-
-    Raises:
-        ValueError: The name ends otherwise, or as for `provenance.signing`.
     """
     if Path(path).suffix.lower() != ".webp":
         raise ValueError(f"{path} must end in .webp.")

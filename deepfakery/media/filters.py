@@ -111,7 +111,10 @@ class Filters:
             self._say(f"changes its size on the way; stretched to {wide}x{high}.")
         elif self._kind != self._stored:
             self._say(f"has pixels that are not square; read as {wide}x{high}.")
-        return _upright(self._rgb(frame), self._display_matrix)
+        image, (a, b, c, d) = self._rgb(frame), self._display_matrix
+        if abs(b) > abs(a):  # turned by a quarter
+            image, a, d = image.swapaxes(0, 1), c, b
+        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
     def _rgb(self, frame) -> np.ndarray:
         is_scaled = (frame.width, frame.height) != self._stored
@@ -145,14 +148,6 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
     return a, b, c, d
-
-
-def _upright(image, display_matrix) -> np.ndarray:
-    """Turn and mirror by quarter turns, as the display matrix says."""
-    a, b, c, d = display_matrix
-    if abs(b) > abs(a):
-        image, a, d = image.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 # ITU-R BT.2087: linear light of BT.2020 -> of BT.709.

@@ -2,9 +2,8 @@
 
 They lie in the folder that the environment variable DEEPFAKERY_IDENTITY names or else
 in `~/.config/deepfakery/identity`. Nobody vouches for them, so readers call the signer
-unknown; still, files signed with one identity can be told to come from one place. To
-sign under a name of your own, put `key.pem` there, and your certificate with its chain,
-leaf first, as `certificate.pem`.
+unknown. To sign under a name of your own, put `key.pem` there, and your certificate
+with its chain, leaf first, as `certificate.pem`.
 """
 
 import os
@@ -30,11 +29,8 @@ def load() -> tuple[Path, tuple[str, bytes, bytes]]:
     """Read the identity, made on first use.
 
     Returns:
-        Its folder; and what to sign with: the algorithm, the certificates and the
-        private key, both in PEM.
-
-    Raises:
-        ValueError: What the folder holds is damaged or incomplete, or none can be made.
+        Its folder, and (algorithm, certificates in PEM, private key in PEM). A
+        ValueError says that it is damaged or incomplete, or that none can be made.
     """
     folder = os.environ.get("DEEPFAKERY_IDENTITY") or "~/.config/deepfakery/identity"
     try:

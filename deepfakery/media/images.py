@@ -148,10 +148,8 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
         start: the first frame wanted; those before it are passed over.
 
     Yields:
-        `video.Frame`; images have time 0, and in a folder the index goes on.
-
-    Raises:
-        MediaError: at the first step, if there is nothing to read.
+        `video.Frame`; images have time 0, and in a folder the index goes on. A
+        `MediaError` comes at the first step, if there is nothing to read.
     """
     path = Path(path)
     if not path.is_dir():
@@ -180,11 +178,7 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
 
 
 def count_frames(path) -> int | None:
-    """How many frames `read_source` will give, or None where no header tells.
-
-    Raises:
-        MediaError: the source is missing or cannot be read.
-    """
+    """How many frames `read_source` will give, or None where no header tells."""
     path = Path(path)
     if path.is_dir():
         count = 0
@@ -204,10 +198,7 @@ def count_frames(path) -> int | None:
 def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
     """Up to `count` frames, (H, W, 3) uint8 each, spread evenly over a source.
 
-    Args:
-        source: the video, image or folder.
-        count: how many.
-        among: indices of the frames to choose from, all by default.
+    `among` are indices of the frames to choose from, all by default.
     """
     among = range(count_frames(source) or 1) if among is None else sorted(among)
     chosen = np.linspace(0, len(among) - 1, count).round().astype(int)

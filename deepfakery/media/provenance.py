@@ -119,15 +119,12 @@ def signing(path, facts: dict | None, *sources):
 
 
 def prepare(path, facts: dict | None, *sources) -> None:
-    """Find out before any work whether a file may be written, and can be signed.
+    """Raise a ValueError now if a file may not be written or cannot be signed later.
 
     Args:
         path: The file's name; its folder may be missing.
         facts: As for `sign`; None where it is not to be signed.
         *sources: What it is made from, None for nothing.
-
-    Raises:
-        ValueError: As for `refuse_foreign`, or identity or target cannot be used.
     """
     for name in (Path(path), _unsigned(path)):
         refuse_foreign(name, *sources, (facts or {}).get("target"))
@@ -168,8 +165,7 @@ def is_ours(path) -> bool:
 def publish(unsigned, path, facts: dict | None) -> None:
     """Sign a finished file, on the same disk, and give it its name.
 
-    Raises:
-        SigningError: It could not be signed, and is kept with `.unsigned` in its name.
+    If it cannot be signed it is kept with `.unsigned` in its name: a `SigningError`.
     """
     try:
         if Path(path).suffix.lower() == ".mp4":
@@ -204,9 +200,6 @@ def inspect(path, *, trust=None) -> dict:
         "tampered", "signer", "signer_known", "generator", "actions", "source_type",
         "ingredients" (names), `FACTS`, "time" (the signer's own word) and "problems"
         (C2PA status codes).
-
-    Raises:
-        ValueError: `trust` holds no certificate.
     """
     path = Path(path)
     with _context(trust) as context:
@@ -261,10 +254,9 @@ def describe(path, *, trust=None) -> str:
         why = " ".join(found["problems"][0].split())  # on one line
         return f"{name}\n  no Content Credentials could be read ({why})."
     if not found["signed"]:
-        return (
-            f"{name}\n  no Content Credentials. That proves nothing: most files have "
-            "none, and\n  re-encoding, cropping or a screenshot leaves them behind."
-        )
+        said = "no Content Credentials. That proves nothing: most files have none, and"
+        more = "re-encoding, cropping or a screenshot leaves them behind."
+        return f"{name}\n  {said}\n  {more}"
     if found["tampered"]:
         intact = "NO: changed after it was signed; believe none of the rest"
     elif not is_intact(found):
@@ -371,8 +363,7 @@ def _signer(algorithm, chain, key):
 def _tiny():
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
-    picture.seek(0)
-    return picture
+    return io.BytesIO(picture.getvalue())
 
 
 def _context(trust=None, **verify):

@@ -36,9 +36,8 @@ def read_lines(
         else:
             found.append(record)
     if bad:
-        more = f", and {len(bad) - 3} more" if len(bad) > 3 else ""
-        text = f"{path}, {', '.join(bad[:3])}{more}; left out."
-        warnings.warn(text, stacklevel=3)
+        few = ", ".join(bad[:3]) + ", …" * (len(bad) > 3)
+        warnings.warn(f"{path}, {few}; left out.", stacklevel=3)
     return found
 
 

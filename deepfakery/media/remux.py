@@ -35,12 +35,7 @@ def picture_stream(container):
 
 
 class Remux:
-    """The sound of a clip, handed on as time goes by.
-
-    Args:
-        path: The clip.
-        output: The container to write to, before its first packet.
-    """
+    """The sound of a clip, handed on to a container that has no packet yet."""
 
     def __init__(self, path, output):
         self.path, self.output, self.origin = path, output, Fraction(0)
@@ -55,9 +50,8 @@ class Remux:
         if lost:
             warnings.warn(f"{path}: {', '.join(lost)} left out.", stacklevel=5)
         self._wanted = [self.source.streams[i] for i in self.tracks]
-        starts = [(s.start_time, s.time_base) for s in self._wanted]
-        starts = [start * base for start, base in starts if start is not None]
-        self.start = min(starts, default=None)  # in seconds
+        starts = [(s.start_time or 0) * s.time_base for s in self._wanted]
+        self.start = min(starts, default=0)  # in seconds
         self._packets = self._demuxed()
         self._next = next(self._packets, None)
 

@@ -100,9 +100,7 @@ def _opened(path):
         yield container, stream
 
 
-def _decoded(
-    path, container, stream, entry: int | None = None
-) -> Iterator[tuple[int, av.VideoFrame]]:
+def _decoded(path, container, stream, entry: int | None = None) -> Iterator[tuple]:
     """(pts, frame) of all that can be decoded; damage is skipped, then warned of.
 
     With `entry`, a pts, decoding begins at the last keyframe before it.
@@ -187,9 +185,8 @@ def index(path) -> list[tuple[int, bool]] | None:
         only decoding from the beginning can tell.
     """
     with _opened(path) as (container, stream):
-        # Others find a place only nearly.
         if not {"mp4", "matroska"} & set(container.format.name.split(",")):
-            return None
+            return None  # others find a place only nearly
         try:
             found = sorted(
                 (packet.pts, packet.is_keyframe)
@@ -215,8 +212,7 @@ def read_frames(
             of them; the clip is entered at a keyframe before it.
         quick: convert colours in a tenth of the time, a level or two off.
 
-    Raises:
-        MediaError: at the first step, if nothing can be read.
+    A `MediaError` comes at the first step, if nothing can be read.
     """
     path = Path(path)
     with _opened(path) as (container, stream):
@@ -284,7 +280,7 @@ class VideoWriter:
         self.sound, self.part, self.time_base = sound, part, like.time_base
         self.temporary = records.aside(self.path)
         self._step = max(1, round(1 / (like.fps * self.time_base)))
-        self._pts = None  # of the frame last written
+        self._pts, self._next = None, like.start_pts  # of the last frame and the next
         self._container = self._rest = None
 
     def __enter__(self):
@@ -302,10 +298,7 @@ class VideoWriter:
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             wanted, kind = (height, width, 3), f"{image.dtype} {image.shape}"
             raise ValueError(f"{self.path} takes uint8 of shape {wanted}, not {kind}.")
-        if pts is None and self._pts is None:
-            pts = self.like.start_pts
-        elif pts is None:
-            pts = self._pts + self._step
+        pts = self._next if pts is None else pts
         self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
@@ -341,7 +334,7 @@ class VideoWriter:
             self._step = pts - self._pts
         if self._container is None:
             self._open(pts, template)
-        self._pts = pts
+        self._pts, self._next = pts, pts + self._step
 
     def _open(self, pts, template):
         """Start the file, now that size and first timestamp are known."""
@@ -361,8 +354,8 @@ class VideoWriter:
         if self.sound and like.path.is_file():
             self._rest = Remux(like.path, self._container)
         if pts == like.start_pts:  # the clip begins with its first stream, or at 0
-            sound = self._rest.start if self._rest else None
-            self._origin = min(pts, floor((sound or 0) / self.time_base))
+            sound = self._rest.start if self._rest else 0
+            self._origin = min(pts, floor(sound / self.time_base))
         if self._rest:
             self._rest.origin = self._origin * self.time_base
 
@@ -397,7 +390,7 @@ class VideoWriter:
         if self._encodes:
             self._mux(self._video.encode(None))
         if self._rest:
-            end = (self._pts + self._step) * self.time_base
+            end = self._next * self.time_base
             self._rest.finish(end if self.part else None)
         self._container.close()
         os.replace(self.temporary, self.path)

@@ -35,12 +35,8 @@ def how_many(workers: int | None) -> int:
 def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
     """Worker processes of this machine, which end with the block or with the caller.
 
-    Args:
-        workers: Processes. 0: the work is done by who submits it.
-        executor: Used as it is instead, and left open.
-
-    Raises:
-        OSError: A process died; says of what.
+    With 0 `workers` the work is done by who submits it; an `executor` is used as it is
+    instead. An OSError says of what a process died.
     """
     if executor or not workers:
         yield executor or _Here()
@@ -67,15 +63,12 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
 
 
 def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
-    """Hand out work on pictures as it comes; results have the same order.
+    """Yield (item, result) of work on pictures, in order, as they come.
 
     Args:
         crew, workers: As of `pool`.
         jobs: (item, function, picture, further arguments …) each; at most `WAITING`
             bytes of pictures are held.
-
-    Yields:
-        (item, result).
     """
     waiting, held = deque(), 0
     for item, work, image, *more in jobs:

@@ -55,11 +55,9 @@ class Portrait:
         """The largest face of a photo; its blurred reflection continues its edges.
 
         Args:
-            photo: An image file, or (H, W, 3) uint8 RGB.
+            photo: An image file, or (H, W, 3) uint8 RGB; a `MediaError` says that it
+                cannot be read, or shows no face.
             size, glasses: As for the class.
-
-        Raises:
-            MediaError: It cannot be read, or shows no face.
         """
         image = photo if isinstance(photo, np.ndarray) else images.read_image(photo)
         # dlib answers in whole pixels; in an enlarged picture these are finer.
@@ -183,12 +181,9 @@ def write_clip(path, person: Portrait | str, motion: np.ndarray, fps=30) -> Path
 
 
 def write_photos(folder, count: int, size: int = 178) -> list[Path]:
-    """Photos of both built-in people, where a data set of many is not at hand.
+    """JPEGs of both built-in people, `size` pixels wide, where no data set is at hand.
 
-    Args:
-        folder: Where to write them, as JPEG; photos that are there stay.
-        count: How many, half of each person.
-        size: Side in pixels.
+    Half of the `count` show each person; photos that are there stay.
     """
     out, half = [], (min(count, 120) if deepfakery.SMOKE else count) // 2
     for name in PEOPLE:
@@ -211,27 +206,21 @@ def identities(face: str, target: str) -> dict[str, str]:
         target: What it is laid into: one of `PEOPLE` or a clip.
 
     Returns:
-        {identity: what was given}, the target first.
-
-    Raises:
-        ValueError: Both have the same name.
+        {identity: what was given}, the target first; names must differ.
     """
     names = [who if who in PEOPLE else Path(who).stem for who in (target, face)]
     if names[0] == names[1]:
         raise ValueError(
-            f"The face ({face}) and the target ({target}) have the same name; a swap "
-            "needs two people. Rename one file if they are two."
+            f"The face ({face}) and the target ({target}) have the same name; rename "
+            "one file if they are two people."
         )
     return dict(zip(names, (target, face), strict=True))
 
 
 def footage(who: str, folder, unseen: bool = False) -> Path:
-    """A clip of a built-in person, made if it is not there; a path is returned as is.
+    """A clip of one of `PEOPLE` in a folder, made if it is not there; a path as it is.
 
-    Args:
-        who: One of `PEOPLE`, or the path of footage.
-        folder: Where the clips of the built-in people lie.
-        unseen: Another motion than the one to train on.
+    `unseen` is another motion than the one to train on.
     """
     if who not in PEOPLE:
         return Path(who)

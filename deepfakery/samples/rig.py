@@ -88,10 +88,6 @@ class Rig:
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         rim = np.stack([1.7 * np.sin(angle), 2.3 * np.cos(angle) + 0.1], -1)
         nodes = np.concatenate([points, rim])  # landmarks and what never moves
-        # The small smoothing lets lips that touch in the portrait share one place.
-        each, kind = np.eye(len(nodes))[:, :68], "thin_plate_spline"
-        spline = RBFInterpolator(nodes, each, smoothing=0.001, kernel=kind)
-        basis = spline(self.head.reshape(-1, 2))  # (GRID * GRID, 68)
         u, v = np.moveaxis(self.head, -1, 0)
         # Hair and hat keep still, and so do glasses.
         soft = _step(3 * self.follows_head[..., 0]) * _step((v + 0.8) / 0.45)
@@ -100,10 +96,12 @@ class Rig:
             soft = soft * _step(frame / 0.12)
         self.fields = {}
         for name, pairs in EXPRESSIONS.items():
-            shift = np.zeros((68, 2))
+            shift = np.zeros((len(nodes), 2))
             for (left, right), (outwards, down) in pairs.items():
                 shift[left], shift[right] = (-outwards, down), (outwards, down)
-            field = (basis @ shift).reshape(GRID, GRID, 2)
+            # The smoothing lets lips that touch in the portrait share one place.
+            spline = RBFInterpolator(nodes, shift, smoothing=0.001)
+            field = spline(self.head.reshape(-1, 2)).reshape(GRID, GRID, 2)
             self.fields[name] = field * soft[..., None]
 
     def _jaw(self, points):
