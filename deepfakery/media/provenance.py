@@ -76,10 +76,10 @@ def sign(path, **facts) -> None:
 
     Args:
         path: The file, of a kind in `SIGNABLE`.
-        kind: "composite" for a face painted into footage, the default; "made" for what
+        kind: "composite" for a face laid into footage, the default; "made" for what
             a network made by itself; "animated" for what was put together or bent into
             motion without one.
-        target: What was painted into, or worked from. Its name without folders and its
+        target: What was laid into, or worked from. Its name without folders and its
             credentials are taken along.
         preset, weights_sha256: Of the network: name, and hexadecimal SHA-256.
         label: What was written into the picture for the eye; "" for nothing.

@@ -44,7 +44,7 @@ def test_credentials_travel_on(finished, short_clips, tmp_path):
     (tmp_path / "changed.mp4").write_bytes(data)
     animate(tmp_path / "changed.mp4", tmp_path / "changed.webp", width=96)
     assert not provenance.inspect(tmp_path / "changed.webp")["signed"]
-    # Footage that nobody painted into does not become a composite.
+    # Footage without a generated face does not become a composite.
     animate(short_clips["collins"], tmp_path / "real.webp", width=96)
     assert not provenance.inspect(tmp_path / "real.webp")["signed"]
 

@@ -237,10 +237,10 @@ def test_credentials_of_the_target_are_taken_along(tmp_path):
 def test_a_target_that_changed_is_looked_at_again(tmp_path):
     target, out = make(tmp_path / "target.png"), make(tmp_path / "out.png")
     sign(out, target=target)
-    assert b"AI painted it" not in out.read_bytes()
-    sign(target, preset="AI painted it")
+    assert b"AI made it" not in out.read_bytes()
+    sign(target, preset="AI made it")
     sign(out, target=target)
-    assert b"AI painted it" in out.read_bytes() and inspect(out)["state"] == "Valid"
+    assert b"AI made it" in out.read_bytes() and inspect(out)["state"] == "Valid"
 
 
 @pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".mp4"])
