@@ -6,19 +6,20 @@ that a clip may be entered anywhere.
 
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 from functools import cache
-from itertools import chain
 
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation, VideoReformatter
 
 # Matrix numbers of a file (H.273) -> the numbers swscale has for the same matrices.
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 BT709, BT601 = 1, 6
+# Those that it lacks, of which nothing else can be made.
+FOREIGN = {8: "YCgCo", 14: "ICtCp", 15: "IPT (Dolby Vision, profile 5)"}
 LIMITED, FULL = 1, 2
 # Transfer functions of high dynamic range, by their number in H.273.
 HDR = {16: "PQ", 18: "HLG"}
@@ -28,8 +29,21 @@ _EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 EXACT, SCALED = Interpolation.BILINEAR | _EXACT, Interpolation.BICUBIC | _EXACT
 QUICK = Interpolation.FAST_BILINEAR
 
+# FFmpeg's field orders -> the field of which a frame shows the earlier moment.
+FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 # Pixels longer than this, or this near to squares, are taken for squares.
 ODDEST, NEARLY = Fraction(4), Fraction(1, 100)
+
+
+def _unnamed(kind, number):
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNNAMED_{number}", number
+    return member
+
+
+# PyAV fails at frames with side data that it has no name for: the EXIF of a camera, the
+# eyes of spatial video.
+Type._missing_ = classmethod(_unnamed)
 
 
 def _matrix(frame) -> int:
@@ -47,13 +61,12 @@ def _range(frame) -> int:
 
 def tags(frame) -> dict:
     """Colours of the pictures made of such a frame, as in `VideoInfo`."""
-    if frame.color_trc in HDR:
-        return {}
+    is_hdr = frame.color_trc in HDR
     return {
-        "matrix": _matrix(frame),
+        "matrix": BT709 if is_hdr else _matrix(frame),
         "color_range": LIMITED if frame.format.is_rgb else _range(frame),
-        "primaries": int(frame.color_primaries),
-        "transfer": int(frame.color_trc),
+        "primaries": BT709 if is_hdr else int(frame.color_primaries),
+        "transfer": BT709 if is_hdr else int(frame.color_trc),
     }
 
 
@@ -63,91 +76,154 @@ class Filters:
     Args:
         path: The clip, for warnings.
         stream: Its picture stream.
-        first: Its first frame, which decides size and rotation.
+        first: Its first frame, which decides the size.
         quick: Convert colours in a tenth of the time, a level or two off.
     """
 
     def __init__(self, path, stream, first, quick=False):
         self.path, self.stream, self.quick = path, stream, quick
         self._reformatter, self._said = VideoReformatter(), set()
-        self._kind = first.width, first.height
-        width, height = self._kind
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        # The container's shape of a pixel rules; without one, it may change on the way.
+        self._aspect = stream.sample_aspect_ratio or 0
+        self._follows = self._aspect == (stream.codec_context.sample_aspect_ratio or 0)
+        # Some files say that they are interlaced, and not their frames.
+        order = FIRST_FIELD.get(stream.codec_context.field_order)
+        self._parity = None if first.interlaced_frame else order
+        self.size = _upright_size(self._square(first), _display_matrix(first))
+
+    def deinterlaced(self, frames) -> Iterator[tuple]:
+        """(pts, frame, its size in square pixels, whether that is new) of each
+        (pts, frame)."""
+        frames = ((pts, frame, self._square(frame)) for pts, frame in frames)
+        before, now = None, next(frames, None)
+        while now is not None:
+            after = next(frames, None)
+            pts, frame, size = now
+            if parity := self._fields(frame):
+                self._say("interlaced", "is interlaced; its frames are deinterlaced.")
+                frame = _bwdif(before and before[1], frame, after and after[1], parity)
+            yield pts, frame, size, size != (before or now)[2]
+            before, now = now, after
+
+    def _fields(self, frame) -> str | None:
+        return "auto" if frame.interlaced_frame else self._parity
+
+    def looks_back(self, frame) -> bool:
+        """Whether the frame before it must be known."""
+        size = _upright_size(self._square(frame), _display_matrix(frame))
+        return size != self.size or bool(self._fields(frame))
+
+    def picture(self, index: int, frame, size, is_new) -> np.ndarray:
+        """The RGB picture of a frame from `deinterlaced`."""
+        display_matrix, (wide, high) = _display_matrix(frame), self.size
+        if size != (frame.width, frame.height):
+            text = f"has pixels that are not square; read as {wide}x{high}."
+            self._say("square", text)
+        turned = _upright_size(size, display_matrix)
+        if turned == self.size:
+            return _upright(self._rgb(frame, *size), display_matrix)
+        if is_new:
+            text = f"changes from {wide}x{high} to {turned[0]}x{turned[1]} at frame"
+            self._say("size", f"{text} {index}; it is fitted in, with black around.")
+        scale = min(Fraction(wide, turned[0]), Fraction(high, turned[1]))
+        size = (max(1, round(side * scale)) for side in size)
+        image = _upright(self._rgb(frame, *size), display_matrix)
+        height, width = image.shape[:2]
+        top, left = (high - height) // 2, (wide - width) // 2
+        around = (top, high - height - top), (left, wide - width - left), (0, 0)
+        return np.pad(image, around)
+
+    def _square(self, frame) -> tuple[int, int]:
+        """Width and height of the stored picture once its pixels are square."""
+        # The decoder is a few frames ahead, and the shape changes at keyframes only.
+        if frame.key_frame and self._follows:
+            self._aspect = self.stream.codec_context.sample_aspect_ratio
+        aspect, width, height = Fraction(self._aspect or 1), frame.width, frame.height
         if 1 + NEARLY <= aspect <= ODDEST:
             width = 2 * round(width * aspect / 2)
         elif 1 / ODDEST <= aspect <= 1 - NEARLY:
             height = 2 * round(height / aspect / 2)
-        self._stored = width, height
-        self._display_matrix = a, b, _, _ = _display_matrix(first)
-        self.size = self._stored[::-1] if abs(b) > abs(a) else self._stored
+        return width, height
 
-    def progressive(self, frames) -> Iterator[tuple]:
-        """The same (pts, frame); what is interlaced is deinterlaced by bwdif."""
-        graph = None
-        for pts, frame in chain(frames, [(None, None)]):
-            if not graph and frame and frame.interlaced_frame:
-                self._say("is interlaced; its frames are deinterlaced.")
-                graph, base = av.filter.Graph(), self.stream.time_base
-                size = {"width": frame.width, "height": frame.height}
-                source = graph.add_buffer(**size, format=frame.format, time_base=base)
-                weave = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-                graph.link_nodes(source, weave, graph.add("buffersink")).configure()
-            if not graph:
-                if frame:
-                    yield pts, frame
-                continue
-            if frame:
-                frame.pts, frame.time_base = pts, base
-            graph.push(frame)
-            with suppress(av.error.BlockingIOError, av.error.EOFError):
-                while True:
-                    done = graph.pull()
-                    yield round(done.pts * done.time_base / base), done
-
-    def picture(self, frame) -> np.ndarray:
-        """The RGB picture of a progressive frame."""
-        wide, high = self.size
-        if (frame.width, frame.height) != self._kind:
-            self._say(f"changes its size on the way; stretched to {wide}x{high}.")
-        elif self._kind != self._stored:
-            self._say(f"has pixels that are not square; read as {wide}x{high}.")
-        image, (a, b, c, d) = self._rgb(frame), self._display_matrix
-        if abs(b) > abs(a):  # turned by a quarter
-            image, a, d = image.swapaxes(0, 1), c, b
-        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-    def _rgb(self, frame) -> np.ndarray:
-        is_scaled = (frame.width, frame.height) != self._stored
+    def _rgb(self, frame, width, height) -> np.ndarray:
+        scaled = (width, height) != (frame.width, frame.height)
         is_hdr = frame.color_trc in HDR
+        is_clear = any(part.is_alpha for part in frame.format.components)
+        # FFmpeg's own decoder of WebM passes over it.
+        if self.stream.metadata.get("alpha_mode") == "1" or (is_clear and is_hdr):
+            self._say("alpha", "has transparency; what it hides is shown.")
         image = self._reformatter.reformat(
             frame,
-            *self._stored,
-            format="gbrp16le" if is_hdr else "rgb24",
+            width=width,
+            height=height,
+            format="gbrp16le" if is_hdr else "rgba" if is_clear else "rgb24",
             src_colorspace=SWS_MATRIX[_matrix(frame)],
             src_color_range=_range(frame),
-            interpolation=QUICK if self.quick else SCALED if is_scaled else EXACT,
+            interpolation=QUICK if self.quick else SCALED if scaled else EXACT,
         ).to_ndarray()
-        if not is_hdr:
-            return image
-        name = HDR[frame.color_trc]
-        self._say(f"has high dynamic range ({name}); tone-mapped to SDR.")
-        return _sdr(image, name, frame.color_primaries != BT709)
+        if is_hdr:
+            name = HDR[frame.color_trc]
+            self._say("range", f"has high dynamic range ({name}); tone-mapped to SDR.")
+            return _sdr(image, name, frame.color_primaries != BT709)
+        if is_clear:
+            alpha = image[..., 3:].astype(np.uint16)
+            if alpha.min() < 255:
+                self._say("alpha", "has transparency, which is laid on white.")
+            image = 255 - ((255 - image[..., :3]) * alpha + 127) // 255
+            return image.astype(np.uint8)
+        return image
 
-    def _say(self, text):
-        if text not in self._said:
-            self._said.add(text)
+    def _say(self, kind, text):
+        if kind not in self._said:
+            self._said.add(kind)
             warnings.warn(f"{self.path} {text}", stacklevel=4)
 
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:
     """a, b, c, d: the stored pixel (x, y) is shown at (a x + c y, b x + d y)."""
-    data = None
-    with suppress(ValueError):  # PyAV stumbles over side data that it cannot name
-        data = frame.side_data.get("DISPLAYMATRIX")
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
     return a, b, c, d
+
+
+def _upright_size(size, display_matrix) -> tuple[int, int]:
+    a, b, _, _ = display_matrix
+    return size[::-1] if abs(b) > abs(a) else size
+
+
+def _upright(image, display_matrix) -> np.ndarray:
+    """Turn and mirror by quarter turns, as the display matrix says."""
+    a, b, c, d = display_matrix
+    if abs(b) > abs(a):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _bwdif(before, frame, after, parity):
+    """One whole frame of the fields of one frame and its neighbours."""
+    kind = frame.width, frame.height, frame.format.name
+    before, after = (
+        other if other and (other.width, other.height, other.format.name) == kind else 0
+        for other in (before, after)
+    )
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1, 25),
+    )
+    weave = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint=all")
+    graph.link_nodes(source, weave, graph.add("buffersink")).configure()
+    for neighbour in filter(None, (before, frame, after)):
+        graph.push(neighbour)
+    if not after:
+        graph.push(None)
+    if before:
+        graph.pull()
+    return graph.pull()
 
 
 # ITU-R BT.2087: linear light of BT.2020 -> of BT.709.

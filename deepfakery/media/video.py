@@ -21,9 +21,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from deepfakery.media import records
-from deepfakery.media.filters import EXACT, SWS_MATRIX, Filters, tags
-from deepfakery.media.remux import Remux, moving, opened, picture_stream
+from deepfakery.media import records, remux
+from deepfakery.media.filters import EXACT, FOREIGN, SWS_MATRIX, Filters, tags
 
 # Name -> FFmpeg's encoder and options that look like the source. With B-frames the
 # header would give a clip of varying rate a slightly wrong duration.
@@ -87,14 +86,14 @@ def _opened(path):
     """The container and its picture stream."""
     refuse_unreadable(Path(path), "one video file")
     try:
-        container = opened(path)
+        container = remux.opened(path)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"{path} is not a video that FFmpeg can read; it may be unfinished or cut "
             "off: copy it again, or convert it to MP4 first."
         ) from error
     with container:
-        stream = picture_stream(container)
+        stream = remux.picture_stream(container)
         if stream is None:
             raise MediaError(f"{path} holds no video that can be decoded; give a clip.")
         yield container, stream
@@ -110,27 +109,28 @@ def _decoded(path, container, stream, entry: int | None = None) -> Iterator[tupl
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
     if entry is not None:
         container.seek(entry, stream=stream)
-    packets, packet = container.demux(stream), True
+    packets, packet = remux.demuxed(container, [stream]), True
     while packet is not None:
+        frames = []
         try:
             packet = next(packets, None)
             arrived += bool(packet and packet.size)
             frames = stream.decode(packet)
-        except av.EOFError:
-            frames = []
-        except av.FFmpegError:  # what comes after this may be sound
-            frames = []
-            damage.append(count)
+        except av.FFmpegError as error:  # what comes after this may be sound
+            if not isinstance(error, av.EOFError):
+                damage.append(count)
         for frame in frames:
+            if not count and frame.colorspace in FOREIGN:
+                raise MediaError(
+                    f"{path} stores its colours as {FOREIGN[frame.colorspace]}, which "
+                    "cannot be read; convert it to BT.709 first."
+                )
             if frame.is_corrupt:
                 damage.append(count)
             pts = frame.dts if frame.pts is None else frame.pts
-            if last is None:
-                last = pts or 0
-            elif pts is None or (last - pts) * stream.time_base > 1:  # another clock
-                last += step
-            else:  # time only runs forward, whatever the file says
-                last = max(pts, last + 1)
+            if last is not None:  # time only runs forward, whatever the file says
+                pts = last + step if pts is None else max(pts, last + 1)
+            last = pts or 0
             yield last, frame
             count += 1
     if not count:
@@ -146,6 +146,18 @@ def _decoded(path, container, stream, entry: int | None = None) -> Iterator[tupl
             f"{count}{promised} frames were read.",
             stacklevel=3,
         )
+
+
+def _entered(path, container, stream, pts, filters) -> Iterator[tuple]:
+    """The same from a keyframe before `pts` on, so that what comes before is known."""
+    back, begin = 0, stream.start_time or 0
+    while True:
+        entry = max(pts - back, begin)
+        frames = _decoded(path, container, stream, entry)
+        first = next(frames)
+        if first[0] < pts or entry == begin or not filters.looks_back(first[1]):
+            return chain([first], frames)
+        back = 2 * back or round(1 / stream.time_base)
 
 
 def _rate(stream) -> Fraction:
@@ -209,7 +221,7 @@ def read_frames(
         path: a video file.
         start: the first frame wanted; those before it are decoded, not converted.
         part: the pts of the frames wanted, as from `index`, `start` being the first
-            of them; the clip is entered at a keyframe before it.
+            of them; the clip is entered at the keyframe before it.
         quick: convert colours in a tenth of the time, a level or two off.
 
     A `MediaError` comes at the first step, if nothing can be read.
@@ -219,39 +231,40 @@ def read_frames(
         frames = _decoded(path, container, stream)
         first = next(frames)
         filters = Filters(path, stream, first[1], quick)
-        if others := [s.index for s in moving(container) if s != stream]:
-            text = f"{path}: video stream {stream.index} is read, not {others}."
+        others = (remux.name_of(s) for s in remux.moving(container) if s != stream)
+        if others := ", ".join(others):
+            text = f"{path}: {remux.name_of(stream)} is read, not {others}."
             warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
-        if part and start:  # a second before, so that the neighbours are known
-            entry = part[0] - round(1 / stream.time_base)
-            entry = max(entry, stream.start_time or 0)
-            frames = _decoded(path, container, stream, entry)
-        for index, (pts, frame) in enumerate(filters.progressive(frames)):
+        if part and start:
+            frames = _entered(path, container, stream, part[0], filters)
+        for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
             if part and pts > part[-1]:
                 return
             if pts < part[0] if part else index < start:
                 continue
             index = start + bisect_left(part, pts) if part else index
             time = float(pts * stream.time_base)
-            yield Frame(index, time, pts, filters.picture(frame), path)
+            yield Frame(index, time, pts, filters.picture(index, *shown), path)
 
 
 class VideoWriter:
     """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
     It is written beside its final place and renamed when complete; after an exception
-    nothing is left. Sound that MP4 cannot hold is encoded again.
+    nothing is left. What MP4 cannot hold of `like` is encoded again, or named in a
+    warning.
 
     Args:
         path: the file to write, ending in `.mp4`.
-        like: `VideoInfo` of the clip whose timestamps, colour tags and sound to keep.
+        like: `VideoInfo` of the clip whose timestamps, colour tags, sound, subtitles,
+            chapters and titles to keep.
         size: (width, height) of the frames; by default the first frame's.
         fps: frames a second, when there is no `like`.
         codec: a name in `CODECS`.
         crf: the encoder's quality, 0 (lossless) to 51; by default as the source looks.
-        sound: also write the sound of `like`.
-        part: only a part of `like` is written: its sound stops where the frames do.
+        sound: also write sound and subtitles of `like`.
+        part: only a part of `like` is written: they stop where the frames do.
     """
 
     def __init__(
@@ -281,6 +294,7 @@ class VideoWriter:
         self.temporary = records.aside(self.path)
         self._step = max(1, round(1 / (like.fps * self.time_base)))
         self._pts, self._next = None, like.start_pts  # of the last frame and the next
+        self._held = None  # the packet last encoded
         self._container = self._rest = None
 
     def __enter__(self):
@@ -314,7 +328,7 @@ class VideoWriter:
 
         Another writer of the same arguments must have written it, without sound.
         """
-        with opened(path) as part:
+        with remux.opened(path) as part:
             stream, first = part.streams.video[0], None
             for packet in part.demux(stream):
                 if packet.dts is None:  # the end
@@ -343,7 +357,7 @@ class VideoWriter:
         scale = str(max(1000, self.time_base.denominator))
         options = {"movflags": "+faststart", "movie_timescale": scale}
         options = {"format": "mp4", "container_options": options}
-        self._container = opened(self.temporary, "w", **options)
+        self._container = remux.opened(self.temporary, "w", **options)
         if template:
             video = self._container.add_stream_from_template(template)
             video.time_base = self.time_base
@@ -351,13 +365,14 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        if self.sound and like.path.is_file():
-            self._rest = Remux(like.path, self._container)
+        if like.path.is_file() and (self.sound or not self.part):
+            self._rest = remux.Remux(like.path, self._container, self.sound)
         if pts == like.start_pts:  # the clip begins with its first stream, or at 0
             sound = self._rest.start if self._rest else 0
             self._origin = min(pts, floor(sound / self.time_base))
         if self._rest:
-            self._rest.origin = self._origin * self.time_base
+            whole = pts == like.start_pts and not self.part
+            self._rest.begin(self._origin * self.time_base, whole)
 
     def _encoder(self):
         like, (width, height) = self.like, self.size
@@ -380,7 +395,9 @@ class VideoWriter:
         for packet in packets:
             # Only the last one counts: MP4 stores where each of the others ends.
             packet.duration = self._step
-            self._container.mux(packet)
+            if self._held:
+                self._container.mux(self._held)
+            self._held = packet
         if self._rest:
             self._rest.copy_until(self._pts * self.time_base)
 
@@ -392,6 +409,9 @@ class VideoWriter:
         if self._rest:
             end = self._next * self.time_base
             self._rest.finish(end if self.part else None)
+            if not self.part:  # the last frame may be held
+                self._held.duration = self._rest.ends.get(self._pts) or self._step
+        self._container.mux(self._held)
         self._container.close()
         os.replace(self.temporary, self.path)
 

@@ -6,11 +6,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepfakery.faces import filtering
 from deepfakery.media.video import (
     EXACT,
+    MediaError,
     VideoWriter,
     index,
     probe,
@@ -139,14 +140,20 @@ def test_a_shape_that_was_not_meant_is_passed_over(aspect, tmp_path):
         assert next(read_frames(clip)).image.shape == (91, 121, 3)
 
 
-def test_a_size_that_changes_on_the_way(tmp_path):
+@pytest.mark.parametrize(
+    ("second", "aspect"), [((90, 160), 1), ((160, 160), 1), ((160, 90), Fraction(4, 3))]
+)
+def test_a_size_that_changes_on_the_way(second, aspect, tmp_path):
+    """Frames keep their shape, whatever comes after the first."""
     options = {"g": "3", "bf": "0"}
     first = encode(tmp_path / "1.h264", [disc(160, 90)] * 6, options=options)
-    pictures = [disc(320, 180, shift=i) for i in range(6)]
-    later = encode(tmp_path / "2.h264", pictures, options=options)
+    pictures = [disc(*second, 1 / float(aspect), shift=i) for i in range(6)]
+    tags = {"sample_aspect_ratio": aspect, "options": options}
+    later = encode(tmp_path / "2.h264", pictures, **tags)
     clip = joined(tmp_path / "a.mkv", first, later)
-    with pytest.warns(UserWarning, match=r"a\.mkv changes its size .* to 160x90"):
+    with pytest.warns(UserWarning, match=r"a\.mkv changes .* at frame 6") as said:
         frames = list(read_frames(clip))
+    assert sum("fitted in" in str(w.message) for w in said) == 1
     assert len(frames) == 12
     for frame in frames:
         assert frame.image.shape == (90, 160, 3)
@@ -179,6 +186,7 @@ def combs(image):
         ("a.mp4", "libx264", {"options": FIELDS}),
         ("a.mkv", "libx264", {"options": FIELDS}),
         ("a.ts", "mpeg2video", {"options": {"flags": "+ildct+ilme", "qmax": "2"}}),
+        ("a.mov", "mjpeg", {"field_order": 2, "pix_fmt": "yuvj420p"}),  # not its frames
     ],
 )
 def test_interlaced_footage_is_deinterlaced(name, codec, tags, tmp_path):
@@ -299,11 +307,28 @@ def test_ten_bits_of_sdr_keep_their_tags(tmp_path):
     assert (info.transfer, info.primaries, info.matrix) == (14, 9, 9)
 
 
-def test_frames_with_exif_are_read(tmp_path):
+def test_colours_that_cannot_be_read_are_refused(tmp_path):
+    clip = encode(tmp_path / "a.mp4", [disc(160, 96)])
+    with av.open(clip) as source, av.open(tmp_path / "b.mkv", "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv444p"
+        video.codec_context.colorspace = 8
+        for frame in source.decode(video=0):
+            out.mux(video.encode(frame.reformat(format="yuv444p")))
+        out.mux(video.encode(None))
+    for read in (probe, lambda path: next(read_frames(path))):
+        with pytest.raises(MediaError, match=r"b\.mkv stores its colours as YCgCo"):
+            read(tmp_path / "b.mkv")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_with_exif_are_turned_as_it_says(orientation, tmp_path):
     """A camera's own clips of JPEG frames hold it; PyAV has no name for it."""
-    photo, note = disc(96, 64, shift=16), Image.Exif()
-    note[0x0112] = 1
-    Image.fromarray(photo).save(tmp_path / "a.jpg", exif=note)
+    photo, note = Image.fromarray(disc(96, 64, shift=16)), Image.Exif()
+    note[0x0112] = orientation
+    photo.save(tmp_path / "a.jpg", exif=note)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
     (tmp_path / "a.jpg").rename(tmp_path / "a.mjpeg")
     [frame] = read_frames(tmp_path / "a.mjpeg")
-    assert np.abs(frame.image.astype(int) - photo).mean() < 3
+    assert frame.image.shape == shown.shape
+    assert np.abs(frame.image.astype(int) - shown).mean() < 3

@@ -1,4 +1,4 @@
-"""The sound of a clip, kept when it is written again."""
+"""What a clip holds beside its picture, and how long: kept when it is written again."""
 
 import warnings
 from fractions import Fraction
@@ -10,7 +10,9 @@ import pytest
 from deepfakery.media import images
 from deepfakery.media.video import VideoWriter, probe, read_frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is read, not :UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is read, not video stream:UserWarning"
+)
 
 MS = Fraction(1, 1000)
 RATE = 48_000
@@ -30,7 +32,9 @@ def sound_frames(seconds, layout="mono", rate=RATE, pitch=440):
         yield frame
 
 
-def make(path, seconds=1.0, sounds=(), lines=(), pictures=(1,), prepare=None):
+def make(
+    path, seconds=1.0, sounds=(), lines=(), held=None, pictures=(1,), prepare=None
+):
     """A clip: pictures of 25 a second, sounds (codec, layout, seconds, labels), lines
     of subtitles; of several pictures each is as bright as its number says."""
     with av.open(path, "w") as out:
@@ -59,6 +63,8 @@ def make(path, seconds=1.0, sounds=(), lines=(), pictures=(1,), prepare=None):
                 frame.pts, frame.time_base = i, Fraction(1, 25)
                 packets += video.encode(frame)
             packets += video.encode(None)
+        if held:
+            packets[-1].duration = round(held / packets[-1].time_base)
         for track, (_, layout, length, *_) in zip(tracks, sounds, strict=True):
             for frame in sound_frames(length, layout):
                 packets += track.encode(frame)
@@ -101,8 +107,19 @@ def picture_length(path):
 TONE = ("aac", "mono", 3.0, "eng", 1)
 
 
-def test_parts_put_together_get_the_whole_sound(tmp_path):
-    clip = make(tmp_path / "a.mp4", sounds=[TONE])
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+def test_sound_goes_on_while_the_last_frame_is_held(codec, tmp_path):
+    sounds = [(codec, "mono", 3.0, "eng", 1)]
+    clip = make(tmp_path / "a.mov", sounds=sounds, held=2.0)
+    copy(clip, tmp_path / "b.mp4")
+    assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
+    assert picture_length(clip) == pytest.approx(2.96, abs=0.01)
+    assert picture_length(tmp_path / "b.mp4") == pytest.approx(2.96, abs=0.01)
+    assert probe(tmp_path / "b.mp4").frames == 25
+
+
+def test_parts_put_together_keep_it_too(tmp_path):
+    clip = make(tmp_path / "a.mp4", sounds=[TONE], held=2.0)
     info, frames = probe(clip), list(read_frames(clip))
     for name, some in (("1.mp4", frames[:10]), ("2.mp4", frames[10:])):
         with VideoWriter(tmp_path / name, like=info, sound=False, part=True) as part:
@@ -112,8 +129,16 @@ def test_parts_put_together_get_the_whole_sound(tmp_path):
         writer.append(tmp_path / "1.mp4", frames[0].pts)
         writer.append(tmp_path / "2.mp4", frames[10].pts)
     assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
-    assert picture_length(tmp_path / "b.mp4") == pytest.approx(1, abs=0.01)
+    assert picture_length(tmp_path / "b.mp4") == pytest.approx(2.96, abs=0.01)
     assert probe(tmp_path / "b.mp4").frames == 25
+
+
+def test_a_held_frame_without_sound(tmp_path):
+    clip = make(tmp_path / "a.mp4", held=2.0)
+    copy(clip, tmp_path / "b.mp4")
+    copy(clip, tmp_path / "c.mp4", sound=False)
+    for name in ("b.mp4", "c.mp4"):
+        assert picture_length(tmp_path / name) == pytest.approx(2.96, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.mov"])
@@ -136,23 +161,44 @@ def test_whoever_cuts_a_part_says_so(tmp_path):
     assert sound_end(part)[0] == pytest.approx(0.4, abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
-def test_every_sound_is_carried_over(name, tmp_path):
+SRT = b"Hello <i>there</i>"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.mkv", "subrip", SRT),
+        ("a.mkv", "webvtt", SRT),
+        ("a.mp4", "mov_text", b"\0\x0bHello there"),
+    ],
+)
+def test_every_sound_and_subtitle_is_carried_over(name, text, line, tmp_path):
     sounds = [("aac", "mono", 1.0, "eng", 0), ("aac", "stereo", 1.0, "fra", 1)]
-    clip = make(tmp_path / name, sounds=sounds)
+    lines = [(text, "deu", line), (text, "ita", line)]
+    clip = make(tmp_path / name, sounds=sounds, lines=lines)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         copy(clip, tmp_path / "b.mp4")
     with av.open(tmp_path / "b.mp4") as out:
         told = [(s.language, s.layout.name, s.disposition) for s in out.streams.audio]
         assert told == [("eng", "mono", 0), ("fra", "stereo", 1)]
+        assert [s.language for s in out.streams.subtitles] == ["deu", "ita"]
         assert out.streams.best("audio").language == "fra"
+        packets = [p for p in out.demux(subtitles=0) if p.size > 2]
+        assert [bytes(p)[2:13] for p in packets] == [b"Hello there"]
+        video = probe(tmp_path / "b.mp4")
+        start = float(packets[0].pts * packets[0].time_base)
+        start -= float(video.start_pts * video.time_base)
+        assert start == pytest.approx(0.2, abs=0.01)
+        length = float(packets[0].duration * packets[0].time_base)
+        assert length == pytest.approx(0.4, abs=0.01)
 
 
-def test_what_is_left_out_is_named(tmp_path):
-    lines = [("subrip", "fra", b"Hello")]
+def test_what_mp4_cannot_hold_is_named(tmp_path):
+    # Pictures of text; and text that lacks its styles.
+    lines = [("hdmv_pgs_subtitle", "fra", b"\x80\0\0"), ("ass", "ita", b"0,0,,,,,,,A")]
     clip = make(tmp_path / "a.mkv", sounds=[TONE], lines=lines)
-    with pytest.warns(UserWarning, match="subtitle stream 2 left out"):
+    with pytest.warns(UserWarning, match=r"stream 2 \(hdmv_pgs.*, fra\).*ita"):
         copy(clip, tmp_path / "b.mp4")
     assert sound_end(tmp_path / "b.mp4")[0] == pytest.approx(3, abs=0.05)
 
@@ -184,7 +230,9 @@ def test_the_default_picture_is_read_and_the_others_are_named(tmp_path):
             video.disposition = int(i == 1)
 
     clip = make(tmp_path / "a.mkv", pictures=(1, 4, 2), prepare=prepare)
-    with pytest.warns(UserWarning, match=r"video stream 1 is read, not .0, 2."):
+    with pytest.warns(
+        UserWarning, match="video stream 1 .* is read, not video stream 0"
+    ):
         assert next(read_frames(clip)).image.mean() == pytest.approx(160, abs=6)
     copy(clip, tmp_path / "b.mp4")
     assert next(read_frames(tmp_path / "b.mp4")).image.mean() > 150
@@ -205,26 +253,72 @@ def test_a_cover_is_not_the_picture(tmp_path):
                 packets.append(packet)
         out.mux(packets)
     assert next(read_frames(clip)).image.mean() == pytest.approx(160, abs=6)
+    with pytest.warns(UserWarning, match=r"stream \d \(mjpeg\) cannot be carried"):
+        copy(clip, tmp_path / "b.mp4")
 
 
-def test_a_title_in_other_letters_than_utf_8(tmp_path):
+def test_titles_and_chapters_stay(tmp_path):
+    chapters = [
+        {"id": i, "start": 400 * i, "end": 400 * i + 400, "time_base": MS}
+        | {"metadata": {"title": f"Part {i}"}}
+        for i in range(2)
+    ]
+
+    def prepare(out, _):
+        out.metadata["title"] = "Film"
+        out.set_chapters(chapters)
+
+    clip = make(tmp_path / "a.mp4", sounds=[TONE], prepare=prepare)
+    copy(clip, tmp_path / "b.mp4")
+    with av.open(tmp_path / "b.mp4") as out:
+        assert out.metadata["title"] == "Film"
+        found = [
+            (c["metadata"]["title"], float(c["start"] * c["time_base"]))
+            for c in out.chapters()
+        ]
+        assert found == [("Part 0", 0), ("Part 1", 0.4)]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_title_in_other_letters_than_utf_8(name, tmp_path):
     def title(out, videos):
         out.metadata["title"] = "Caf# d'Or"
 
-    source = make(tmp_path / "a.mkv", 0.2, prepare=title)
-    source.write_bytes(source.read_bytes().replace(b"Caf#", b"Caf\xe9"))
-    assert probe(copy(source, tmp_path / "b.mp4")).frames == 5
+    source = make(tmp_path / name, 0.2, prepare=title)
+    data = source.read_bytes()
+    source.write_bytes(data.replace(b"Caf#", b"Caf\xe9"))
+    with VideoWriter(tmp_path / "out.mp4", like=probe(source)) as writer:
+        for frame in read_frames(source):
+            writer.write(frame.image, frame.pts)
+    with av.open(tmp_path / "out.mp4") as out:
+        assert out.metadata["title"] == "Caf\ufffd d'Or"
 
 
 @pytest.mark.parametrize("name", ["joined.ts", "joined.vob"])
 def test_recordings_joined_end_to_end_play_one_after_the_other(name, tmp_path):
     one = make(tmp_path / f"one{name[6:]}", 2, [("mp2", "mono", 2, "eng", 1)])
     (tmp_path / name).write_bytes(2 * one.read_bytes())
-    with pytest.warns(UserWarning, match="sound stops early .*its clock starts again"):
-        target = copy(tmp_path / name, tmp_path / "out.mp4")
+    target = copy(tmp_path / name, tmp_path / "out.mp4")
     times = np.array([frame.time for frame in read_frames(target)])
     assert len(times) == 100 and np.diff(times).min() == pytest.approx(0.04, abs=1e-3)
     assert times[-1] - times[0] == pytest.approx(3.96, abs=0.1)
+    assert sound_end(target)[0] == pytest.approx(4, abs=0.2)
+    with av.open(target) as container:  # the sound of the second begins with it
+        starts = [f.time for f in container.decode(audio=0)]
+    apart = np.searchsorted(starts, times[50]) - len(starts) / 2
+    assert abs(apart) < 6
+
+
+@pytest.mark.parametrize("code", ["01:02:03:04", "01:02:03;04", "one past two"])
+def test_a_timecode_stays_where_it_is_one(code, tmp_path):
+    def prepare(out, videos):
+        videos[0].metadata["TIMECODE"] = code
+
+    source = make(tmp_path / "coded.mkv", prepare=prepare)
+    target = copy(source, tmp_path / "out.mp4")
+    with av.open(target) as container:
+        said = container.streams.video[0].metadata.get("timecode")
+    assert said == (code if code == "01:02:03:04" else None)  # no frames drop at 25
 
 
 def test_a_colon_in_a_name_is_no_url(tmp_path, monkeypatch):

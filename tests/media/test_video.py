@@ -332,6 +332,24 @@ def test_luma_and_chroma_are_read_by_the_standard(pix_fmt, tmp_path):
 # --- what goes wrong --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("codec", ["qtrle", "prores_ks", "png"])
+def test_transparency_is_laid_on_white(codec, tmp_path):
+    path, pix_fmt = tmp_path / "clear.mov", {"qtrle": "argb", "png": "rgba"}
+    image = np.zeros((48, 64, 4), np.uint8)
+    image[..., 0], image[:, 32:, 3] = 200, 255  # red, hidden on the left
+    with av.open(path, "w") as container:
+        video = container.add_stream(codec, rate=25)
+        video.width, video.height = 64, 48
+        video.pix_fmt = pix_fmt.get(codec, "yuva444p10le")
+        frame = av.VideoFrame.from_ndarray(image, "rgba")
+        container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    with pytest.warns(UserWarning, match="transparency, which is laid on white"):
+        shown = next(read_frames(path)).image.astype(int)
+    assert abs(shown[:, :28] - 255).max() < 6
+    assert abs(shown[:, 36:] - (200, 0, 0)).max() < 12
+
+
 def test_a_truncated_clip_yields_what_is_there_and_warns(tmp_path):
     clip = shared("truncated.mp4")
     with pytest.warns(UserWarning, match=r"truncated\.mp4 .* near frame 31; .* of 72"):
@@ -457,7 +475,8 @@ def test_a_folder_is_read_in_natural_order_without_its_bad_images(tmp_path):
     names = [str(f.file.relative_to(tmp_path).as_posix()) for f in frames]
     assert names == ["a.jpg", "b/f1.png", "b/f2.png", "b/f10.png"]
     # The broken one keeps its place, so that `start` counts the same on every run.
-    assert [(f.index, f.time) for f in frames] == [(i, 0) for i in (0, 1, 2, 4)]
+    places = [(f.index, f.pts, f.time) for f in frames]
+    assert places == [(i, i, 0) for i in (0, 1, 2, 4)]
     with pytest.warns(UserWarning, match=r"f3\.png"):
         assert [f.index for f in read_source(tmp_path, start=2)] == [2, 4]
 
