@@ -196,6 +196,7 @@ INPUTS = {
     "zero bytes": (bytes_of(b"", "empty.mp4"), "empty"),
     "text called .mp4": (bytes_of(b"words\n" * 99, "text.mp4"), "text.mp4"),
     "a picture called .mp4": (still("photo.mp4", format="png"), 1),
+    "a clip called .png": (elsewhere("clip.png"), 12),
     "sound alone": (sound_only, "sound.mp4"),
     "JPEG, CMYK": (still("cmyk.jpg", lambda im: im.convert("CMYK")), 1),
     "JPEG, grey": (still("grey.jpg", lambda im: im.convert("L")), 1),

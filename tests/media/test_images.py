@@ -1,5 +1,6 @@
 import struct
 import warnings
+import zlib
 
 import cv2
 import numpy as np
@@ -153,6 +154,21 @@ def off(image, wanted):
     return np.abs(np.asarray(image, float) - wanted).mean()
 
 
+def said_by(exif_ifd):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update(exif_ifd)
+    return {"exif": exif}
+
+
+def with_chunks(path, **chunks):
+    data = path.read_bytes()
+    for name, values in chunks.items():
+        body = name.encode() + struct.pack(f">{len(values)}I", *values)
+        crc = struct.pack(">I", zlib.crc32(body))
+        data = data[:33] + struct.pack(">I", len(body) - 4) + body + crc + data[33:]
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -172,6 +188,24 @@ def test_a_profile_is_converted_to_srgb(photo, adobe, tmp_path, name, options):
         assert off(images.read_image(tmp_path / name, 192), small) < 2
 
 
+@pytest.mark.parametrize("ifd", [{0xA001: 2}, {0xA001: 65535, 0xA005: {1: "R03"}}])
+def test_exif_names_adobe_rgb_too(photo, adobe, tmp_path, ifd):
+    adobe.save(tmp_path / "a.jpg", quality=98, subsampling=0, **said_by(ifd))
+    assert off(images.read_image(tmp_path / "a.jpg"), photo) < 1.5
+
+
+def test_a_png_names_its_colours_in_chunks(photo, adobe, tmp_path):
+    path = tmp_path / "a.png"
+    points = [round(value * 1e5) for value in images._ADOBE]
+    adobe.save(path)
+    with_chunks(path, gAMA=[45471], cHRM=points)
+    assert off(images.read_image(path), photo) < 0.5
+    for chunks in ({"gAMA": [45455]}, {"cHRM": [round(v * 1e5) for v in images._SRGB]}):
+        Image.fromarray(photo).save(path)
+        with_chunks(path, **chunks)
+        assert off(images.read_image(path), photo) == 0
+
+
 def test_srgb_stays_and_a_broken_profile_is_warned_of(photo, tmp_path):
     picture = Image.fromarray(photo)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -186,13 +220,53 @@ def test_srgb_stays_and_a_broken_profile_is_warned_of(photo, tmp_path):
 # --- kinds ------------------------------------------------------------------------
 
 
+def grey(photo):
+    return photo[..., 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rgb: np.float32(rgb / 255),
+        lambda rgb: np.float32(rgb),
+        lambda rgb: np.float64(rgb / 255),
+        lambda rgb: np.uint16(rgb) * 257,
+        lambda rgb: np.float32(rgb[..., 1] / 255),
+        lambda rgb: np.float32(rgb[..., 1]),
+    ],
+)
+def test_numbers_of_any_kind_become_the_picture(photo, tmp_path, make):
+    values = make(photo)
+    stored = values if values.ndim == 2 else values[..., ::-1]
+    cv2.imwrite(str(tmp_path / "a.tif"), stored)
+    wanted = photo if values.ndim == 3 else grey(photo)[..., None]
+    assert off(images.read_image(tmp_path / "a.tif"), wanted) < 0.6
+
+
+def test_lights_above_one_do_not_darken_a_float_picture(photo, tmp_path):
+    values = np.float32(photo / 255)
+    values[:5] = 40, np.inf, np.nan
+    cv2.imwrite(str(tmp_path / "a.tif"), values[..., ::-1])
+    assert off(images.read_image(tmp_path / "a.tif")[5:], photo[5:]) < 0.6
+
+
+def png_header(path, width, height):
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    Image.new("RGB", (1, 1)).save(path)
+    data = path.read_bytes()
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    path.write_bytes(data[:16] + size + crc + data[33:])
+
+
 def test_what_cannot_be_read_is_told_why(photo, tmp_path):
+    png_header(tmp_path / "bomb.png", 50_000, 40_000)
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no picture")
     Image.fromarray(photo).save(tmp_path / "cut.heic")
     data = (tmp_path / "cut.heic").read_bytes()
     (tmp_path / "cut.heic").write_bytes(data[: len(data) // 2])
     for name, why in {
+        "bomb.png": "more than 250 million pixels",
         "empty.jpg": "is empty",
         "text.jpg": "not an image",
         "cut.heic": "is damaged",
@@ -230,48 +304,67 @@ def test_every_orientation_stands_upright_small_or_not(photo, tmp_path, orientat
 
 @pytest.fixture
 def mixed(tmp_path, photo):
-    """A folder of pictures and a clip, with links, and what is none; 11 frames."""
+    """A folder of pictures under names of every kind, and what is none; 13 frames."""
     folder, other = tmp_path / "mixed", tmp_path / "other"
     (folder / "sub").mkdir(parents=True)
     other.mkdir()
     picture = Image.fromarray(photo[::4, ::4].copy())
-    kinds = {"a.jfif": "JPEG", "b.JPE": "JPEG", "c.avif": "AVIF", "d.heic": "HEIF"}
-    kinds |= {"e.gif": "GIF", "f.ppm": "PPM", "g.jpg": "PNG"}
-    for name, kind in kinds.items():
+    for name, kind in {
+        "a.jfif": "JPEG",
+        "b.jpe": "JPEG",
+        "c.avif": "AVIF",
+        "d.gif": "GIF",
+        "e": "JPEG",
+        "f.heic": "HEIF",
+        "g.mp4": "JPEG",
+        "h.jpg": "PNG",
+        "i.txt": "PNG",
+    }.items():
         picture.save(folder / name, kind)
-    with VideoWriter(folder / "h.mp4", fps=25) as writer:
+    with VideoWriter(tmp_path / "clip.mp4", fps=25) as writer:
         for level in (0, 99, 198):
             writer.write(np.full((64, 64, 3), level, np.uint8))
+    (tmp_path / "clip.mp4").rename(folder / "j.jpg")
     picture.save(other / "k.png")
     (folder / "linked").symlink_to(other, target_is_directory=True)
     (folder / "sub" / "again").symlink_to(other, target_is_directory=True)
     (folder / "sub" / "round").symlink_to(folder, target_is_directory=True)
+    (folder / "sub" / "alias.jpg").symlink_to(folder / "a.jfif")
     (folder / "notes.txt").write_text("notes, of some length, in plain words")
     (folder / "numbers.npy").write_bytes(bytes(range(256)) * 9)
-    for silent in ("__MACOSX/._a.jpg", ".DS_Store", ".hidden/a.png"):
+    for silent in ("__MACOSX/._a.jpg", ".DS_Store", "Thumbs.db", ".hidden/a.png"):
         (folder / silent).parent.mkdir(exist_ok=True)
         (folder / silent).write_bytes(b"\1\2\0")
     return folder
 
 
-def test_a_folder_is_known_by_names(mixed):
+def test_a_folder_is_known_by_content(mixed):
     with pytest.warns(UserWarning) as said:
         files = images.list_files(mixed)
-    assert "".join(file.name[0] for file in files) == "abcdefghk"
+    names = [file.relative_to(mixed).as_posix() for file in files]
+    assert "".join(name[0] for name in names) == "abcdefghijs"
+    assert names[-1] == "sub/again/k.png"
     [said] = [str(one.message) for one in said]
-    assert said.startswith("2 of 11 files") and said.endswith("notes.txt, numbers.npy")
-    clips = [file.name for file in files if not images.is_image(file)]
-    assert clips == ["e.gif", "h.mp4"]
+    assert said.startswith("2 of 13 files") and said.endswith("notes.txt, numbers.npy")
+    kinds = [images.is_image(file) for file in files]
+    assert kinds == [True] * 9 + [False, True]
 
 
 def test_all_of_a_mixed_folder_is_read(mixed):
     with pytest.warns(UserWarning, match="passed over"):
         frames = list(images.read_source(mixed))
-    assert [frame.index for frame in frames] == list(range(11))
-    assert len({frame.file for frame in frames}) == 9
+    assert [frame.index for frame in frames] == list(range(13))
+    assert len({frame.file for frame in frames}) == 11
 
 
-def test_a_gif_plays(photo, tmp_path):
+def test_what_moves_is_a_clip_where_ffmpeg_plays_it(photo, tmp_path):
     first, *others = (Image.fromarray(np.roll(photo, 9 * i, 1)) for i in range(3))
-    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=40)
-    assert len(list(images.read_source(tmp_path / "a.gif"))) == 3
+    for name, is_clip in {"a.gif": 1, "a.png": 1, "a.webp": 0}.items():
+        path = tmp_path / name
+        first.save(path, save_all=True, append_images=others, duration=40)
+        assert images.is_image(path) != is_clip
+        if is_clip:
+            assert len(list(images.read_source(path))) == 3
+        else:
+            with pytest.warns(UserWarning, match="holds 3 pictures"):
+                assert off(images.read_image(path), photo) < 6
