@@ -10,7 +10,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
+from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -45,7 +45,10 @@ def load() -> tuple[Path, tuple[str, bytes, bytes]]:
                 if not chain.exists():
                     records.write(chain, certify(_secret(key).public_key()))
         secret = _secret(key)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        *(OSError, RuntimeError, TypeError, ValueError),
+        exceptions.UnsupportedAlgorithm,
+    ) as error:
         raise ValueError(
             f"{folder} holds no identity to sign with ({error}). It needs key.pem, in "
             "PEM without a password, and certificate.pem; or delete both and a new "

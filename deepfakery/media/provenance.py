@@ -14,6 +14,7 @@ Reference: C2PA specification, https://spec.c2pa.org/specifications/
 
 import io
 import json
+import mimetypes
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from pathlib import Path
 import c2pa
 import cv2
 import numpy as np
+from cryptography import x509
 from PIL import Image
 
 from deepfakery import __version__
@@ -126,7 +128,7 @@ def prepare(path, facts: dict | None, *sources) -> None:
         facts: As for `sign`; None where it is not to be signed.
         *sources: What it is made from, None for nothing.
     """
-    for name in (Path(path), _unsigned(path)):
+    for name in (path, unsigned_name(path)):
         refuse_foreign(name, *sources, (facts or {}).get("target"))
     if facts is not None:
         rehearse(path, facts)
@@ -156,10 +158,13 @@ def refuse_foreign(path, *sources) -> None:
 
 
 def is_ours(path) -> bool:
-    """Whether an export of this package made a file, by its metadata."""
+    """Whether an export of this package made a file, by its metadata or credentials."""
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - len(MARK)))
-        return file.read() == MARK.encode() or images.software_of(path) == NAME
+        if file.read() == MARK.encode() or images.software_of(path) == NAME:
+            return True
+    said = inspect(path)
+    return said.get("generator", "").startswith(NAME) and not said["tampered"]
 
 
 def publish(unsigned, path, facts: dict | None) -> None:
@@ -173,7 +178,7 @@ def publish(unsigned, path, facts: dict | None) -> None:
         if facts is not None:  # last: any later change would break the signature
             sign(unsigned, **facts)
     except Exception as error:
-        kept = _unsigned(path)
+        kept = unsigned_name(path)
         refuse_foreign(kept)
         os.replace(unsigned, kept)
         raise SigningError(
@@ -183,8 +188,10 @@ def publish(unsigned, path, facts: dict | None) -> None:
     os.replace(unsigned, path)
 
 
-def _unsigned(path) -> Path:
-    return Path(path).with_suffix(f".unsigned{Path(path).suffix}")
+def unsigned_name(path) -> Path:
+    """The name of a file that was to be signed and could not be."""
+    path = Path(path)
+    return records.beside(path, path.stem, f".unsigned{path.suffix}")
 
 
 def inspect(path, *, trust=None) -> dict:
@@ -224,14 +231,15 @@ def inspect(path, *, trust=None) -> dict:
     generator = (manifest.get("claim_generator_info") or [{}])[0]
     name = generator.get("name") or manifest.get("claim_generator") or ""
     signature = manifest.get("signature_info") or {}
-    state = report.get("validation_state", "Invalid")
+    results = report.get("validation_results", {}).get("activeManifest", {})
+    success = {status["code"] for status in results.get("success", [])}
     problems = [status["code"] for status in report.get("validation_status", [])]
     return {
         "signed": True,
-        "state": state,
+        "state": report.get("validation_state", "Invalid"),
         "tampered": any(code.endswith(".mismatch") for code in problems),
         "signer": signature.get("common_name") or signature.get("issuer", ""),
-        "signer_known": state == "Trusted",
+        "signer_known": "signingCredential.trusted" in success,
         "generator": f"{name} {generator.get('version', '')}".strip(),
         "actions": [action.get("action", "") for action in actions],
         "source_type": types[-1].rsplit("/", 1)[-1] if types else "",
@@ -293,10 +301,7 @@ def _sign(unsigned, out, path, kind="composite", target=None, **model) -> None:
         signer, context = _signer(*secrets)
         with c2pa.Builder(manifest, context=context) as builder:
             if target is not None:
-                target, state = Path(target), None
-                if target.exists():
-                    state = target.stat().st_size, target.stat().st_mtime_ns
-                archive = _ingredient(kind, target, state)
+                archive = _ingredient(kind, Path(target), _state(target))
                 builder.add_ingredient_from_archive(io.BytesIO(archive))
             builder.sign(signer, _media_type(path), unsigned, out)
     except c2pa.C2paError as error:
@@ -344,8 +349,16 @@ def _ingredient(kind, target, state) -> bytes:
     return archive.getvalue()
 
 
+def _state(path) -> tuple | None:
+    """What changes when a file does; None where there is none."""
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _media_type(path) -> str:
-    return path.suffix[1:].lower() or _UNKNOWN  # c2pa understands endings, too
+    """As the system names it, or by its ending, which c2pa understands, too."""
+    return mimetypes.guess_type(path.name)[0] or path.suffix[1:].lower() or _UNKNOWN
 
 
 @lru_cache(maxsize=1)
@@ -376,8 +389,10 @@ def _context(trust=None, **verify):
         "core": {"backing_store_memory_threshold_in_mb": 16},  # long clips go to disk
     }
     if trust is not None:
-        pem = Path(trust).read_text(errors="replace")
-        if "BEGIN CERTIFICATE" not in pem:
-            raise ValueError(f"{trust} holds no certificate to trust, as PEM.")
-        settings["trust"] = {"trust_anchors": pem}
+        pem, why = Path(trust).read_bytes(), "holds no certificate to trust, as PEM."
+        try:
+            x509.load_pem_x509_certificates(pem)
+        except ValueError as error:
+            raise ValueError(f"{trust} {why}") from error
+        settings["trust"] = {"trust_anchors": pem.decode()}
     return c2pa.Context.from_dict(settings)

@@ -122,7 +122,11 @@ def aside(path: Path) -> Path:
 
 
 def beside(path: Path, start: str, ending: str) -> Path:
-    """The name `start` + `ending` beside a file."""
+    """The name `start` + `ending` beside a file, made shorter where it is too long."""
+    # File systems take 255 bytes; other names of one beginning must stay others.
+    if len(os.fsencode(start + ending)) > 255:
+        digest = hashlib.sha256(os.fsencode(start)).hexdigest()[:16]
+        start = f"{start[:40]}~{digest}"
     return path.with_name(start + ending)
 
 
@@ -144,13 +148,16 @@ def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        holder = file.read_text(errors="replace") if file.exists() else "somebody"
+        holder = ""
+        with suppress(OSError):  # released since
+            holder = file.read_text(encoding="utf-8", errors="replace")
         raise BlockingIOError(
-            f"{folder} is in use: {holder}. Wait until that is done, or choose another "
-            "folder."
+            f"{folder} is in use: {holder or 'somebody'}. Wait until that is done, or "
+            "choose another folder."
         ) from None
     try:
-        file.write_text(f"process {os.getpid()} on {socket.gethostname()} {work}")
+        said = f"process {os.getpid()} on {socket.gethostname()} {work}"
+        file.write_text(said, encoding="utf-8")
         yield
     finally:
         with suppress(OSError):  # Windows unlinks it when it is released

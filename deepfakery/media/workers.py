@@ -8,6 +8,7 @@ module, so that a script needs no `if __name__ == "__main__":`. They use no GPU.
 """
 
 import os
+import re
 import signal
 import threading
 import time
@@ -51,15 +52,25 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
     )
     is_done = False
     try:
+        with _uninterrupted():
+            crew.submit(os.getpid)  # the first call starts them all
         yield crew
         is_done = True
     except BrokenProcessPool as error:
         raise OSError(
-            "A process that looked for faces was ended; run the same again, with fewer "
-            f"workers if this happens again. {' '.join(str(error).split())}"
+            f"A process that looked for faces was ended: {_cause(error)}. Run the same "
+            "again, with fewer workers if this happens again."
         ) from error
     finally:
         crew.shutdown(kill_workers=not is_done)
+
+
+def _cause(error: BrokenProcessPool) -> str:
+    known = re.search(r"workers are.*?(\w+)\((-?\d+)\)", str(error), re.DOTALL)
+    name, code = (known[1], int(known[2])) if known else ("nothing says by what", -1)
+    if code == -9:
+        return "killed (SIGKILL), for want of memory perhaps"
+    return name if code < 0 else f"its exit status was {code}"
 
 
 def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
@@ -92,6 +103,20 @@ class _Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@contextmanager
+def _uninterrupted():
+    # A signal that is blocked here is blocked in what is started here: Ctrl-C reaches
+    # the caller alone, which ends its workers, and none of them prints a traceback.
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(parent: int) -> None:

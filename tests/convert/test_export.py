@@ -603,6 +603,23 @@ def test_photos_in_photos_out(photos, untrained, tmp_path):
     assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == 3
 
 
+def test_the_longest_names_are_written(footage, spoiled, untrained, photos, tmp_path):
+    # 255 bytes, as much as file systems take.
+    clip = tmp_path / ("ä" * 125 + "c.mp4")
+    shutil.copy(footage[0], clip)
+    long = tmp_path / "long"
+    long.mkdir()
+    shutil.copy(photos / "one.jpg", long / ("ä" * 125 + "p.jpg"))
+    shutil.copy(photos / "holiday/two.bmp", long / ("b" * 251 + ".bmp"))
+    out, painted = tmp_path / "out" / clip.name, tmp_path / "photos out"
+    swap_clip(clip, untrained, "hopper", out, workers=0)
+    assert video.probe(out).frames == 9 and [*out.parent.iterdir()] == [out]
+    assert len(swap_photos(long, untrained, "hopper", painted, workers=0)) == 2
+    with pytest.raises(provenance.SigningError, match="unsigned"):
+        swap_clip(clip, spoiled, "hopper", tmp_path / ("x" * 251 + ".mp4"), workers=0)
+    assert len([*tmp_path.glob("x*.unsigned.mp4")]) == 1
+
+
 def test_names_that_differ_by_case_are_written_side_by_side(noise, tmp_path):
     # Where the file system tells them apart.
     names = [tmp_path / "a.PNG", tmp_path / "a.png", tmp_path / "A.png"]
@@ -615,11 +632,11 @@ def test_photos_of_every_kind_keep_names_of_their_own(pictures, untrained, tmp_p
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     picture = Image.fromarray(pictures[0])
-    kinds = {"a.heic.png": "PNG", "a.jpg": "PNG", "a.heic": "HEIF", "b.ppm": "PPM"}
-    for name, kind in kinds.items():
+    kinds = {"a": "JPEG", "a.png": "PNG", "a.jpg": "PNG", "a.heic": "HEIF", "b": "GIF"}
+    for name, kind in (kinds | {"c.gif": "GIF", "d.mp4": "JPEG"}).items():
         picture.save(folder / name, kind)
     painted = swap_photos(folder, untrained, "hopper", out, workers=0)
-    names = "a.heic.png.png a.heic.png a.jpg b.ppm.png".split()
+    names = "a.png.png a.heic.png a.jpg a.png b.png c.gif.png d.mp4.png".split()
     assert {file.relative_to(out).as_posix() for file in painted} == {*names}
     assert all(provenance.inspect(file)["state"] == "Valid" for file in painted)
 

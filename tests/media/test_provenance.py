@@ -264,6 +264,15 @@ def test_the_label_is_in_the_credentials_too(tmp_path):
         assert (provenance.LABEL in describe(tmp_path / "a.png")) == label
 
 
+def test_kinds_of_files_are_known_where_the_system_lists_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("mimetypes.guess_type", lambda name: (None, None))
+    target = make(tmp_path / "target.webp")
+    sign(target, preset="AI made it")
+    out = make(tmp_path / "out.webp")
+    sign(out, target=target)
+    assert inspect(out)["state"] == "Valid" and b"AI made it" in out.read_bytes()
+
+
 def test_a_name_as_long_as_names_get_has_an_answer(tmp_path):
     file = tmp_path / ("a" * 251 + ".txt")
     file.write_text("text")
