@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -84,9 +83,8 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
             return _in_srgb(_plain(image), colours, path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
-        raise video.MediaError(
-            f"{path} has more than {most}; make it smaller."
-        ) from error
+        text = f"{path} has more than {most}; make it smaller."
+        raise video.MediaError(text) from error
     except Exception as error:  # a decoder may stumble over damage in any way
         read = _numbers(path) if isinstance(error, PIL.UnidentifiedImageError) else None
         if read is not None:
@@ -201,29 +199,19 @@ def _to_xyz(points) -> np.ndarray:
     return columns * np.linalg.solve(columns, white)
 
 
-@lru_cache(maxsize=16)
-def _to_srgb(profile: bytes):
-    """(the mode that a profile is for, what makes sRGB of it)."""
-    source = ImageCms.getOpenProfile(io.BytesIO(profile))
-    space = source.profile.xcolor_space.strip()
-    mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-    target = ImageCms.createProfile("sRGB")
-    return mode, ImageCms.buildTransform(source, target, mode, "RGB")
-
-
 def _in_srgb(image, colours, path) -> np.ndarray:
     try:
         if isinstance(colours, tuple):
             return _converted(np.asarray(image.convert("RGB")), *colours)
         if colours:
-            mode, transform = _to_srgb(colours)
-            if (image.mode, mode) == ("L", "RGB"):
+            profile, srgb = io.BytesIO(colours), ImageCms.createProfile("sRGB")
+            profile = ImageCms.getOpenProfile(profile)
+            if image.mode == "L" and profile.profile.xcolor_space != "GRAY":
                 image = image.convert("RGB")
-            if image.mode != mode:
-                raise ValueError(f"a profile of {mode} for {image.mode}")
-            shown = np.array(ImageCms.applyTransform(image, transform))
+            shown = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+            shown = np.array(shown)
             # What says that it is sRGB stays as it is, to the level.
-            if mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
+            if image.mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
                 return shown
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
@@ -408,13 +396,8 @@ def list_files(folder) -> list[Path]:
 def _walk(folder) -> Iterable[Path]:
     """Every file of a folder and its subfolders, if it can be by its own name."""
     visited, found = set(), {}
-
-    def unread(error):
-        if isinstance(error, PermissionError):
-            place = error.filename
-            _warn(f"{place} may not be read and is left out; change its permissions.")
-
-    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
+    walk = os.walk(folder, onerror=lambda e: _warn(f"Left out: {e}"), followlinks=True)
+    for place, folders, names in walk:
         if (real := os.path.realpath(place)) in visited:
             folders.clear()
             continue

@@ -106,11 +106,8 @@ class Remux:
             elif stream.type in kinds and stream not in moving(self.source):
                 lost.append(name_of(stream))
         if lost:
-            warnings.warn(
-                f"{path}: {', '.join(lost)} cannot be carried over to MP4 and "
-                f"{'is' if len(lost) == 1 else 'are'} left out.",
-                stacklevel=5,
-            )
+            text = f"{path}: {', '.join(lost)} cannot be carried over to MP4."
+            warnings.warn(text, stacklevel=5)
         starts = [
             s.start_time * s.time_base
             for s in self.source.streams.audio
@@ -163,9 +160,9 @@ class Remux:
                 last[index] = time
                 yield time * packet.time_base, packet
         except av.FFmpegError as error:
-            text = f"{self.path} is damaged: its sound stops early ({error.strerror})."
             if self.tracks:
-                warnings.warn(text, stacklevel=2)
+                text = f"is damaged: its sound stops early ({error.strerror})."
+                warnings.warn(f"{self.path} {text}", stacklevel=2)
 
     def copy_until(self, end: Fraction | None):
         """Hand on what begins before `end`, in seconds of the source's clock."""

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -446,10 +447,26 @@ def test_processes_that_start_together_share_one_identity(tmp_path, identity):
 
 
 def test_who_has_no_place_for_an_identity_is_told(tmp_path, monkeypatch):
+    export = make(tmp_path / "a.png")
     (tmp_path / "file").touch()
     monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "file" / "identity"))
     with pytest.raises(ValueError, match="names another folder"):
-        sign(make(tmp_path / "a.png"))
+        sign(export)
+    monkeypatch.delenv("DEEPFAKERY_IDENTITY")
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))  # nothing fits in there
+    with pytest.raises(ValueError, match="names another folder"):
+        sign(export)
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(ValueError, match="names another folder"):
+        sign(export)
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", "~/identity")
+    with pytest.raises(ValueError, match="~/identity holds no identity"):
+        sign(export)
 
 
 def test_a_certificate_that_expired_is_found_before_the_work(
