@@ -2,17 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submodules=[
-        "animation",
-        "filters",
-        "identity",
-        "images",
-        "provenance",
-        "records",
-        "remux",
-        "video",
-        "workers",
-    ],
-)
+MODULES = "animation filters identity images provenance records remux video workers"
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, MODULES.split())

@@ -1,13 +1,7 @@
 """Decoded frames as a player shows them: progressive, square pixels, SDR, RGB.
 
-Ordinary frames are only converted to RGB. Of others
-  - interlaced ones are deinterlaced by FFmpeg's bwdif, one out for each;
-  - pixels are made square by enlarging the shorter side;
-  - a frame of another shape than the clip's first is fitted in with black bars;
-  - PQ and HLG become SDR, see `_sdr`;
-  - transparency is laid on white, as that of photos is.
-What a frame becomes depends on it, its two neighbours and the clip's first frame alone,
-so that a clip may be entered anywhere.
+What a frame becomes depends on it, its neighbours and the clip's first frame alone, so
+that a clip may be entered anywhere.
 """
 
 import warnings
@@ -52,17 +46,28 @@ def _unnamed(kind, number):
 Type._missing_ = classmethod(_unnamed)
 
 
-def matrix(frame) -> int:
+def _matrix(frame) -> int:
     """The frame's colour matrix; where it is not given, what players assume."""
     if frame.colorspace in SWS_MATRIX:
         return int(frame.colorspace)
     return BT709 if min(frame.width, frame.height) > 576 else BT601
 
 
-def value_range(frame) -> int:
+def _range(frame) -> int:
     """Whether black and white are 16 and 235, or 0 and 255."""
     full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
     return FULL if full else LIMITED
+
+
+def tags(frame) -> dict:
+    """Colours of the pictures made of such a frame, as in `VideoInfo`."""
+    is_hdr = frame.color_trc in HDR
+    return {
+        "matrix": BT709 if is_hdr else _matrix(frame),
+        "color_range": LIMITED if frame.format.is_rgb else _range(frame),
+        "primaries": BT709 if is_hdr else int(frame.color_primaries),
+        "transfer": BT709 if is_hdr else int(frame.color_trc),
+    }
 
 
 class Filters:
@@ -152,8 +157,8 @@ class Filters:
             width=width,
             height=height,
             format="gbrp16le" if is_hdr else "rgba" if is_clear else "rgb24",
-            src_colorspace=SWS_MATRIX[matrix(frame)],
-            src_color_range=value_range(frame),
+            src_colorspace=SWS_MATRIX[_matrix(frame)],
+            src_color_range=_range(frame),
             interpolation=QUICK if self.quick else SCALED if scaled else EXACT,
         ).to_ndarray()
         if is_hdr:

@@ -8,21 +8,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+import PIL
 import pillow_heif
-from PIL import (
-    ExifTags,
-    Image,
-    ImageCms,
-    ImageOps,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-)
+from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from deepfakery.media import records, video
 from deepfakery.media.remux import moving
@@ -59,18 +53,15 @@ _ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 
 
 def read_image(path, at_least: int | None = None) -> np.ndarray:
-    """Read a picture the way a viewer shows it.
+    """Read a picture the way a viewer shows it: RGB uint8 (H, W, 3).
 
     Colours become sRGB, transparency white, and EXIF orientation is applied. Of several
     pictures in a file the first is read, and that is warned of.
 
     Args:
         path: an image file of any kind that Pillow reads, or HEIC, or a TIFF of floats.
-        at_least: pixels of the shorter side that will do: a larger JPEG is then read
-            at a half, a quarter or an eighth of its size, in a fraction of the time.
-
-    Returns:
-        RGB uint8 (H, W, 3).
+        at_least: pixels of the shorter side that will do; a larger JPEG is read at a
+            half, a quarter or an eighth of its size, in a fraction of the time.
 
     Raises:
         MediaError: the file is missing or no readable image.
@@ -92,19 +83,15 @@ def read_image(path, at_least: int | None = None) -> np.ndarray:
             return _in_srgb(_plain(image), colours, path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
-        raise video.MediaError(
-            f"{path} has more than {most}; make it smaller."
-        ) from error
-    except UnidentifiedImageError as error:
-        if (read := _numbers(path)) is not None:
+        text = f"{path} has more than {most}; make it smaller."
+        raise video.MediaError(text) from error
+    except Exception as error:  # a decoder may stumble over damage in any way
+        read = _numbers(path) if isinstance(error, PIL.UnidentifiedImageError) else None
+        if read is not None:
             return read
         raise video.MediaError(
-            f"{path} is not an image that can be read; save it again as PNG or JPEG."
-        ) from error
-    except Exception as error:  # a decoder may stumble over damage in any way
-        raise video.MediaError(
-            f"{path} is damaged or of a rare kind ({error}); copy it again, or save it "
-            "again as PNG or JPEG."
+            f"{path} is damaged or not an image that can be read ({error}); copy it "
+            "again, or save it again as PNG or JPEG."
         ) from error
 
 
@@ -128,9 +115,8 @@ def _plain(image):
         image = Image.fromarray(_levels(np.asarray(image)))
     if image.has_transparency_data:
         mode = "L" if image.mode in ("L", "LA", "La") else "RGB"
-        image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert(mode)
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert(mode)
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image
@@ -156,7 +142,7 @@ def _numbers(path):
         with open(path, "rb") as file:
             head = file.read(8)
             head += file.read(8) if head[2] == 43 else b""
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            tags = ImageFileDirectory_v2(head)
             file.seek(tags.next)
             tags.load(file)
         if math.prod((tags[256], tags[257])) > MOST_PIXELS or tags.get(284) == 2:
@@ -213,29 +199,19 @@ def _to_xyz(points) -> np.ndarray:
     return columns * np.linalg.solve(columns, white)
 
 
-@lru_cache(maxsize=16)
-def _to_srgb(profile: bytes):
-    """(the mode that a profile is for, what makes sRGB of it)."""
-    source = ImageCms.getOpenProfile(io.BytesIO(profile))
-    space = source.profile.xcolor_space.strip()
-    mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-    target = ImageCms.createProfile("sRGB")
-    return mode, ImageCms.buildTransform(source, target, mode, "RGB")
-
-
 def _in_srgb(image, colours, path) -> np.ndarray:
     try:
         if isinstance(colours, tuple):
             return _converted(np.asarray(image.convert("RGB")), *colours)
         if colours:
-            mode, transform = _to_srgb(colours)
-            if (image.mode, mode) == ("L", "RGB"):
+            profile, srgb = io.BytesIO(colours), ImageCms.createProfile("sRGB")
+            profile = ImageCms.getOpenProfile(profile)
+            if image.mode == "L" and profile.profile.xcolor_space != "GRAY":
                 image = image.convert("RGB")
-            if image.mode != mode:
-                raise ValueError(f"a profile of {mode} for {image.mode}")
-            shown = np.array(ImageCms.applyTransform(image, transform))
+            shown = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+            shown = np.array(shown)
             # What says that it is sRGB stays as it is, to the level.
-            if mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
+            if image.mode != "RGB" or cv2.absdiff(shown, np.asarray(image)).max() > 2:
                 return shown
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         _warn(f"{path} has a colour profile that is of no use; it is read as sRGB.")
@@ -253,52 +229,32 @@ def write_image(path, image: np.ndarray, software: str = ""):
     Raises:
         ValueError: the array is no RGB uint8 image, or the suffix is not known.
     """
-    path, image = Path(path), np.asarray(image)
+    path, image, suffix = Path(path), np.asarray(image), Path(path).suffix.lower()
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"{path} takes RGB uint8 of shape (H, W, 3), not {image.dtype} "
-            f"{image.shape}."
-        )
-    suffix = path.suffix.lower()
+        kind = f"{image.dtype} {image.shape}"
+        raise ValueError(f"{path} takes RGB uint8 of shape (H, W, 3), not {kind}.")
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     # PNG's own default takes several times as long for a few per cent of the size.
-    options = {"compress_level": 1} if suffix == ".png" else {}
-    if suffix in {".jpeg", ".jpg", ".webp"}:
-        options = {"quality": 95}
+    options = {"quality": 95, "compress_level": 1, **noted(software)}
     drawn = io.BytesIO()
-    kind = Image.registered_extensions()[suffix]
-    Image.fromarray(image).save(drawn, kind, **options, **noted(suffix, software))
+    Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write(path, drawn.getvalue())
 
 
-def noted(suffix: str, software: str) -> dict:
+def noted(software: str) -> dict:
     """Pillow's options that write into a picture what software made it."""
-    if not software or suffix == ".bmp":
-        return {}
-    if suffix in {".gif", ".jpeg", ".jpg"}:  # a JPEG with EXIF is slower to read
-        return {"comment": software.encode()}
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = software
-    return {"exif": exif}
+    return {"exif": exif} if software else {}
 
 
 def software_of(path) -> str:
     """What software made a picture, as it says itself; "" where nothing is said."""
-    try:
-        with Image.open(path) as image:
-            said = image.info.get("comment", b"")
-            said = said.decode(errors="replace") if isinstance(said, bytes) else said
-            return str(image.getexif().get(ExifTags.Base.Software, said))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return ""
-
-
-def _natural(path):
-    """A sorting key that puts frame 10 after frame 9."""
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [int(part) if part.isdecimal() else part for part in parts], str(path)
+    with suppress(Exception), Image.open(path) as image:
+        return str(image.getexif().get(ExifTags.Base.Software, ""))
+    return ""
 
 
 def read_source(path, start: int = 0) -> Iterator[video.Frame]:
@@ -309,11 +265,8 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
         start: the first frame wanted; those before it are passed over.
 
     Yields:
-        `video.Frame`. Images have time 0; index and pts are their place among all that
-        the folder holds, as `list_files` lists it.
-
-    Raises:
-        MediaError: at the first step, if there is nothing to read.
+        `video.Frame`; images have time 0, and in a folder the index goes on. A
+        `MediaError` comes at the first step, if there is nothing to read.
     """
     path = Path(path)
     if not path.is_dir():
@@ -322,33 +275,29 @@ def read_source(path, start: int = 0) -> Iterator[video.Frame]:
         else:
             yield from video.read_frames(path, start)
         return
-    readable = place = 0
+    is_empty, place = not start, 0
     for file in list_files(path):
+        is_still = is_image(file)
+        if is_still and place < start:
+            place += 1
+            continue
         try:
-            if not is_image(file):
-                for frame in video.read_frames(file):
-                    if place >= start:
-                        yield replace(frame, index=place)
-                    place, readable = place + 1, readable + 1
-                continue
-            if place >= start:
-                yield video.Frame(place, 0.0, place, read_image(file), file)
-                readable += 1
+            for frame in read_source(file):
+                if place >= start:
+                    pts = place if is_still else frame.pts
+                    yield replace(frame, index=place, pts=pts)
+                place, is_empty = place + 1, False
         except video.MediaError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
-        place += 1
-    if not readable and not start:
+            _warn(f"Left out: {error}")
+            place += is_still
+    if is_empty:
         raise video.MediaError(
             f"{path} holds no image or clip that can be read; give one that does."
         )
 
 
 def count_frames(path) -> int | None:
-    """How many frames `read_source` will give, or None where no header tells.
-
-    Raises:
-        MediaError: the source is missing or cannot be read.
-    """
+    """How many frames `read_source` will give, or None where no header tells."""
     path = Path(path)
     if path.is_dir():
         count = 0
@@ -366,12 +315,9 @@ def count_frames(path) -> int | None:
 
 
 def stills(source, count: int = 8, among=None) -> list[np.ndarray]:
-    """Frames spread evenly over a source, to look at, (H, W, 3) uint8 each.
+    """Up to `count` frames, (H, W, 3) uint8 each, spread evenly over a source.
 
-    Args:
-        source: the video, image or folder.
-        count: how many; fewer where there are fewer.
-        among: indices of the frames to choose from, all by default.
+    `among` are indices of the frames to choose from, all by default.
     """
     among = range(count_frames(source) or 1) if among is None else sorted(among)
     chosen = np.linspace(0, len(among) - 1, count).round().astype(int)
@@ -430,9 +376,13 @@ def list_files(folder) -> list[Path]:
     They are known by their content. Links are followed, and what can be reached in
     several ways is listed once. Hidden files are left out; a warning names others.
     """
-    folder = Path(folder)
-    files, others = [], []
-    for file in sorted((f.relative_to(folder) for f in _walk(folder)), key=_natural):
+
+    def natural(file):  # frame 10 comes after frame 9
+        parts = re.split(r"(\d+)", str(file).lower())
+        return [int(part) if part.isdecimal() else part for part in parts], str(file)
+
+    folder, files, others = Path(folder), [], []
+    for file in sorted((f.relative_to(folder) for f in _walk(folder)), key=natural):
         (files if _kind(folder / file) else others).append(file)
     if others:
         few = ", ".join(map(str, others[:3])) + ", …" * (len(others) > 3)
@@ -446,13 +396,8 @@ def list_files(folder) -> list[Path]:
 def _walk(folder) -> Iterable[Path]:
     """Every file of a folder and its subfolders, if it can be by its own name."""
     visited, found = set(), {}
-
-    def unread(error):
-        if isinstance(error, PermissionError):
-            place = error.filename
-            _warn(f"{place} may not be read and is left out; change its permissions.")
-
-    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
+    walk = os.walk(folder, onerror=lambda e: _warn(f"Left out: {e}"), followlinks=True)
+    for place, folders, names in walk:
         if (real := os.path.realpath(place)) in visited:
             folders.clear()
             continue

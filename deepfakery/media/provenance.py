@@ -3,13 +3,11 @@
     image = label(image)                        # for the eye
     images.write_image("swap.png", image)
     sign("swap.png", target="clip.mp4", preset="light")
-    inspect("swap.png")["source_type"]          # compositeWithTrainedAlgorithmicMedia
-    print(describe("swap.png"))                 # the same, in words
+    print(describe("swap.png"))
 
 `sign` writes C2PA Content Credentials: how the file was made, and a signature over
 that and every pixel. It comes last, because any later change breaks the signature.
-
-No network is used. With what it is signed, `identity` says.
+No network is used.
 
 Reference: C2PA specification, https://spec.c2pa.org/specifications/
 """
@@ -34,7 +32,7 @@ from deepfakery import __version__
 from deepfakery.media import identity, images, records
 
 NAME = "DeepFakery"
-#: At the end of a clip of ours, a box that players pass over.
+#: At the end of our clips, a box that players pass over.
 MARK = f"\0\0\0\x12free{NAME}"
 LABEL = "AI-made face"
 #: What `sign` calls it: how IPTC does, and how `describe` does.
@@ -54,44 +52,38 @@ _UNKNOWN = "application/octet-stream"
 
 
 class SigningError(ValueError):
-    """What is finished could not be signed; it lies there, unsigned, and says so."""
+    """What is finished could not be signed; it is kept unsigned."""
 
 
 def label(image: np.ndarray, text: str = LABEL) -> np.ndarray:
-    """Write a small visible label into the lower left corner.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; a copy is returned.
-        text: What to write.
-    """
+    """A copy of RGB uint8 (H, W, 3) with small text in the lower left corner."""
     out = image.copy()
     height, width = out.shape[:2]
     scale = max(min(height, width) / 1000, 0.3)
-    left, low, thick = round(14 * scale), height - round(16 * scale), round(2 * scale)
-    # A dark rim keeps it legible on any picture. It is the same text moved by a pixel:
-    # OpenCV 5 spaces bolder letters further apart, and a bold rim runs away from them.
+    left, low, thick = round(14 * scale), height - round(16 * scale), 2 * scale
+    # A dark rim keeps it legible on any picture. It is the same text moved by a pixel,
+    # as OpenCV 5 spaces bolder letters further apart.
     for x, y, grey in ((-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0), (0, 0, 255)):
-        font, ink = (cv2.FONT_HERSHEY_SIMPLEX, scale), (grey, grey, grey)
-        place = left + x, low + y
-        cv2.putText(out, text, place, *font, ink, max(1, thick), cv2.LINE_AA)
+        place, ink = (left + x, low + y), (grey, grey, grey)
+        style = cv2.FONT_HERSHEY_SIMPLEX, scale, ink, max(1, round(thick)), cv2.LINE_AA
+        cv2.putText(out, text, place, *style)
     return out
 
 
 def sign(path, **facts) -> None:
     """Write Content Credentials into a finished file, in place of any it had.
 
-    Picture and sound are copied, never decoded. The file is whole at all times: the
-    signed one is written beside it and renamed.
+    Picture and sound are copied, never decoded. The signed file is written beside the
+    other and renamed.
 
     Args:
         path: The file, of a kind in `SIGNABLE`.
-        kind: "composite" for a face painted into footage, the default; "made" for what
-            a network made by itself; "animated" for a photo that was bent into motion,
-            and for what was put together from such without a network.
-        target: What was painted into, or worked from. Its name without folders is
-            written down; if it has credentials of its own, they are taken along.
-        preset: Name of the network's preset.
-        weights_sha256: SHA-256 of the network's weights, hexadecimal.
+        kind: "composite" for a face laid into footage, the default; "made" for what
+            a network made by itself; "animated" for what was put together or bent into
+            motion without one.
+        target: What was laid into, or worked from. Its name without folders and its
+            credentials are taken along.
+        preset, weights_sha256: Of the network: name, and hexadecimal SHA-256.
         label: What was written into the picture for the eye; "" for nothing.
 
     Raises:
@@ -112,18 +104,10 @@ def sign(path, **facts) -> None:
 
 @contextmanager
 def signing(path, facts: dict | None, *sources):
-    """Where to write a file that gets its name once it is whole and signed.
+    """Yield where to write a file that gets its name once it is whole and signed.
 
-    Args:
-        path, facts, *sources: As for `prepare`.
-
-    Yields:
-        Where to write it, under the same name in a folder beside.
-
-    Raises:
-        ValueError: Before any work, as for `prepare`.
-        SigningError: As for `publish`.
-        OSError: Somebody else writes it at this moment.
+    Takes arguments and raises errors as `prepare`, and errors as `publish`; also
+    OSError if somebody else writes it at this moment.
     """
     path = Path(path)
     prepare(path, facts, *sources)
@@ -137,15 +121,12 @@ def signing(path, facts: dict | None, *sources):
 
 
 def prepare(path, facts: dict | None, *sources) -> None:
-    """Find out before any work whether a file may be written, and can be signed.
+    """Raise a ValueError now if a file may not be written or cannot be signed later.
 
     Args:
         path: The file's name; its folder may be missing.
         facts: As for `sign`; None where it is not to be signed.
-        *sources: What it is made from.
-
-    Raises:
-        ValueError: As for `refuse_foreign`, or identity or target cannot be used.
+        *sources: What it is made from, None for nothing.
     """
     for name in (path, unsigned_name(path)):
         refuse_foreign(name, *sources, (facts or {}).get("target"))
@@ -159,24 +140,17 @@ def rehearse(path, facts: dict) -> None:
 
 
 def refuse_foreign(path, *sources) -> None:
-    """Leave a file alone that no export made; an empty one is nobody's.
+    """Raise a ValueError where a file to write is a source, or no export made it.
 
-    Args:
-        path: The file about to be written.
-        *sources: Files that are read for it; None is none.
-
-    Raises:
-        ValueError: There is such a file, or it is one of the sources.
+    An empty one is nobody's.
     """
     path = Path(path)
-    if not path.exists():
-        return
-    for source in filter(None, sources):
-        if os.path.exists(source) and os.path.samefile(path, source):
+    for source in filter(os.path.exists, filter(None, sources)):
+        if path.exists() and path.samefile(source):
             raise ValueError(f"{path} is what is read; write to another name.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the name of a file to write.")
-    if path.stat().st_size and not is_ours(path):
+    if path.exists() and path.stat().st_size and not is_ours(path):
         raise ValueError(
             f"{path} is there already, and no export made it; choose another name, or "
             "move it away."
@@ -185,13 +159,10 @@ def refuse_foreign(path, *sources) -> None:
 
 def is_ours(path) -> bool:
     """Whether an export of this package made a file, by its metadata or credentials."""
-    path, mark = Path(path), MARK.encode()
     with open(path, "rb") as file:
-        file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
-        if file.read() == mark:
+        file.seek(max(0, os.path.getsize(path) - len(MARK)))
+        if file.read() == MARK.encode() or images.software_of(path) == NAME:
             return True
-    if images.software_of(path) == NAME:
-        return True
     said = inspect(path)
     return said.get("generator", "").startswith(NAME) and not said["tampered"]
 
@@ -199,8 +170,7 @@ def is_ours(path) -> bool:
 def publish(unsigned, path, facts: dict | None) -> None:
     """Sign a finished file, on the same disk, and give it its name.
 
-    Raises:
-        SigningError: It could not be signed, and is kept as `unsigned_name` says.
+    If it cannot be signed it is kept with `.unsigned` in its name: a `SigningError`.
     """
     try:
         if Path(path).suffix.lower() == ".mp4":
@@ -228,19 +198,15 @@ def inspect(path, *, trust=None) -> dict:
     """Read a file's Content Credentials, whoever wrote them.
 
     Args:
-        path: Any file; none is too odd or too damaged to ask about.
+        path: Any file, however odd or damaged.
         trust: PEM file of certificates; signers that they vouch for are known.
 
     Returns:
         `{"signed": False}` for a file without credentials, with "problems" if it could
-        not be read. Otherwise "signed", "state" ("Trusted", "Valid" or "Invalid"),
+        not be read. Otherwise also "state" ("Trusted", "Valid" or "Invalid"),
         "tampered", "signer", "signer_known", "generator", "actions", "source_type",
-        "ingredients" (names), "preset", "weights_sha256", "label" (what was written
-        into the picture), "time" (the signer's own word) and "problems" (C2PA status
-        codes).
-
-    Raises:
-        ValueError: `trust` holds no certificate.
+        "ingredients" (names), `FACTS`, "time" (the signer's own word) and "problems"
+        (C2PA status codes).
     """
     path = Path(path)
     with _context(trust) as context:
@@ -254,7 +220,6 @@ def inspect(path, *, trust=None) -> dict:
             return {"signed": False}
         except (c2pa.C2paError, OSError, ValueError) as error:
             return {"signed": False, "problems": [str(error)]}
-    # Words that are damaged may be missing from the report altogether.
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     stated = {a["label"]: a.get("data") for a in manifest.get("assertions", [])}
     stated = {name: data for name, data in stated.items() if isinstance(data, dict)}
@@ -286,24 +251,20 @@ def inspect(path, *, trust=None) -> dict:
 
 
 def is_intact(found: dict) -> bool:
-    """Whether what `inspect` found may be repeated: nothing changed since signing."""
+    """Whether nothing has changed since the signing, by what `inspect` found."""
     return found.get("state") in ("Trusted", "Valid")
 
 
 def describe(path, *, trust=None) -> str:
-    """A file's Content Credentials in words, for people.
-
-    Args:
-        path, trust: As for `inspect`.
-    """
+    """A file's Content Credentials in words, with arguments as for `inspect`."""
     found, name = inspect(path, trust=trust), Path(path).name
+    if not found["signed"] and "problems" in found:
+        why = " ".join(found["problems"][0].split())  # on one line
+        return f"{name}\n  no Content Credentials could be read ({why})."
     if not found["signed"]:
         said = "no Content Credentials. That proves nothing: most files have none, and"
-        said += "\n  re-encoding, cropping or a screenshot leaves them behind."
-        if why := found.get("problems"):
-            reason = " ".join(why[0].split())  # the library's words, on one line
-            said = f"no Content Credentials could be read ({reason})."
-        return f"{name}\n  {said}"
+        more = "re-encoding, cropping or a screenshot leaves them behind."
+        return f"{name}\n  {said}\n  {more}"
     if found["tampered"]:
         intact = "NO: changed after it was signed; believe none of the rest"
     elif not is_intact(found):
@@ -312,14 +273,14 @@ def describe(path, *, trust=None) -> str:
     else:
         intact = "yes, unchanged since it was signed"
     known = "known" if found["signer_known"] else "untrusted: nobody vouches for them"
-    weights, kinds = found["weights_sha256"], dict(KINDS.values())
+    kinds = dict(KINDS.values())
     rows = {
         "intact": intact,
         "signed by": f"{found['signer'] or 'nobody named'} ({known})",
         "what": kinds.get(found["source_type"], found["source_type"]) or "not said",
         "made by": found["generator"] or "not said",
         "preset": found["preset"],
-        "weights": weights and f"SHA-256 {weights}",
+        "weights": found["weights_sha256"] and f"SHA-256 {found['weights_sha256']}",
         "label": found["label"],
         "from": ", ".join(found["ingredients"]),
         "time": f"{found['time']}, the signer says" if found["time"] else "",
@@ -361,7 +322,7 @@ def _manifest(kind, target=None, preset="", weights_sha256="", label="") -> dict
     else:
         opened = {"action": "c2pa.opened", "when": when, **used}
         actions = [opened, {"action": "c2pa.edited", **done}]
-    model = dict(zip(FACTS, (preset, weights_sha256, label), strict=True))
+    model = {"preset": preset, "weights_sha256": weights_sha256, "label": label}
     said = {"c2pa.actions.v2": {"actions": actions}, MODEL: model}
     return {  # without a title: files are renamed, credentials are not
         "claim_generator_info": [{"name": NAME, "version": __version__}],
@@ -374,7 +335,7 @@ def _manifest(kind, target=None, preset="", weights_sha256="", label="") -> dict
 
 @lru_cache(maxsize=16)
 def _ingredient(kind, target, state) -> bytes:
-    """What is written down of a target, as an archive, for all frames of a clip."""
+    """What is written down of a target in that state, for all frames of a clip."""
     relationship = "inputTo" if kind == "made" else "parentOf"
     entry = {"title": target.name, "relationship": relationship, "label": "target"}
     archive = io.BytesIO()
@@ -382,8 +343,7 @@ def _ingredient(kind, target, state) -> bytes:
         try:
             with open(target, "rb") as file:
                 builder.add_ingredient(entry, _media_type(target), file)
-        except (OSError, c2pa.C2paError):
-            # A folder, a damaged clip, a built-in person: its name will do.
+        except (OSError, c2pa.C2paError):  # a folder, a built-in person: the name
             builder.add_ingredient(entry, _UNKNOWN, io.BytesIO())
         builder.write_ingredient_archive("target", archive)
     return archive.getvalue()
@@ -393,8 +353,7 @@ def _state(path) -> tuple | None:
     """What changes when a file does; None where there is none."""
     with suppress(OSError):
         found = os.stat(path)
-        times = found.st_mtime_ns, found.st_ctime_ns
-        return found.st_dev, found.st_ino, found.st_size, *times
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _media_type(path) -> str:
@@ -410,16 +369,14 @@ def _signer(algorithm, chain, key):
     manifest = _manifest("made")
     with _context() as context, c2pa.Builder(manifest, context=context) as builder:
         builder.sign(signer, "image/png", _tiny(), io.BytesIO())
-    # An identity is verified once, and a target once. To do either again at each frame
-    # took half of the signing.
+    # To verify either again at each frame would take half of the signing.
     return signer, _context(verify_after_sign=False, verify_after_reading=False)
 
 
 def _tiny():
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
-    picture.seek(0)
-    return picture
+    return io.BytesIO(picture.getvalue())
 
 
 def _context(trust=None, **verify):
@@ -432,12 +389,10 @@ def _context(trust=None, **verify):
         "core": {"backing_store_memory_threshold_in_mb": 16},  # long clips go to disk
     }
     if trust is not None:
-        pem = Path(trust).read_bytes()
+        pem, why = Path(trust).read_bytes(), "holds no certificate to trust, as PEM."
         try:
             x509.load_pem_x509_certificates(pem)
         except ValueError as error:
-            raise ValueError(
-                f"{trust} holds no certificate to trust, as PEM."
-            ) from error
+            raise ValueError(f"{trust} {why}") from error
         settings["trust"] = {"trust_anchors": pem.decode()}
     return c2pa.Context.from_dict(settings)

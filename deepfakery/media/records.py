@@ -19,42 +19,33 @@ def read_lines(
 ) -> list[dict]:
     """The objects of a JSON Lines file; none where it is missing.
 
-    Args:
-        path: The file.
-        fault: Says what is wrong with an object, or None; bad lines are warned of.
+    `fault` says what is wrong with an object, or None; bad lines are warned of.
     """
     found, bad = [], []
-    if not path.exists():
-        return found
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                wrong = "not JSON"
-            else:
-                wrong = fault(record) if isinstance(record, dict) else "not an object"
-            if wrong:
-                bad.append(f"line {number}: {wrong}")
-            else:
-                found.append(record)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            wrong = fault(record) if isinstance(record, dict) else "not an object"
+        except (ValueError, RecursionError):
+            wrong = "not JSON"
+        if wrong:
+            bad.append(f"line {number}: {wrong}")
+        else:
+            found.append(record)
     if bad:
-        more = f", and {len(bad) - 3} more" if len(bad) > 3 else ""
-        text = f"{path}, {', '.join(bad[:3])}{more}; left out."
-        warnings.warn(text, stacklevel=3)
+        few = ", ".join(bad[:3]) + ", …" * (len(bad) > 3)
+        warnings.warn(f"{path}, {few}; left out.", stacklevel=3)
     return found
 
 
 def is_plain(name) -> bool:
     """Whether a name that a file gives stays in its own folder, on every system."""
-    return (
-        isinstance(name, str)
-        and bool(name.strip(". "))
-        and not _FOREIGN.search(name)
-        and len(os.fsencode(name)) <= 255
-    )
+    if not isinstance(name, str) or not name.strip(". ") or _FOREIGN.search(name):
+        return False
+    return len(os.fsencode(name)) <= 255
 
 
 # Separators, control characters, and halves of characters that no name can hold.
@@ -102,15 +93,9 @@ def append(path: Path, text: str) -> None:
 
 
 def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
-    """Write a file under a temporary name, then rename it.
+    """Write a file, text as UTF-8, under a temporary name, then rename it.
 
-    Args:
-        path: The file.
-        content: Text is written as UTF-8.
-        mode: Who may read it, less what the user's mask takes away.
-
-    Raises:
-        OSError: It cannot be written; nothing is left of it.
+    Raises an OSError if it cannot be written; nothing is left of it then.
     """
     unfinished = aside(path)
     with _told(path, lambda: unfinished.unlink(missing_ok=True)):
@@ -147,12 +132,10 @@ def beside(path: Path, start: str, ending: str) -> Path:
 
 @contextmanager
 def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
-    """Hold a folder, so that nobody else writes into it at the same time.
-
-    The operating system lets go of it when the process ends, however it ends.
+    """Hold a folder, made where it is missing, until the block or the process ends.
 
     Args:
-        folder: Made where it is missing.
+        folder: Where nobody else may write at the same time.
         work: What is done there, for the message of a second writer.
         wait: Seconds to wait for somebody else.
 

@@ -106,17 +106,14 @@ class Remux:
             elif stream.type in kinds and stream not in moving(self.source):
                 lost.append(name_of(stream))
         if lost:
-            warnings.warn(
-                f"{path}: {', '.join(lost)} cannot be carried over to MP4 and "
-                f"{'is' if len(lost) == 1 else 'are'} left out.",
-                stacklevel=5,
-            )
+            text = f"{path}: {', '.join(lost)} cannot be carried over to MP4."
+            warnings.warn(text, stacklevel=5)
         starts = [
             s.start_time * s.time_base
             for s in self.source.streams.audio
             if s.index in self.tracks and s.start_time is not None
         ]
-        self.start = min(starts, default=None)  # of the sound, in seconds
+        self.start = min(starts, default=0)  # of the sound, in seconds
         self._packets = self._demuxed()
         self._next = next(self._packets, None)
 
@@ -163,9 +160,9 @@ class Remux:
                 last[index] = time
                 yield time * packet.time_base, packet
         except av.FFmpegError as error:
-            text = f"{self.path} is damaged: its sound stops early ({error.strerror})."
             if self.tracks:
-                warnings.warn(text, stacklevel=2)
+                text = f"is damaged: its sound stops early ({error.strerror})."
+                warnings.warn(f"{self.path} {text}", stacklevel=2)
 
     def copy_until(self, end: Fraction | None):
         """Hand on what begins before `end`, in seconds of the source's clock."""
@@ -181,7 +178,7 @@ class Remux:
         self.copy_until(end)
         for track in self.tracks.values():
             if isinstance(track, _Sound):
-                self.output.mux(track.rest(self.origin))
+                self.output.mux(track.take(None, self.origin))
 
 
 def _track(stream, output):
@@ -237,35 +234,25 @@ class _Sound:
         encoded = []
         with suppress(av.error.InvalidDataError):  # one bad packet is a short silence
             for frame in self.source.decode(packet):
+                rate = frame.sample_rate
+                kind = frame.format.name, frame.layout.name, rate
+                self._first = self._first or kind
                 if frame.pts is not None:
-                    self._set_clock(frame.pts * frame.time_base - origin, frame)
+                    # Many containers round times to milliseconds; count samples, and
+                    # follow the file's clock only over a true gap.
+                    pts = round((frame.pts * frame.time_base - origin) * rate)
+                    off = None if self._clock is None else abs(pts - self._clock)
+                    if off is None or off > rate // 20 or rate != self._first[2]:
+                        self._clock = pts
                 if self._clock is None:
                     continue
-                rate = Fraction(1, frame.sample_rate)
-                frame.pts, frame.time_base = self._clock, rate
+                frame.pts, frame.time_base = self._clock, Fraction(1, rate)
                 self._clock += frame.samples
-                encoded += [p for f in self._even(frame) for p in self.stream.encode(f)]
-        return encoded
-
-    def _set_clock(self, time, frame):
-        if self._first and frame.sample_rate != self._first[2]:
-            self._clock = None
-        # Many containers round times to milliseconds; count samples, and follow the
-        # file's clock only over a true gap.
-        pts = round(time * frame.sample_rate)
-        if self._clock is None or abs(pts - self._clock) > frame.sample_rate // 20:
-            self._clock = pts
-
-    def _even(self, frame):
-        """The frame, or frames of the first one's kind where that changes."""
-        kind = frame.format.name, frame.layout.name, frame.sample_rate
-        self._first = self._first or kind
-        if kind == self._first:
-            return [frame]
-        return av.AudioResampler(*self._first).resample(frame)
-
-    def rest(self, origin):
-        return self.take(None, origin) + self.stream.encode(None)
+                frames = [frame]
+                if kind != self._first:  # the encoder takes no other
+                    frames = av.AudioResampler(*self._first).resample(frame)
+                encoded += [p for some in frames for p in self.stream.encode(some)]
+        return encoded + self.stream.encode(None) if packet is None else encoded
 
 
 class _Text:

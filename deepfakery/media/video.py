@@ -1,14 +1,10 @@
-"""Frames in, frames out.
+"""Frames in, frames out, by PyAV (https://pyav.basswood-io.com).
 
-    info = probe("clip.mp4")
-    with VideoWriter("out.mp4", like=info) as writer:
+    with VideoWriter("out.mp4", like=probe("clip.mp4")) as writer:
         for frame in read_frames("clip.mp4"):
             writer.write(frame.image, frame.pts)
 
-writes the clip again with its pictures upright, every timestamp kept and its sound
-copied, a few frames in memory at a time.
-
-Reference: PyAV, https://pyav.basswood-io.com (FFmpeg comes inside its wheel).
+writes the clip again, upright, with every timestamp and its sound.
 """
 
 import os
@@ -25,30 +21,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from deepfakery.media import records
-from deepfakery.media.filters import (
-    BT709,
-    EXACT,
-    FOREIGN,
-    HDR,
-    LIMITED,
-    SWS_MATRIX,
-    Filters,
-    matrix,
-    value_range,
-)
-from deepfakery.media.remux import (
-    Remux,
-    demuxed,
-    moving,
-    name_of,
-    opened,
-    picture_stream,
-)
+from deepfakery.media import records, remux
+from deepfakery.media.filters import EXACT, FOREIGN, SWS_MATRIX, Filters, tags
 
-# Name -> FFmpeg's encoder and options that look like the source. Without B-frames
-# frames are stored as they are shown; with them the header would give a clip
-# of varying rate a slightly wrong duration.
+# Name -> FFmpeg's encoder and options that look like the source. With B-frames the
+# header would give a clip of varying rate a slightly wrong duration.
 _X265 = {"preset": "superfast", "x265-params": "bframes=0:log-level=error"}
 CODECS = {
     "h264": ("libx264", {"crf": "17", "preset": "veryfast", "bf": "0"}),
@@ -83,25 +60,25 @@ class VideoInfo:
     start_pts: int = 0  # of the first frame
     frames: int | None = None  # None where the header does not say
     duration: float | None = None  # seconds of picture
-    has_audio: bool = False
-    matrix: int = BT709  # this and the next three: H.273 numbers
-    color_range: int = LIMITED
-    primaries: int = 2  # 2: unspecified
-    transfer: int = 2
+    matrix: int = 1  # like the next three a number of H.273; 1: BT.709, limited range
+    color_range: int = 1
+    primaries: int = 1
+    transfer: int = 1
 
 
 def refuse_unreadable(path: Path, wanted: str) -> None:
     """Say why there is nothing to read, as a `MediaError`."""
+    if os.path.isdir(path):
+        raise MediaError(f"{path} is a folder; give {wanted}.")
     try:
         with path.open("rb") as file:
-            why = None if file.read(1) else "is empty; copy or download it again"
-    except (IsADirectoryError, PermissionError):  # Windows says the latter of both
-        why = "may not be read; change its permissions"
-        why = f"is a folder; give {wanted}" if path.is_dir() else why
-    except OSError:
-        why = "does not exist; check the name"
-    if why:
-        raise MediaError(f"{path} {why}.")
+            if not file.read(1):
+                raise MediaError(f"{path} is empty; copy or download it again.")
+    except OSError as error:
+        raise MediaError(
+            f"{path} does not exist or may not be read ({error.strerror}); check its "
+            "name and permissions."
+        ) from error
 
 
 @contextmanager
@@ -109,22 +86,20 @@ def _opened(path):
     """The container and its picture stream."""
     refuse_unreadable(Path(path), "one video file")
     try:
-        container = opened(path)
+        container = remux.opened(path)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"{path} is not a video that FFmpeg can read; it may be unfinished or cut "
             "off: copy it again, or convert it to MP4 first."
         ) from error
     with container:
-        stream = picture_stream(container)
+        stream = remux.picture_stream(container)
         if stream is None:
             raise MediaError(f"{path} holds no video that can be decoded; give a clip.")
         yield container, stream
 
 
-def _decoded(
-    path, container, stream, entry: int | None = None
-) -> Iterator[tuple[int, av.VideoFrame]]:
+def _decoded(path, container, stream, entry: int | None = None) -> Iterator[tuple]:
     """(pts, frame) of all that can be decoded; damage is skipped, then warned of.
 
     With `entry`, a pts, decoding begins at the last keyframe before it.
@@ -134,21 +109,16 @@ def _decoded(
     step = max(1, round(1 / (_rate(stream) * stream.time_base)))
     if entry is not None:
         container.seek(entry, stream=stream)
-    packets, packet = demuxed(container, [stream]), True
+    packets, packet = remux.demuxed(container, [stream]), True
     while packet is not None:
+        frames = []
         try:
             packet = next(packets, None)
-        except av.FFmpegError:  # no further packet can be found
-            packet = None
-            damage.append(count)
-        try:
+            arrived += bool(packet and packet.size)
             frames = stream.decode(packet)
-        except av.EOFError:
-            frames = []
-        except av.FFmpegError:  # the packets after this one may be sound
-            frames = []
-            damage.append(count)
-        arrived += bool(packet and packet.size)
+        except av.FFmpegError as error:  # what comes after this may be sound
+            if not isinstance(error, av.EOFError):
+                damage.append(count)
         for frame in frames:
             if not count and frame.colorspace in FOREIGN:
                 raise MediaError(
@@ -157,7 +127,7 @@ def _decoded(
                 )
             if frame.is_corrupt:
                 damage.append(count)
-            pts = frame.pts if frame.pts is not None else frame.dts
+            pts = frame.dts if frame.pts is None else frame.pts
             if last is not None:  # time only runs forward, whatever the file says
                 pts = last + step if pts is None else max(pts, last + 1)
             last = pts or 0
@@ -195,16 +165,10 @@ def _rate(stream) -> Fraction:
 
 
 def probe(path) -> VideoInfo:
-    """Read a clip's header and its first frame.
-
-    Raises:
-        MediaError: the file is missing, unreadable or holds no picture.
-    """
+    """Read a clip's header and first frame; a MediaError says why it cannot be."""
     with _opened(path) as (container, stream):
         with closing(_decoded(path, container, stream)) as frames:
             start_pts, frame = next(frames)
-        width, height = Filters(path, stream, frame).size
-        becomes_sdr = frame.color_trc in HDR
         if stream.duration:
             duration = float(stream.duration * stream.time_base)
         else:
@@ -214,19 +178,14 @@ def probe(path) -> VideoInfo:
             shown = round(duration * _rate(stream))
             count = shown if 0 < shown < count - 1 else count
         return VideoInfo(
-            path=Path(path),
-            width=width,
-            height=height,
+            Path(path),
+            *Filters(path, stream, frame).size,
             fps=_rate(stream),
             time_base=stream.time_base,
             start_pts=start_pts,
             frames=count,
             duration=duration,
-            has_audio=any(s.codec_context for s in container.streams.audio),
-            matrix=BT709 if becomes_sdr else matrix(frame),
-            color_range=LIMITED if frame.format.is_rgb else value_range(frame),
-            primaries=BT709 if becomes_sdr else int(frame.color_primaries),
-            transfer=BT709 if becomes_sdr else int(frame.color_trc),
+            **tags(frame),
         )
 
 
@@ -236,14 +195,10 @@ def index(path) -> list[tuple[int, bool]] | None:
     Returns:
         (pts, whether it is a keyframe) of each frame in display order, or None where
         only decoding from the beginning can tell.
-
-    Raises:
-        MediaError: as for `probe`.
     """
     with _opened(path) as (container, stream):
-        # Others find a place only nearly.
         if not {"mp4", "matroska"} & set(container.format.name.split(",")):
-            return None
+            return None  # others find a place only nearly
         try:
             found = sorted(
                 (packet.pts, packet.is_keyframe)
@@ -267,21 +222,18 @@ def read_frames(
         start: the first frame wanted; those before it are decoded, not converted.
         part: the pts of the frames wanted, as from `index`, `start` being the first
             of them; the clip is entered at the keyframe before it.
-        quick: Convert colours in a tenth of the time, a level or two off.
+        quick: convert colours in a tenth of the time, a level or two off.
 
-    Yields:
-        `Frame`, in display order.
-
-    Raises:
-        MediaError: at the first step, if nothing can be read.
+    A `MediaError` comes at the first step, if nothing can be read.
     """
     path = Path(path)
     with _opened(path) as (container, stream):
         frames = _decoded(path, container, stream)
         first = next(frames)
         filters = Filters(path, stream, first[1], quick)
-        if others := ", ".join(name_of(s) for s in moving(container) if s != stream):
-            text = f"{path}: {name_of(stream)} is read, not {others}."
+        others = (remux.name_of(s) for s in remux.moving(container) if s != stream)
+        if others := ", ".join(others):
+            text = f"{path}: {remux.name_of(stream)} is read, not {others}."
             warnings.warn(text, stacklevel=2)
         frames = chain([first], frames)
         if part and start:
@@ -289,34 +241,30 @@ def read_frames(
         for index, (pts, *shown) in enumerate(filters.deinterlaced(frames)):
             if part and pts > part[-1]:
                 return
-            if part:
-                index = start + bisect_left(part, pts)
-            if pts >= part[0] if part else index >= start:
-                image = filters.picture(index, *shown)
-                time = float(pts * stream.time_base)
-                yield Frame(index, time, pts, image, path)
+            if pts < part[0] if part else index < start:
+                continue
+            index = start + bisect_left(part, pts) if part else index
+            time = float(pts * stream.time_base)
+            yield Frame(index, time, pts, filters.picture(index, *shown), path)
 
 
 class VideoWriter:
     """Write frames as H.264 or HEVC in MP4; use it in a `with` statement.
 
     It is written beside its final place and renamed when complete; after an exception
-    nothing is left. Made with `like`, it keeps that clip's timestamps and colour tags,
-    how long its last frame is held, sound and subtitles, chapters and titles. What MP4
-    cannot hold is encoded again, or named in a warning. Pixels are square.
+    nothing is left. What MP4 cannot hold of `like` is encoded again, or named in a
+    warning.
 
     Args:
         path: the file to write, ending in `.mp4`.
-        like: `VideoInfo` of the clip whose timing, colours and sound to keep.
+        like: `VideoInfo` of the clip whose timestamps, colour tags, sound, subtitles,
+            chapters and titles to keep.
         size: (width, height) of the frames; by default the first frame's.
         fps: frames a second, when there is no `like`.
         codec: a name in `CODECS`.
         crf: the encoder's quality, 0 (lossless) to 51; by default as the source looks.
         sound: also write sound and subtitles of `like`.
         part: only a part of `like` is written: they stop where the frames do.
-
-    Raises:
-        ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -340,13 +288,12 @@ class VideoWriter:
             raise ValueError(f"codec must be one of {list(CODECS)}, not {codec!r}.")
         if like is None:
             fps = Fraction(fps).limit_denominator(100_000)
-            tags = {"primaries": BT709, "transfer": BT709}
-            like = VideoInfo(Path(), 0, 0, fps, 1 / fps, **tags)
+            like = VideoInfo(Path(), 0, 0, fps, 1 / fps)
         self.like, self.size, self.codec, self.crf = like, size, codec, crf
         self.sound, self.part, self.time_base = sound, part, like.time_base
         self.temporary = records.aside(self.path)
         self._step = max(1, round(1 / (like.fps * self.time_base)))
-        self._pts = None  # of the frame last written
+        self._pts, self._next = None, like.start_pts  # of the last frame and the next
         self._held = None  # the packet last encoded
         self._container = self._rest = None
 
@@ -355,26 +302,17 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray, pts: int | None = None):
-        """Add one frame.
+        """Add one frame, RGB uint8 (H, W, 3) of the same size as the first.
 
-        Args:
-            image: RGB uint8 (H, W, 3).
-            pts: its time in units of `like.time_base`, else as a count of frames; by
-                default one frame after the last.
-
-        Raises:
-            ValueError: the image has another size than the first, or time stands still.
+        `pts` is its time in units of `like.time_base`, else as a count of frames; by
+        default one frame after the last.
         """
         image = np.ascontiguousarray(image)
         width, height = self.size = self.size or (image.shape[1], image.shape[0])
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f"{self.path} takes RGB uint8 frames of shape {(height, width, 3)}, "
-                f"not {image.dtype} {image.shape}."
-            )
-        if pts is None:
-            is_first = self._pts is None
-            pts = self.like.start_pts if is_first else self._pts + self._step
+            wanted, kind = (height, width, 3), f"{image.dtype} {image.shape}"
+            raise ValueError(f"{self.path} takes uint8 of shape {wanted}, not {kind}.")
+        pts = self._next if pts is None else pts
         self._advance(pts)
         frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
             format=self._video.pix_fmt,
@@ -386,13 +324,11 @@ class VideoWriter:
         self._mux(self._video.encode(frame))
 
     def append(self, path, pts: int):
-        """Add the frames of a clip as they are, without encoding them again.
+        """Add the frames of a clip, the first at `pts`, without encoding them again.
 
-        Args:
-            path: what another writer of the same arguments wrote, without sound.
-            pts: the time of its first frame, as for `write`.
+        Another writer of the same arguments must have written it, without sound.
         """
-        with opened(path) as part:
+        with remux.opened(path) as part:
             stream, first = part.streams.video[0], None
             for packet in part.demux(stream):
                 if packet.dts is None:  # the end
@@ -412,7 +348,7 @@ class VideoWriter:
             self._step = pts - self._pts
         if self._container is None:
             self._open(pts, template)
-        self._pts = pts
+        self._pts, self._next = pts, pts + self._step
 
     def _open(self, pts, template):
         """Start the file, now that size and first timestamp are known."""
@@ -420,9 +356,8 @@ class VideoWriter:
         # Edit lists count in the movie's time scale; a coarse one would shift streams.
         scale = str(max(1000, self.time_base.denominator))
         options = {"movflags": "+faststart", "movie_timescale": scale}
-        self._container = opened(
-            self.temporary, "w", format="mp4", container_options=options
-        )
+        options = {"format": "mp4", "container_options": options}
+        self._container = remux.opened(self.temporary, "w", **options)
         if template:
             video = self._container.add_stream_from_template(template)
             video.time_base = self.time_base
@@ -430,15 +365,13 @@ class VideoWriter:
             video = self._encoder()
         self._video, self._origin = video, pts
         self._encodes = template is None
-        first, start = pts == like.start_pts, None
         if like.path.is_file() and (self.sound or not self.part):
-            self._rest = Remux(like.path, self._container, self.sound)
-            start = self._rest.start
-        if first:  # the clip begins with its first stream, be it the sound
-            start = 0 if start is None else floor(start / self.time_base)
-            self._origin = min(pts, start)
+            self._rest = remux.Remux(like.path, self._container, self.sound)
+        if pts == like.start_pts:  # the clip begins with its first stream, or at 0
+            sound = self._rest.start if self._rest else 0
+            self._origin = min(pts, floor(sound / self.time_base))
         if self._rest:
-            whole = first and not self.part
+            whole = pts == like.start_pts and not self.part
             self._rest.begin(self._origin * self.time_base, whole)
 
     def _encoder(self):
@@ -474,7 +407,7 @@ class VideoWriter:
         if self._encodes:
             self._mux(self._video.encode(None))
         if self._rest:
-            end = (self._pts + self._step) * self.time_base
+            end = self._next * self.time_base
             self._rest.finish(end if self.part else None)
             if not self.part:  # the last frame may be held
                 self._held.duration = self._rest.ends.get(self._pts) or self._step

@@ -3,9 +3,8 @@
     with pool(4) as crew:
         future = crew.submit(faces.detect, image)
 
-They are loky's (https://loky.readthedocs.io): not forked from a process that runs
-TensorFlow's threads, and without the caller's main module, so that a script needs no
-`if __name__ == "__main__":` and a notebook will do. They use no GPU.
+They are loky's (https://loky.readthedocs.io): not forked, and without the caller's main
+module, so that a script needs no `if __name__ == "__main__":`. They use no GPU.
 """
 
 import os
@@ -24,7 +23,6 @@ import loky
 
 #: Bytes of pictures that wait for the workers or are with them, at most.
 WAITING = 2**28
-
 #: One process that reads and hands out pictures keeps no more than these busy.
 FED = 16
 
@@ -38,12 +36,8 @@ def how_many(workers: int | None) -> int:
 def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
     """Worker processes of this machine, which end with the block or with the caller.
 
-    Args:
-        workers: Processes. 0: the work is done by who submits it.
-        executor: Used as it is instead, and left open.
-
-    Raises:
-        OSError: A process died; says of what.
+    With 0 `workers` the work is done by who submits it; an `executor` is used as it is
+    instead. An OSError says of what a process died.
     """
     if executor or not workers:
         yield executor or _Here()
@@ -53,8 +47,7 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
         context=loky.backend.get_context("loky"),  # does not import the main module
         initializer=_begin,
         initargs=(os.getpid(),),
-        # A worker that grew by 300 MB would be replaced in the middle of a clip, and
-        # begin to read it again.
+        # A worker that grew by 300 MB would be replaced in the middle of a clip.
         env={"CUDA_VISIBLE_DEVICES": "-1", "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15"},
     )
     is_done = False
@@ -65,35 +58,28 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
         is_done = True
     except BrokenProcessPool as error:
         raise OSError(
-            f"A process that looked for faces was ended: {cause(error)}. Run the same "
+            f"A process that looked for faces was ended: {_cause(error)}. Run the same "
             "again, with fewer workers if this happens again."
         ) from error
     finally:
         crew.shutdown(kill_workers=not is_done)
 
 
-def cause(error: BrokenProcessPool) -> str:
-    """What ended a worker, as far as is known."""
-    codes = str(error).partition("exit codes of the workers are")[2]
-    known = re.search(r"(\w+)\((-?\d+)\)", codes)
-    if not known:
-        return "nothing says by what"
-    name, code = known[1], int(known[2])
+def _cause(error: BrokenProcessPool) -> str:
+    known = re.search(r"workers are.*?(\w+)\((-?\d+)\)", str(error), re.DOTALL)
+    name, code = (known[1], int(known[2])) if known else ("nothing says by what", -1)
     if code == -9:
         return "killed (SIGKILL), for want of memory perhaps"
     return name if code < 0 else f"its exit status was {code}"
 
 
 def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tuple]:
-    """Hand out work on pictures as it comes, its results in the same order.
+    """Yield (item, result) of work on pictures, in order, as they come.
 
     Args:
         crew, workers: As of `pool`.
-        jobs: (what it is for, function, picture, further arguments …) each; at most
-            `WAITING` bytes of pictures are held.
-
-    Yields:
-        (what it is for, result).
+        jobs: (item, function, picture, further arguments …) each; at most `WAITING`
+            bytes of pictures are held.
     """
     waiting, held = deque(), 0
     for item, work, image, *more in jobs:

@@ -43,32 +43,21 @@ MOTION = tuple(RANGES)
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A picture of a person, level, with the eyes in a standard place.
+    """A picture of a person, level, with the eyes in a standard place."""
 
-    Attributes:
-        canvas: (size + 2 margin, size + 2 margin, 3) uint8 RGB: the portrait and what
-            lies around it, which rolls and shifts bring into view.
-        landmarks: (68, 2) float32 pixels of `image`.
-        size: Side of `image` in pixels; the margin is a quarter of it.
-        glasses: The person wears glasses; expressions leave them stiff.
-    """
-
-    canvas: np.ndarray
-    landmarks: np.ndarray
-    size: int
-    glasses: bool = False
+    canvas: np.ndarray  # (1.5 size, 1.5 size, 3) uint8 RGB: with a margin around it
+    landmarks: np.ndarray  # (68, 2) float32 pixels of `image`
+    size: int  # side of `image` in pixels
+    glasses: bool = False  # expressions leave them stiff
 
     @classmethod
     def from_photo(cls, photo, size: int = 384, glasses: bool = False) -> "Portrait":
-        """The largest face of a photo.
+        """The largest face of a photo; its blurred reflection continues its edges.
 
         Args:
-            photo: An image file, or (H, W, 3) uint8 RGB. Beyond its edges it is
-                continued by its blurred reflection.
+            photo: An image file, or (H, W, 3) uint8 RGB; a `MediaError` says that it
+                cannot be read, or shows no face.
             size, glasses: As for the class.
-
-        Raises:
-            MediaError: It cannot be read, or shows no face.
         """
         image = photo if isinstance(photo, np.ndarray) else images.read_image(photo)
         # dlib answers in whole pixels; in an enlarged picture these are finer.
@@ -119,46 +108,35 @@ class Portrait:
 
 @cache
 def portrait(name: str, size: int = 384) -> Portrait:
-    """One of the built-in `PEOPLE`.
+    """One of the built-in `PEOPLE`, `size` pixels wide and high.
 
-    Args:
-        name: "collins", from NASA's portrait of Eileen Collins in scikit-image, or
-            "hopper", from the US Navy's of Grace Hopper in matplotlib; both are in the
-            public domain.
-        size: Side in pixels.
-
-    Raises:
-        ValueError: There is no such person.
+    Both are in the public domain: NASA's portrait of Eileen Collins, in scikit-image,
+    and the US Navy's of Grace Hopper, in matplotlib.
     """
     if name == "collins":
         import skimage.data
 
-        image = skimage.data.astronaut()
+        photo = skimage.data.astronaut()
     elif name == "hopper":
         from matplotlib import cbook
 
-        path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        photo = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     else:
         raise ValueError(f"No built-in person {name!r}; there are {PEOPLE}.")
-    return Portrait.from_photo(image, size, glasses=name == "hopper")
+    return Portrait.from_photo(photo, size, glasses=name == "hopper")
 
 
 def motion(frames: int = 300, seed: int = 0) -> np.ndarray:
-    """Smooth random motion, thought for 30 frames a second.
-
-    Args:
-        frames: How many. A shorter motion is the beginning of the one of 300 frames.
-        seed: Different seeds give different motion.
+    """Smooth random motion for 30 frames a second.
 
     Returns:
         (frames, len(MOTION)) float32, columns and ranges as in `RANGES`; over 300
-        frames every column reaches both ends of its range.
+        frames every column reaches both ends of its range. Less is the beginning of
+        that.
     """
     rng = np.random.default_rng(seed)
     count = max(frames, 300)
-    # Width in frames of the Gaussian that smooths the noise: talking is quick, light
-    # drifts.
+    # Width in frames of the Gaussian that smooths the noise.
     pace = dict.fromkeys(MOTION, 16) | {"yaw": 13, "pitch": 13, "mouth_open": 6}
     pace |= {"brows": 12, "light": 40, "light_side": 40}
     columns = []
@@ -180,23 +158,15 @@ def motion(frames: int = 300, seed: int = 0) -> np.ndarray:
 
 
 def animate(person: Portrait | str, motion: np.ndarray) -> Iterator[np.ndarray]:
-    """A portrait under a motion.
+    """Yield (size, size, 3) uint8 RGB frames of a portrait under a motion.
 
     Args:
         person: One of `PEOPLE`, or any `Portrait`.
         motion: (frames, len(MOTION)), as from the function `motion`.
-
-    Yields:
-        (size, size, 3) uint8 RGB frames.
-
-    Raises:
-        ValueError: The motion has another number of columns.
     """
     if np.ndim(motion) != 2 or np.shape(motion)[1] != len(MOTION):
-        raise ValueError(
-            f"A motion has shape (frames, {len(MOTION)}), not {np.shape(motion)}; "
-            "its columns are those of `MOTION`."
-        )
+        shape = f"(frames, {len(MOTION)})"
+        raise ValueError(f"A motion has shape {shape}, not {np.shape(motion)}.")
     person = portrait(person) if isinstance(person, str) else person
     for row in np.asarray(motion, float):
         yield person.rig.frame(dict(zip(MOTION, row, strict=True)))
@@ -211,15 +181,9 @@ def write_clip(path, person: Portrait | str, motion: np.ndarray, fps=30) -> Path
 
 
 def write_photos(folder, count: int, size: int = 178) -> list[Path]:
-    """Photos of both built-in people, where a data set of many is not at hand.
+    """JPEGs of both built-in people, `size` pixels wide, where no data set is at hand.
 
-    Args:
-        folder: Where to write them, as JPEG; photos that are there stay.
-        count: How many, half of each person.
-        size: Side in pixels.
-
-    Returns:
-        Their paths.
+    Half of the `count` show each person; photos that are there stay.
     """
     out, half = [], (min(count, 120) if deepfakery.SMOKE else count) // 2
     for name in PEOPLE:
@@ -235,34 +199,28 @@ def write_photos(folder, count: int, size: int = 178) -> list[Path]:
 
 
 def identities(face: str, target: str) -> dict[str, str]:
-    """Name the two people of a swap after their footage.
+    """Name the two people of a swap after their footage, by its file name.
 
     Args:
-        face: Whose face is painted: one of `PEOPLE`, a clip or a folder of photos.
-        target: What it is painted into: one of `PEOPLE` or a clip.
+        face: Whose face is laid in: one of `PEOPLE`, a clip or a folder of photos.
+        target: What it is laid into: one of `PEOPLE` or a clip.
 
     Returns:
-        {identity: what was given}, the target first. Footage gives its file name.
-
-    Raises:
-        ValueError: Both are the same.
+        {identity: what was given}, the target first; names must differ.
     """
     names = [who if who in PEOPLE else Path(who).stem for who in (target, face)]
     if names[0] == names[1]:
         raise ValueError(
-            f"The face ({face}) and the target ({target}) have the same name; a swap "
-            "needs two people. Rename one file if they are two."
+            f"The face ({face}) and the target ({target}) have the same name; rename "
+            "one file if they are two people."
         )
     return dict(zip(names, (target, face), strict=True))
 
 
 def footage(who: str, folder, unseen: bool = False) -> Path:
-    """A clip of a built-in person, made if it is not there; a path is returned as is.
+    """A clip of one of `PEOPLE` in a folder, made if it is not there; a path as it is.
 
-    Args:
-        who: One of `PEOPLE`, or the path of footage.
-        folder: Where the clips of the built-in people lie.
-        unseen: Another motion than the one to train on.
+    `unseen` is another motion than the one to train on.
     """
     if who not in PEOPLE:
         return Path(who)
@@ -276,10 +234,7 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
 
 
 def true_swap(face: str, target: str, folder) -> Path | None:
-    """What a perfect swap of the unseen clip would look like, or None.
-
-    It exists only between built-in people: the painted one plays the target's motion.
-    """
+    """The ground truth of the unseen clip's swap; None but for built-in people."""
     if face in PEOPLE and target in PEOPLE:
         return footage(face, folder, unseen=True)
     return None

@@ -1,17 +1,13 @@
 """What moves a portrait: a frame of a person for a row of a motion.
 
-Mouth and lids open and close in the portrait itself, because there the picture tears:
-one lip leaves the other, a lid covers an eye. All that bends without tearing is one
-smooth displacement: thin-plate splines over the landmarks for smile and brows, then the
-turn of a head-shaped relief.
-
-Reference:
-    Bookstein 1989, "Principal Warps: Thin-Plate Splines and the Decomposition of
-    Deformations".
+Mouth and lids open and close in the portrait itself, because there the picture tears.
+All else is one smooth displacement: thin-plate splines over the landmarks for smile and
+brows (Bookstein 1989, "Principal Warps"), then the turn of a head-shaped relief.
 """
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 #: Distance between the eyes and the place of their middle, as shares of the side. All
@@ -52,11 +48,7 @@ def _hill(*t):
 
 
 class Rig:
-    """All that moves a portrait, computed once for it.
-
-    Args:
-        canvas, landmarks, size, glasses: As of `Portrait`.
-    """
+    """All that moves a `Portrait`, of which it takes the attributes."""
 
     def __init__(self, canvas, landmarks, size, glasses):
         self.canvas, self.size, self.unit = canvas, size, EYES * size
@@ -96,21 +88,6 @@ class Rig:
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         rim = np.stack([1.7 * np.sin(angle), 2.3 * np.cos(angle) + 0.1], -1)
         nodes = np.concatenate([points, rim])  # landmarks and what never moves
-        count = len(nodes)
-
-        def kernel(a, b):
-            squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-            return squared * np.log(squared + 1e-9)
-
-        system = np.zeros((count + 3, count + 3))
-        # The small diagonal lets lips that touch in the portrait share one place.
-        system[:count, :count] = kernel(nodes, nodes) + 0.002 * np.eye(count)
-        system[:count, count:] = np.column_stack([np.ones(count), nodes])
-        system[count:, :count] = system[:count, count:].T
-        flat = self.head.reshape(-1, 2)
-        basis = np.column_stack([kernel(flat, nodes), np.ones(len(flat)), flat])
-        basis = basis @ np.linalg.inv(system)[:, :68]  # (GRID * GRID, 68)
-
         u, v = np.moveaxis(self.head, -1, 0)
         # Hair and hat keep still, and so do glasses.
         soft = _step(3 * self.follows_head[..., 0]) * _step((v + 0.8) / 0.45)
@@ -119,10 +96,12 @@ class Rig:
             soft = soft * _step(frame / 0.12)
         self.fields = {}
         for name, pairs in EXPRESSIONS.items():
-            shift = np.zeros((68, 2))
+            shift = np.zeros((len(nodes), 2))
             for (left, right), (outwards, down) in pairs.items():
                 shift[left], shift[right] = (-outwards, down), (outwards, down)
-            field = (basis @ shift).reshape(GRID, GRID, 2)
+            # The smoothing lets lips that touch in the portrait share one place.
+            spline = RBFInterpolator(nodes, shift, smoothing=0.001)
+            field = spline(self.head.reshape(-1, 2)).reshape(GRID, GRID, 2)
             self.fields[name] = field * soft[..., None]
 
     def _jaw(self, points):

@@ -268,7 +268,7 @@ def test_what_cannot_be_read_is_told_why(photo, tmp_path):
     for name, why in {
         "bomb.png": "more than 250 million pixels",
         "empty.jpg": "is empty",
-        "text.jpg": "is not an image",
+        "text.jpg": "not an image",
         "cut.heic": "is damaged",
         ".": "is a folder",
         "none.jpg": "does not exist",

@@ -238,10 +238,10 @@ def test_credentials_of_the_target_are_taken_along(tmp_path):
 def test_a_target_that_changed_is_looked_at_again(tmp_path):
     target, out = make(tmp_path / "target.png"), make(tmp_path / "out.png")
     sign(out, target=target)
-    assert b"AI painted it" not in out.read_bytes()
-    sign(target, preset="AI painted it")
+    assert b"AI made it" not in out.read_bytes()
+    sign(target, preset="AI made it")
     sign(out, target=target)
-    assert b"AI painted it" in out.read_bytes() and inspect(out)["state"] == "Valid"
+    assert b"AI made it" in out.read_bytes() and inspect(out)["state"] == "Valid"
 
 
 @pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".mp4"])
@@ -268,10 +268,10 @@ def test_the_label_is_in_the_credentials_too(tmp_path):
 def test_kinds_of_files_are_known_where_the_system_lists_none(tmp_path, monkeypatch):
     monkeypatch.setattr("mimetypes.guess_type", lambda name: (None, None))
     target = make(tmp_path / "target.webp")
-    sign(target, preset="AI painted it")
+    sign(target, preset="AI made it")
     out = make(tmp_path / "out.webp")
     sign(out, target=target)
-    assert inspect(out)["state"] == "Valid" and b"AI painted it" in out.read_bytes()
+    assert inspect(out)["state"] == "Valid" and b"AI made it" in out.read_bytes()
 
 
 def test_a_name_as_long_as_names_get_has_an_answer(tmp_path):
@@ -402,7 +402,7 @@ def test_an_identity_that_cannot_sign_is_named(tmp_path, identity):
     before = export.read_bytes()
     identity.mkdir(parents=True)
     (identity / "certificate.pem").write_text("a certificate")
-    with pytest.raises(ValueError, match=r"identity.*key.pem is missing"):
+    with pytest.raises(ValueError, match=r"identity holds no identity.*key.pem"):
         sign(export)
     (identity / "key.pem").write_text("a key")
     with pytest.raises(ValueError, match="identity.*without a password"):
@@ -446,24 +446,27 @@ def test_processes_that_start_together_share_one_identity(tmp_path, identity):
         assert inspect(export, trust=identity / "certificate.pem")["signer_known"]
 
 
-def test_who_has_no_place_for_an_identity_can_sign_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.delenv("DEEPFAKERY_IDENTITY")
+def test_who_has_no_place_for_an_identity_is_told(tmp_path, monkeypatch):
+    export = make(tmp_path / "a.png")
     (tmp_path / "file").touch()
+    monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "file" / "identity"))
+    with pytest.raises(ValueError, match="names another folder"):
+        sign(export)
+    monkeypatch.delenv("DEEPFAKERY_IDENTITY")
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))  # nothing fits in there
-    with pytest.warns(UserWarning, match="DEEPFAKERY_IDENTITY"):
-        sign(make(tmp_path / "a.png"))
+    with pytest.raises(ValueError, match="names another folder"):
+        sign(export)
 
     def nobody(uid):
         raise KeyError(uid)
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    with pytest.warns(UserWarning, match="DEEPFAKERY_IDENTITY"):
-        sign(make(tmp_path / "b.png"))
-    assert [inspect(tmp_path / f"{n}.png")["state"] for n in "ab"] == ["Valid"] * 2
+    with pytest.raises(ValueError, match="names another folder"):
+        sign(export)
     monkeypatch.setenv("DEEPFAKERY_IDENTITY", "~/identity")
     with pytest.raises(ValueError, match="~/identity holds no identity"):
-        sign(tmp_path / "a.png")
+        sign(export)
 
 
 def test_a_certificate_that_expired_is_found_before_the_work(
