@@ -1,13 +1,16 @@
-"""Key and certificate with which exports are signed, made on first use.
+"""Key and certificate with which exports are signed.
 
-They lie in the folder that the environment variable DEEPFAKERY_IDENTITY names or else
-in `~/.config/deepfakery/identity`. Nobody vouches for them, so readers call the signer
-unknown. To sign under a name of your own, put `key.pem` there, and your certificate
-with its chain, leaf first, as `certificate.pem`.
+They are made on first use, in the folder that the environment variable
+DEEPFAKERY_IDENTITY names or else `~/.config/deepfakery/identity`. Nobody vouches for
+them, so readers call the signer unknown; still, files signed with one identity can be
+told to come from one place. To sign under a name of your own, put `key.pem` there, and
+your certificate with its chain, leaf first, as `certificate.pem`.
 """
 
 import os
+import warnings
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from cryptography import exceptions, x509
@@ -25,41 +28,64 @@ _PLAIN = (
 )
 
 
-def load() -> tuple[Path, tuple[str, bytes, bytes]]:
+def load() -> tuple[Path | str, tuple[str, bytes, bytes]]:
     """Read the identity, made on first use.
 
     Returns:
-        Its folder, and (algorithm, certificates in PEM, private key in PEM). A
-        ValueError says that it is damaged or incomplete, or that none can be made.
+        Its folder; and what to sign with: the algorithm, the certificates and the
+        private key, both in PEM.
+
+    Raises:
+        ValueError: What the folder holds is damaged or incomplete.
     """
-    folder = os.environ.get("DEEPFAKERY_IDENTITY") or "~/.config/deepfakery/identity"
+    given = os.environ.get("DEEPFAKERY_IDENTITY")
+    folder = Path(given or "~/.config/deepfakery/identity")
     try:
-        folder = Path(folder).expanduser()
+        folder = folder.expanduser()
         chain, key = folder / "certificate.pem", folder / "key.pem"
         if not chain.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with records.one_writer(folder, "makes an identity", wait=60):
-                if not key.exists():
-                    new = ec.generate_private_key(ec.SECP256R1())
-                    records.write(key, new.private_bytes(*_PLAIN), mode=0o600)
-                if not chain.exists():
-                    records.write(chain, certify(_secret(key).public_key()))
-        secret = _secret(key)
+            _make(folder, chain, key)
+        if not key.exists():
+            raise ValueError("key.pem is missing")
+        secret = serialization.load_pem_private_key(key.read_bytes(), None)
+        algorithm = _ALGORITHMS.get(getattr(secret, "key_size", None), "ps256")
+        return folder, (algorithm, chain.read_bytes(), secret.private_bytes(*_PLAIN))
     except (
         *(OSError, RuntimeError, TypeError, ValueError),
         exceptions.UnsupportedAlgorithm,
     ) as error:
+        has_none = not os.path.exists(folder / "certificate.pem")
+        if has_none and not given and isinstance(error, OSError | RuntimeError):
+            return _passing(f"{folder} cannot be written ({error}).")
         raise ValueError(
             f"{folder} holds no identity to sign with ({error}). It needs key.pem, in "
             "PEM without a password, and certificate.pem; or delete both and a new "
             "identity is made. DEEPFAKERY_IDENTITY names another folder."
         ) from error
-    algorithm = _ALGORITHMS.get(getattr(secret, "key_size", None), "ps256")
-    return folder, (algorithm, chain.read_bytes(), secret.private_bytes(*_PLAIN))
 
 
-def _secret(key):
-    return serialization.load_pem_private_key(key.read_bytes(), None)
+def _make(folder, chain, key):
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with records.one_writer(folder, "makes an identity", wait=60):
+        if not key.exists():
+            new = ec.generate_private_key(ec.SECP256R1())
+            records.write(key, new.private_bytes(*_PLAIN), mode=0o600)
+        if not chain.exists():
+            secret = serialization.load_pem_private_key(key.read_bytes(), None)
+            records.write(chain, certify(secret.public_key()))
+
+
+@cache
+def _passing(why):
+    """An identity that is never written, for who has no place for one."""
+    warnings.warn(
+        f"{why} What this process signs cannot be told to come from the same place as "
+        "what others sign; let DEEPFAKERY_IDENTITY name a folder of yours.",
+        stacklevel=2,
+    )
+    secret = ec.generate_private_key(ec.SECP256R1())
+    chain = certify(secret.public_key())
+    return "the passing identity", ("es256", chain, secret.private_bytes(*_PLAIN))
 
 
 def certify(key) -> bytes:
