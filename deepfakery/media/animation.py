@@ -55,7 +55,7 @@ def animate(
     if not pictures:
         raise ValueError(f"{source} is over before {start} seconds.")
     options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
-    options |= images.noted(provenance.NAME)
+    options |= images.noted(kind, provenance.NAME)
     with provenance.signing(path, _facts(source), source) as aside:
         pictures[0].save(
             aside,

@@ -236,25 +236,33 @@ def write_image(path, image: np.ndarray, software: str = ""):
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path} must end in one of {sorted(IMAGE_SUFFIXES)}.")
     # PNG's own default takes several times as long for a few per cent of the size.
-    options = {"quality": 95, "compress_level": 1, **noted(software)}
+    options = {"quality": 95, "compress_level": 1, **noted(suffix, software)}
     drawn = io.BytesIO()
     Image.fromarray(image).save(drawn, Image.registered_extensions()[suffix], **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write(path, drawn.getvalue())
 
 
-def noted(software: str) -> dict:
+def noted(suffix: str, software: str) -> dict:
     """Pillow's options that write into a picture what software made it."""
+    if not software or suffix == ".bmp":
+        return {}
+    if suffix in {".gif", ".jpeg", ".jpg"}:  # a JPEG with EXIF is slower to read
+        return {"comment": software.encode()}
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = software
-    return {"exif": exif} if software else {}
+    return {"exif": exif}
 
 
 def software_of(path) -> str:
     """What software made a picture, as it says itself; "" where nothing is said."""
-    with suppress(Exception), Image.open(path) as image:
-        return str(image.getexif().get(ExifTags.Base.Software, ""))
-    return ""
+    try:
+        with Image.open(path) as image:
+            said = image.info.get("comment", b"")
+            said = said.decode(errors="replace") if isinstance(said, bytes) else said
+            return str(image.getexif().get(ExifTags.Base.Software, said))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
 
 
 def read_source(path, start: int = 0) -> Iterator[video.Frame]:
