@@ -27,7 +27,7 @@ WAYS = {
     "adversarial": {
         "autoencoder": (0.55, {}),
         "discriminator": (0.1, {}),
-        "both": (0.35, {"emphasis": 1.0}),
+        "both": (0.35, {}),
     },
 }
 
