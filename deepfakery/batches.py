@@ -22,7 +22,7 @@ def batches(
     *,
     seed: int = 0,
     start: int = 0,
-    warp: float = 0.09,
+    warp: float = 0.07,
     flip: float = 0.0,
     colour: float = 0.05,
     relight: float = 0.3,
