@@ -1,12 +1,9 @@
-"""Find faces, fit landmarks to them, and compute identity descriptors.
-
-Everything here is dlib's, so the identity descriptor can judge what our networks paint.
+"""Find faces, fit landmarks to them, and compute identity descriptors, by dlib.
 
 Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
-    Regression Trees" (the landmarks); dlib's `dlib_face_recognition_resnet_model_v1`
-    (the descriptor); King 2015, "Max-Margin Object Detection" (both detectors). The
-    landmark model was trained on iBUG 300-W, which excludes commercial use.
+    Regression Trees" (landmarks, trained on iBUG 300-W, which excludes commercial use);
+    King 2015, "Max-Margin Object Detection" (both detectors).
 """
 
 import importlib.util
@@ -23,8 +20,8 @@ from deepfakery.media.workers import FED, how_many, in_order, pool
 
 #: Two descriptors closer than this are the same person (dlib's own operating point).
 SAME_PERSON = 0.6
-#: Score of a face that no other way up needs comparing with, for a forehead upside down
-#: can have 0.7; and the least that is sure of which way up it is.
+#: From this score on no other way up is tried (a forehead upside down can have 0.7);
+#: below the second, a face found another way up is preferred.
 SURE, LEAST = 1.0, 0.3
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
@@ -35,8 +32,8 @@ class Face:
     """One face found in an image."""
 
     landmarks: np.ndarray  # (68, 2) float32, (x, y) in pixels of the image
-    #: The detector's confidence; about 1 to 3 for a frontal face, 0 or less where
-    #: others had to help, see `detect` and `tracking.follow`.
+    #: The detector's confidence: about 1 to 3 for a frontal face; 0 or less, see
+    #: `detect` and `tracking.follow`.
     score: float
     descriptor: np.ndarray | None = None  # (128,) float32, or None if not asked for
 
@@ -74,58 +71,32 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
         Faces, largest first; an empty list where there is none.
     """
     image = np.asarray(image)
-    axis = int(image.shape[1] > image.shape[0])
-    length, short = image.shape[axis], image.shape[1 - axis]
-    if length > 4 * short:
-        found = _detect_in_pieces(image, axis, max(short, length // 16), effort)
-    else:
-        found = _detect_whole(image, effort)
-    faces = [
-        Face(points, score, descriptor(image, points) if describe else None)
-        for points, score in found
-    ]
-    return sorted(faces, key=lambda face: -face.size)
-
-
-def _detect_in_pieces(image, axis, step, effort) -> list[tuple[np.ndarray, float]]:
-    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
-    # that overlap by half, each face in the piece that has most around it.
-    found, starts = [], range(0, image.shape[axis] - step, step)
-    for tried in sorted({0, effort}):
-        for start in () if found else starts:
-            low = start + step / 2 if start else -np.inf
-            high = start + 1.5 * step if start != starts[-1] else np.inf
-            piece = slice(start, start + 2 * step)
-            piece = image[:, piece] if axis else image[piece]
-            for points, score in _detect_whole(piece, tried):
-                points = points + np.float32([start, 0] if axis else [0, start])
-                if low <= points[:, 1 - axis].mean() < high:
-                    found.append((points, score))
-    return found
-
-
-def _detect_whole(image, effort) -> list[tuple[np.ndarray, float]]:
-    # Most frames are upright, and a whole clip of them pays for one look each.
     seen, others = _detect_upright(image, 640), []
-    looks = [(640, 1), (640, -1), (640, 2)]
+    tries = [(640, 1), (640, -1), (640, 2)]
     if effort and not seen:
-        looks = [(1280, 0), *looks]
-    # A head upside down has a "face" on its forehead: of all looks the surest counts,
-    # and an unsure upright one only where no other way up shows any.
+        tries = [(1280, 0), *tries]
+    # A head upside down has a "face" on its forehead: of all detections there the
+    # surest counts, and an unsure upright one only where no other way up shows any.
     if any(score < SURE for _, score in seen) or effort and not seen:
-        for longest, turns in looks:
+        for longest, turns in tries:
             turned = np.ascontiguousarray(np.rot90(image, turns))
             for points, score in _detect_upright(turned, longest):
                 points = _turn_back(points, image.shape, turns)
                 (others if turns else seen).append((points, score))
         if not seen and not others and max(image.shape) > 1920:  # small in a large one
             seen = _detect_upright(image, 2560)
-    clear = [face for face in (*seen, *others) if face[1] >= LEAST or not others]
     found = []
-    for face in sorted(clear, key=lambda face: -face[1]):
-        if not any(_overlap(face[0], f[0]) for f in found):
-            found.append(face)
-    return found or (_detect_turned(image) if effort > 1 else [])
+    for points, score in sorted([*seen, *others], key=lambda face: -face[1]):
+        is_clear = score >= LEAST or not others
+        if is_clear and not any(_overlap(points, other) for other, _ in found):
+            found.append((points, score))
+    if effort > 1 and not found:
+        found = _detect_turned(image)
+    faces = [
+        Face(points, score, descriptor(image, points) if describe else None)
+        for points, score in found
+    ]
+    return sorted(faces, key=lambda face: -face.size)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -142,8 +113,7 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
     if scale * min(image.shape[:2]) < SMALLEST:
         return []
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
-    # A box is no picture: half a pixel of `resize_points` fewer, and the landmarks,
-    # which were trained on dlib's boxes, tremble by a tenth more.
+    # Not `resize_points`: with boxes half a pixel off, landmarks tremble a tenth more.
     return [(fit_landmarks(image, *box / scale), s) for box, s in boxes(small, 0.0)]
 
 
@@ -221,7 +191,7 @@ def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
-    """`detect` over frames that have an `image`, on every core, in order.
+    """`detect` over frames that have an `image`, in several processes, in order.
 
     Args:
         frames: Such as `video.Frame`; at most `workers.WAITING` bytes are held.

@@ -1,14 +1,9 @@
 """Faces over time: found near where they were, linked to tracks, steadied.
 
-Each function takes a stream and gives one, so that only a few frames are in memory:
-
     found = follow_clip("clip.mp4")            # (frame, list of Face)
     linked = link(found)                       # (frame, {track: Face})
     chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
     steadied = steady(chosen)                  # the same, trembling less
-
-A look at a whole frame takes as long as twenty looks near the last face. It is worth
-its time only where a face was lost, and once in a while for those who have come in.
 """
 
 import collections
@@ -28,12 +23,12 @@ from deepfakery.faces.detect import Face
 from deepfakery.media import video
 from deepfakery.media.workers import pool
 
-#: Frames between looks at a whole frame: though nobody is missing, and while nobody
-#: is seen. Every so many of the latter makes an effort, the first all that can be.
-EVERY, EMPTY, EFFORT = 24, 4, 4
+#: Frames between detections in a whole frame, which take as long as twenty near the
+#: last face; while nobody is seen, one detection in so many makes all the effort.
+EVERY, EFFORT = 12, 4
 #: `follow_clip` begins afresh every so many frames: whichever frame it is asked for
 #: first, it finds what it would have found from the beginning.
-PART = 2 * EVERY
+PART = 48
 #: A face is looked for at about this size (the detector needs 80), in a square patch
 #: of this side; pixels.
 SIZE, PATCH = 96, 176
@@ -43,12 +38,12 @@ EXPECTED, UNSEEN = -0.5, -1.0
 #: How alike (correlation) a face must look from frame to frame to be followed without
 #: the detector, and for how many frames at most.
 ALIKE, BLIND = 0.8, 15
-#: Grey levels of 255 by which a whole picture changes at a cut, and no more than four
-#: times the usual change is motion.
+#: Grey levels of 255 by which a whole picture changes at a cut, beside four times the
+#: usual change, which is motion.
 CUT = 5
 #: Frames in which a head that hardly moves is taken to be where it was detected.
 TRUSTED = 3
-#: Degrees of tilt from which a head is put upright before it is looked at.
+#: Degrees of tilt from which a head is put upright before it is detected.
 TILTED = 12
 #: A landmark that moves on by more of the face's size, or looks that correlate less,
 #: are another face's; missed for so many frames it may still be the same.
@@ -56,7 +51,7 @@ STEP, LINKED, GAP = 0.25, 0.75, 3
 
 
 class Chosen(NamedTuple):
-    """A face to be painted: as whom, and its (68, 2) landmarks in the frame."""
+    """A face to be replaced: by whom, and its (68, 2) landmarks in the frame."""
 
     identity: str
     landmarks: np.ndarray
@@ -66,50 +61,40 @@ def follow(frames: Iterable) -> Iterator[tuple]:
     """Find the faces of a clip's frames, in order.
 
     Args:
-        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`.
+        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`. At
+            most `EVERY` of them are held back.
 
     Yields:
         (frame, list of `Face`, largest first). A face that was followed where the
         detector is not sure of one has a negative score, `UNSEEN` where it sees none.
-        At most `EMPTY` frames are held back.
     """
-    tracks, held, empty, cuts = [], [], 0, _Cuts()
-    looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
+    tracks, held, is_cut, due, tried = [], [], _Cuts(), 0, 0
     for number, frame in enumerate(frames):
-        cut, before = cuts(frame.image), len(tracks)
+        cut, before = is_cut(frame.image), len(tracks)
         tracks = _distinct(track.next(frame.image) for track in tracks)
         if cut:  # what is only taken to be there is not
             tracks = [track for track in tracks if track.face.score > 0]
-        if cut or len(tracks) < before or any(track.changed for track in tracks):
-            looked, alert = -EVERY, number + EVERY
-        moved = False
-        if not tracks:
-            due = cut or before or not empty % EMPTY
-        else:
-            moved = cuts.moved(_found(tracks)) and number - looked >= wait
-            due = number - looked >= (EMPTY if number < alert else EVERY) or moved
-        if due:
-            tried = empty // EMPTY
-            effort = (tried % EFFORT == 0) + (tried % EFFORT**2 == 0)
-            seen = detect.detect(frame.image, effort=0 if tracks else effort)
-            new = [_Track(face, looks(frame.image, face.landmarks)) for face in seen]
+        is_lost = len(tracks) < before or any(track.changed for track in tracks)
+        if cut or is_lost or number >= due:
+            effort = 0 if tracks else 1 + (tried % EFFORT == 0)
+            new = [
+                _Track(face, looks(frame.image, face.landmarks))
+                for face in detect.detect(frame.image, effort=effort)
+            ]
             # A second look from near by, as every later one will be.
             new = [track.next(frame.image) or track for track in new]
             new = _distinct([*tracks, *new])[len(tracks) :]
-            tracks, looked, cuts.looked = [*tracks, *new], number, cuts.last
-            # Who moves but does not come in makes no look worth its time.
-            wait = EMPTY if new else min(2 * wait, EVERY) if moved else wait
+            tracks, due = [*tracks, *new], number + EVERY
+            tried = 0 if tracks else tried + 1
             for i in reversed(range(0 if cut else len(held))):
                 # Those found only now may have been there in the frames held back.
                 back, then = held[i]
                 new = [track.next(back.image) for track in new]
                 new = _distinct([*then, *new])[len(then) :]
                 held[i] = back, [*then, *new]
+            yield from ((frame, _found(then)) for frame, then in held)
+            held = []
         held.append((frame, tracks))
-        empty = 0 if tracks else empty + 1
-        while len(held) >= EMPTY or cut and len(held) > 1:
-            frame, then = held.pop(0)
-            yield frame, _found(then)
     yield from ((frame, _found(then)) for frame, then in held)
 
 
@@ -134,31 +119,19 @@ class _Cuts:
     """Tells where a shot ends: by a change that stands out from those before it."""
 
     def __init__(self):
-        self.last = self.looked = self.size = None
-        self.changes = collections.deque(maxlen=8)
+        self.last, self.changes = None, collections.deque(maxlen=8)
 
     def __call__(self, image: np.ndarray) -> bool:
         """Whether another shot begins with this frame."""
         small = cv2.resize(image[::8, ::8], (16, 16), interpolation=cv2.INTER_AREA)
         small, before = np.float32(small), self.last
-        self.last, self.size = small, image.shape[1::-1]
+        self.last = small
         if before is None:
             return False
         change = np.abs(small - before).mean()
         usual = np.median(self.changes) if self.changes else 0
         self.changes.append(change)
         return bool(change > CUT + 4 * usual)
-
-    def moved(self, found: list[Face]) -> bool:
-        """Whether more than the heads that are known has moved since `looked`."""
-        away = np.abs(self.last - self.looked).max(2) > 24
-        for face in found:
-            low, high = (
-                16 * (face.middle + s * face.size) / self.size for s in (-1, 1)
-            )
-            (x0, y0), (x1, y1) = np.int64(np.clip([low, high + 1], 0, 16))
-            away[y0:y1, x0:x1] = False
-        return away.mean() > 0.03
 
 
 def follow_clip(
