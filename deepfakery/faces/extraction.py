@@ -1,29 +1,20 @@
-"""Footage → a folder of aligned faces, as far as it was not looked through before.
-
-Decoding and detection run piece by piece in the processes of a pool, which hand back
-small crops and no frames. This process takes the pieces in order, drops what it has
-seen already, and writes. Only a few pieces are ever in memory.
-
-A face folder knows by content, not by name, which files it was made from: moved or
-renamed footage is the same, other footage under the same name is not.
-"""
+"""Footage → a folder of aligned faces, as far as it was not looked through before."""
 
 import json
 import os
 import re
+import shutil
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, as_completed
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
 from deepfakery.faces import detect, filtering, people
-from deepfakery.faces.faceset import EXAMPLES, FaceSet, piles, read_faces, read_state
+from deepfakery.faces.faceset import EXAMPLES, FaceSet, read_faces, read_state
 from deepfakery.media import images, records, video
 from deepfakery.media.workers import how_many, pool
 
@@ -41,10 +32,10 @@ def extract(
     """Find the faces of footage, filter them, and keep those of one person.
 
     Interrupted and called again, it goes on where it stopped. Where clips or photos
-    were added, only these are looked through. The faces of footage that is no longer
-    there are laid aside, in `others/removed`, and come back with it. Faces that were
-    deleted by hand stay deleted. The other people that the footage shows are laid
-    beside, see `people`; asked again for another `who`, it looks through nothing anew.
+    were added, only these are looked through; files are known by content, wherever they
+    lie. The faces of footage that is no longer there are moved to `others/removed`, and
+    come back with it. Faces that were deleted by hand stay deleted. The other people of
+    the footage are moved to `others`, see `people`.
 
     Args:
         source: A clip, a photo, a folder of either, or a list of these.
@@ -64,8 +55,7 @@ def extract(
     Raises:
         video.MediaError: The source cannot be read.
         ValueError: It shows too few faces, the folder holds faces of something else,
-            or lies in the source. What this call wrote into a folder that it made is
-            removed again.
+            or lies in the source. A folder that this call made is removed again.
         OSError: The folder cannot be written, or another process writes it.
     """
     sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
@@ -80,138 +70,76 @@ def extract(
     if asked and asked not in ("most", "everyone") and not asked.isdecimal():
         images.read_image(who)  # says what is wrong with it
         asked = f"photo {records.digest(Path(who))}"
-    if (folder / "faces.jsonl").exists():
-        FaceSet.load(folder)  # nothing is added to faces of another version
-    given = sources, folder, {**filtering.LIMITS, **limits}, describe
-    job, was_there, is_new = Job(*given), folder.exists(), False
+    footage, was_there = _footage(sources, folder), folder.exists()
     try:
-        if job.is_due or asked not in (None, job.state["who"]):
-            with records.one_writer(folder, "extracts faces"):
-                job = Job(*given)  # as another process may have left it meanwhile
-                is_new = job.is_new
-                if job.is_due:
-                    job.run(workers)
-                state = job.state
-                is_same = state["chosen"] and asked in (None, state["who"])
+        with records.one_writer(folder, "extracts faces"):
+            job = Job(footage, folder, {**filtering.LIMITS, **limits}, describe)
+            state = job.state
+            if job.is_due:
+                job.run(workers)
+            is_same = state["chosen"] and asked in (None, state["who"])
+            if job.is_due or not is_same:
                 if is_same and state["chosen"] == "everyone":
                     who = "everyone"
-                state |= {"who": asked or state["who"] or "most"}
-                state |= {"frames": state["seen"]}
+                state["who"] = asked or state["who"] or "most"
+                state["frames"] = state["seen"]
                 known = state["sorted"] if is_same else 0
                 people.sort(folder, who or "most", state, known)
-        kept, asked = job.state["chosen"], job.state["who"]
-        if kept not in (asked, {"most": "1"}.get(asked)):
+        kept = state["chosen"]
+        if kept not in (state["who"], {"most": "1"}.get(state["who"])):
             kept = f"person {kept}" if kept.isdecimal() else kept
             print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
-        return _enough(FaceSet.load(folder), job.state, sources, minimum)
+        return _enough(FaceSet.load(folder), state, sources, minimum)
     except ValueError:
-        if is_new:
-            _discard(folder, job.state)
-            if not was_there:
-                with suppress(OSError):  # somebody else's files lie there
-                    folder.rmdir()
+        ours = re.compile(
+            r".*_\d{6,}(_\d+)?\.jpg|\d\d\.jpg|faces.jsonl|extraction.json"
+        )
+        files = [file for file in folder.rglob("*") if not file.is_dir()]
+        if not was_there and all(ours.fullmatch(file.name) for file in files):
+            shutil.rmtree(folder)
         raise
 
 
 def _enough(found: FaceSet, state: dict, sources: list, minimum: int) -> FaceSet:
-    source, rejected = ", ".join(map(str, sources)), state["rejected"]
+    source = ", ".join(map(str, sources))
     if len(found) >= minimum:
         return found
-    if len(found):
-        raise ValueError(
-            f"{source} shows only {len(found)} faces; training needs at least "
-            f"{minimum}. Use longer footage, or add photos."
-        )
     if state["lines"]:
         raise ValueError(
-            f"{found.folder} has lost all {state['lines']} faces: none has both a "
-            "picture and a line in faces.jsonl. Put them back, or delete the folder to "
-            "extract them anew."
+            f"{found.folder} holds only {len(found)} faces of {source}; at least "
+            f"{minimum} are needed. Use longer footage, add photos, or delete the "
+            "folder to extract it anew."
         )
-    if rejected:
-        reasons = ", ".join(f"{count} {why}" for why, count in rejected.items())
-        raise ValueError(
-            f"{source} shows no face that is good enough ({reasons}); use better "
-            "footage or other `limits`."
-        )
-    raise ValueError(f"{source} shows no face; use footage in which one is seen.")
-
-
-def extract_many(
-    sources: dict,
-    folder: str | os.PathLike,
-    *,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    **options,
-) -> tuple[dict[str, FaceSet], dict[str, str]]:
-    """`extract` for many clips, each into a face folder of its own, several at once.
-
-    One that fails does not stop the others; run again, only what is missing is done.
-
-        from dask.distributed import Client
-        with Client("scheduler:8786") as client:
-            extract_many(clips, "/shared/faces", executor=client.get_executor())
-
-    Args:
-        sources: Name → clip, photo or folder of photos.
-        folder: Where the face folders are made, each called by its name. On a
-            cluster every machine must see it and the sources under the same path.
-        executor: What runs the clips; by default processes on this machine.
-        workers: Processes on this machine; one a core by default.
-        **options: As for `extract`.
-
-    Returns:
-        ({name: faces}, {name: what went wrong}).
-    """
-    folder, done, failed = Path(folder).absolute(), {}, {}
-    work = partial(extract, workers=0, **options)
-    with pool(min(how_many(workers), len(sources)), executor) as crew:
-        running = {
-            crew.submit(work, Path(source).absolute(), folder / name): name
-            for name, source in sources.items()
-        }
-        for future in tqdm(as_completed(running), total=len(running), unit="clip"):
-            name = running[future]
-            try:
-                future.result()
-                done[name] = FaceSet.load(folder / name)
-            except Exception as error:  # whatever befell one clip, the rest goes on
-                failed[name] = str(error) or type(error).__name__
-    return tuple({n: part[n] for n in sources if n in part} for part in (done, failed))
+    if not state["rejected"]:
+        raise ValueError(f"{source} shows no face; use footage in which one is seen.")
+    reasons = ", ".join(f"{count} {why}" for why, count in state["rejected"].items())
+    raise ValueError(
+        f"{source} shows no face that is good enough ({reasons}); use better footage "
+        "or other `limits`."
+    )
 
 
 class Job:
-    """The extraction of some sources into a face folder, compared with what it holds.
+    """The extraction of some footage into a face folder, compared with what it holds.
 
     Attributes:
         state: What `extraction.json` holds, see `faceset.STATE`, and new files.
-        paths: Where the files of the sources are, by digest.
-        is_new: The folder holds no extraction yet.
+        paths: Where the files of the footage are, by digest.
         is_due: There is footage to look through, or footage has gone.
     """
 
-    def __init__(self, sources: list[Path], folder: Path, limits: dict, describe: bool):
+    def __init__(self, footage: dict, folder: Path, limits: dict, describe: bool):
         self.folder, self.index = folder, folder / "faces.jsonl"
-        names = [s.name or s.resolve().name for s in sources]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        source = ", ".join(names[:3]) + more
-        footage, state = _footage(sources, folder), read_state(folder)
-        if not footage:
-            raise video.MediaError(
-                f"{source} holds no image or clip; give footage of a person."
-            )
-        self.is_new = state is None
-        if self.is_new and self.index.exists():
+        state = read_state(folder)
+        if state is None and self.index.exists():
             raise ValueError(
                 f"{folder} holds faces, and no extraction.json that says of what; "
                 "choose another folder."
             )
-        if self.is_new:
-            state = {"source": source, "describe": describe, "limits": limits}
-            state |= dict.fromkeys(("seen", "with_face", "lines", "sorted"), 0)
+        if state is None or state["frames"] and not state["lines"]:  # nobody was found
+            state = {"describe": describe, "limits": limits, "files": []}
+            state |= dict.fromkeys(("seen", "lines", "sorted"), 0) | {"rejected": {}}
             state |= dict.fromkeys(("frames", "who", "chosen"))
-            state |= {"files": [], "rejected": {}}
         if limits != state["limits"]:
             raise ValueError(
                 f"{folder} was filled with the limits {state['limits']}; choose "
@@ -223,130 +151,86 @@ class Job:
                 "apart; choose another folder, or pass describe=False again."
             )
         self.state, files = state, state["files"]
-        gone = [file["gone"] for file in files]
-        new = self._find(footage)
-        if state["seen"] and not self.paths:
+        known, self.paths = {file["digest"] for file in files}, {}
+        for path in footage:
+            digest = f"unreadable {path}"
+            with suppress(OSError):  # said when it is looked through
+                digest = records.digest(path)
+            self.paths.setdefault(digest, path)
+        if files and not known & self.paths.keys():
             raise ValueError(
-                f"{folder} holds faces of {state['source']}, not of {source}: none of "
-                f"the {len(files)} files they were found in is there, or their content "
-                "has changed since. Choose another folder, or delete it."
+                f"{folder} holds faces of {_names(f['name'] for f in files)}, not of "
+                f"{_names(path.name for path in footage)}: none of the {len(files)} "
+                "files they were found in is there, or their content has changed "
+                "since. Choose another folder, or delete it."
             )
-        self._add(new)
+        for digest, path in self.paths.items():
+            if digest not in known:
+                self._add(digest, path, footage[path])
+        before = [file["gone"] for file in files]
         for file in files:
             file["gone"] = file["digest"] not in self.paths
-        state["source"] = source
-        self.is_due = (
-            state["frames"] is None
-            or gone != [file["gone"] for file in files]
-            or not all(file["done"] or file["gone"] for file in files)
+        is_other = before != [file["gone"] for file in files]
+        self.is_due = state["frames"] is None or is_other or bool(self._to_do())
+
+    def _add(self, digest: str, path: Path, parts: int) -> None:
+        """Name a new file, in records and in the names of its pictures."""
+        files, unlike = self.state["files"], f"-{digest[:8]}"
+        names = {file["name"] for file in files}
+        ends = ["/".join(path.parts[-n:]) for n in range(parts, len(path.parts))]
+        name = next((n for n in ends if n not in names), ends[0] + unlike)
+        stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", os.path.splitext(name)[0])
+        stem = stem[-50:].lstrip(". ") or "face"
+        # Somebody's own pictures may lie in the folder.
+        there = (
+            re.sub(r"_\d{6,}(_\d+)?\.jpg$", "", n) for n in os.listdir(self.folder)
         )
-
-    def _find(self, footage: list[tuple[Path, int]]) -> dict[str, tuple]:
-        """Find the known files among the footage; the new ones are given back."""
-        known = {file["digest"]: file for file in self.state["files"]}
-        digests = {str(file["stat"]): digest for digest, file in known.items()}
-        self.paths, new = {}, {}
-        for path, parts in footage:
-            stat = path.stat()
-            stat = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-            digest = digests.get(str(stat), f"unreadable {path}")
-            if str(stat) not in digests:
-                with suppress(OSError):  # said when it is looked through
-                    digest = records.digest(path)
-            if digest in known:
-                self.paths[digest], known[digest]["stat"] = path, stat
-            else:
-                new.setdefault(digest, (path, parts, stat))
-        return new
-
-    def _add(self, new: dict[str, tuple]) -> None:
-        """Name new files, each unlike all others."""
-        names = {file["name"] for file in self.state["files"]}
-        stems = {file["stem"].casefold() for file in self.state["files"]}
-        if new and self.folder.is_dir():  # names that would overwrite somebody's file
-            faces = re.compile(r"_\d{6,}(_\d+)?\.jpg$")
-            stems |= {faces.sub("", n).casefold() for n in os.listdir(self.folder)}
-        for digest, (path, parts, stat) in new.items():
-            ends = ["/".join(path.parts[-n:]) for n in range(parts, len(path.parts))]
-            unlike = f"-{digest[:8]}"
-            name = next((n for n in ends if n not in names), ends[0] + unlike)
-            stem = PurePosixPath(name).with_suffix("").as_posix()
-            stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", stem)[-50:].lstrip(". ")
-            stem = stem or "face"
-            stem += unlike if stem.casefold() in stems else ""
-            names.add(name)
-            stems.add(stem.casefold())
-            file = {"name": name, "stem": stem, "digest": digest, "stat": stat}
-            self.state["files"].append(file | {"at": 0, "done": False, "gone": False})
-            self.paths[digest] = path
+        stems = {n.casefold() for n in (*there, *(file["stem"] for file in files))}
+        stem += unlike if stem.casefold() in stems else ""
+        file = {"name": name, "stem": stem, "digest": digest}
+        files.append(file | {"at": 0, "done": False, "gone": False})
 
     def save(self) -> None:
         records.write(self.folder / "extraction.json", json.dumps(self.state))
 
     def run(self, workers: int | None) -> None:
         """Look through what has not been looked through yet."""
-        state, workers, waiting = self.state, how_many(workers), deque()
+        state, workers = self.state, how_many(workers)
         # What was written after the state was saved is written again.
         done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
         records.write_lines(self.index, done)
         state["frames"], self.next_save = None, 0.0
         self.save()
-        novelty = self._known()
         bar = tqdm(total=self._count(), initial=state["seen"], unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
         with bar, pool(workers) as crew:
-            for *part, found in self._look_through(crew, workers):
-                kept, chips = [], []
-                for record, jpeg, chip in found.kept:
-                    image = filtering.decode(jpeg)
-                    if novelty.add(image):
-                        kept.append((record, jpeg))
-                        chips.append(chip)
-                    else:
-                        found.reject("near-duplicate", image)
-                # Descriptors are computed while later pieces are looked through.
-                described = [
-                    crew.submit(detect.describe_chips, chips[i : i + 8])
-                    for i in range(0, len(chips) if state["describe"] else 0, 8)
-                ]
-                waiting.append((*part, found, kept, described))
-                if len(waiting) > 1:
-                    self._store(*waiting.popleft(), bar)
-            while waiting:
-                self._store(*waiting.popleft(), bar)
+            # Descriptors are computed while later pieces are looked through.
+            for part in _ahead(self._new(crew, workers), 1):
+                self._store(*part, bar)
         if not state["seen"]:
             raise video.MediaError(
-                f"{state['source']} holds no image or clip that can be read; give one."
+                f"{_names(file['name'] for file in state['files'])} holds no image or "
+                "clip that can be read; give one."
             )
 
-    def _known(self) -> filtering.Novelty:
-        novelty = filtering.Novelty(self.state["limits"]["alike"])
-        gone = {file["name"] for file in self.state["files"] if file["gone"]}
-        found, places = people.gather(self.folder)
-        for name in (r["image"] for r in found if r["source"] not in gone):
-            novelty.add(filtering.decode((places[name] / name).read_bytes()))
-        return novelty
-
-    def _to_do(self) -> Iterator[tuple[int, dict, Path]]:
-        for place, file in enumerate(self.state["files"]):
-            if not (file["done"] or file["gone"]):
-                yield place, file, self.paths[file["digest"]]
+    def _to_do(self) -> list[tuple[dict, Path]]:
+        left = [f for f in self.state["files"] if not (f["done"] or f["gone"])]
+        return [(file, self.paths[file["digest"]]) for file in left]
 
     def _count(self) -> int:
         """Frames seen and still to be looked through, as far as headers tell."""
         total = self.state["seen"]
-        for _, file, path in self._to_do():
+        for file, path in self._to_do():
             with suppress(video.MediaError):  # said when it is looked through
                 count = 1 if images.is_image(path) else images.count_frames(path) or 0
                 total += max(0, count - file["at"] * filtering.FRAMES)
         return total
 
-    def _look_through(self, crew, workers) -> Iterator[tuple]:
-        """(file, pieces so far, whether that is all, what was found), in order."""
-        waiting = deque()
-        for place, file, path in self._to_do():
+    def _pieces(self, crew) -> Iterator[tuple]:
+        """(file, pieces with this one, whether that is all, what is found: a future)"""
+        for file, path in self._to_do():
             try:
-                pieces = filtering.pieces(path, place)
+                pieces = filtering.pieces(path)
             except video.MediaError as error:
                 warnings.warn(f"Left out: {error}", stacklevel=3)
                 pieces = []
@@ -354,11 +238,29 @@ class Job:
             for at, piece in enumerate(pieces[file["at"] :], file["at"] + 1):
                 named = file["name"], file["stem"], self.state["limits"]
                 future = crew.submit(filtering.filter_piece, path, *piece, *named)
-                waiting.append((file, at, at == len(pieces), future))
-                if len(waiting) > workers:
-                    *part, future = waiting.popleft()
-                    yield *part, future.result()
-        yield from ((*part, future.result()) for *part, future in waiting)
+                yield file, at, at == len(pieces), future
+
+    def _new(self, crew, workers: int) -> Iterator[tuple]:
+        """The pieces in order, with the faces that are new and their descriptors."""
+        novelty = filtering.Novelty(self.state["limits"]["alike"])
+        gone = {file["name"] for file in self.state["files"] if file["gone"]}
+        found, places = people.gather(self.folder)
+        for name in (r["image"] for r in found if r["source"] not in gone):
+            novelty.add(filtering.decode((places[name] / name).read_bytes()))
+        for *part, future in _ahead(self._pieces(crew), workers):
+            found, kept, chips = future.result(), [], []
+            for record, jpeg, chip in found.kept:
+                image = filtering.decode(jpeg)
+                if novelty.add(image):
+                    kept.append((record, jpeg))
+                    chips.append(chip)
+                else:
+                    found.reject("near-duplicate", image)
+            described = [
+                crew.submit(detect.describe_chips, chips[i : i + 8])
+                for i in range(0, len(chips) if self.state["describe"] else 0, 8)
+            ]
+            yield *part, found, kept, described
 
     def _store(self, file, at, is_done, found, kept, described, bar) -> None:
         state = self.state
@@ -373,26 +275,38 @@ class Job:
         for reason, pictures in found.examples.items():
             place = self.folder / "rejected" / reason
             place.mkdir(parents=True, exist_ok=True)
-            free = (place / f"{i:02d}.jpg" for i in range(EXAMPLES))
-            free = (example for example in free if not example.exists())
-            for example, jpeg in zip(free, pictures, strict=False):
-                records.write(example, jpeg)
+            there = len(os.listdir(place))
+            for i, jpeg in enumerate(pictures[: max(0, EXAMPLES - there)], there):
+                records.write(place / f"{i:02d}.jpg", jpeg)
         lines = (json.dumps(record) + "\n" for record, _ in kept)
         records.append(self.index, "".join(lines))
         file["at"], file["done"] = at, is_done
         state["lines"] += len(kept)
         state["seen"] += found.frames
-        state["with_face"] += found.with_face
         state["rejected"] = dict(Counter(state["rejected"]) + found.rejected)
-        started = time.monotonic()
-        if started >= self.next_save:  # a list of many thousand files takes its time
+        if time.monotonic() >= self.next_save:  # a list of thousands takes its time
             self.save()
-            self.next_save = started + 20 * (time.monotonic() - started)
+            self.next_save = time.monotonic() + 2
         bar.set_postfix(kept=state["lines"], refresh=False)
         bar.update(found.frames)
 
 
-def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
+def _ahead(stream: Iterable, count: int) -> Iterator:
+    """The same items, each after so many later ones were begun."""
+    waiting = deque()
+    for item in stream:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _names(names: Iterable[str]) -> str:
+    first, *more = names
+    return f"{first} and {len(more)} more" if more else first
+
+
+def _footage(sources: list[Path], folder: Path) -> dict[Path, int]:
     """Each clip and photo, and how many parts of its path name it in its source."""
     found = {}
     for source in sources:
@@ -408,7 +322,12 @@ def _footage(sources: list[Path], folder: Path) -> list[tuple[Path, int]]:
             if file.parent == source or not made & {*file.parents}:
                 parts = len(file.relative_to(source).parts)
                 found.setdefault(file.absolute(), parts)
-    return list(found.items())
+    if not found:
+        raise video.MediaError(
+            f"{', '.join(map(str, sources))} holds no image or clip; give footage of a "
+            "person."
+        )
+    return found
 
 
 def refuse_inside(folder: Path, source: Path) -> None:
@@ -418,19 +337,3 @@ def refuse_inside(folder: Path, source: Path) -> None:
             f"{folder} lies in {source}, and what is written there would be taken for "
             "footage; choose a folder outside it."
         )
-
-
-def _discard(folder: Path, state: dict) -> None:
-    """Remove what an extraction wrote into a folder, and nothing else."""
-    made = [folder / "extraction.json"]
-    for pile in piles(folder):
-        made += [pile / record["image"] for record in read_faces(pile)]
-        made.append(pile / "faces.jsonl")
-    for reason in state["rejected"]:
-        made += [folder / "rejected" / reason / f"{i:02d}.jpg" for i in range(EXAMPLES)]
-    for file in made:
-        file.unlink(missing_ok=True)
-    places = {file.parent for file in made} | {folder / "others", folder / "rejected"}
-    for place in sorted(places - {folder}, reverse=True):  # the inner ones first
-        with suppress(OSError):  # somebody's files lie there, or it is not there
-            place.rmdir()

@@ -1,17 +1,15 @@
 """Where a face lies: the average face, alignment, crops, outline, head pose.
 
 Coordinates, (x, y), are array positions, as dlib and OpenCV have them: (0, 0) is the
-centre of the first pixel, which lies half a pixel inside the picture. So a picture of
-`size` pixels spans -0.5 to `size` - 0.5, and what lies at share u of its side has the
-coordinate u·size - 0.5. `resize_points` and `resize_transform` go from one size to
-another; nothing else does.
+centre of the first pixel, and a picture of `size` pixels spans -0.5 to `size` - 0.5.
+Only `resize_points` and `resize_transform` go from one size to another.
 
 Reference:
     Umeyama 1991, "Least-squares estimation of transformation parameters" (alignment);
     Gower 1975, "Generalized Procrustes analysis" (the average face, flat); Tomasi &
-    Kanade 1992, "Shape and motion from image streams under orthography: a
-    factorization method" (the same in depth, for the pose). Both averages are of
-    dlib's landmarks over photos of Labeled Faces in the Wild and their mirror images.
+    Kanade 1992, "Shape and motion from image streams under orthography" (the same in
+    depth, for the pose). Both averages are of dlib's landmarks over photos of Labeled
+    Faces in the Wild and their mirror images.
 """
 
 import cv2
@@ -39,9 +37,8 @@ MEAN_FACE = np.array([
 POSE_INDEX = (*range(27, 37), 39, 42, 45)
 
 #: Where they lie on a rigid head: x right, y down, z away from the viewer, hundredths
-#: of the distance between the outer eye corners. Depth is taken one and a half times,
-#: for landmarks lean towards the face they see most often, the frontal one, and so look
-#: flat: the built-in people's known pitch is then read in full, and their yaw nearly.
+#: of the distance between the outer eye corners. Depth is taken one and a half times:
+#: fitted landmarks look flat, and the known pitch and yaw would be read too small.
 # fmt: off
 POSE_POINTS = np.array([
     (0, -41.1, 13.2), (0, -27.6, 9), (0, -14, 4.4), (0, 0, 0), (-16.7, 8.7, 17.7),
@@ -52,11 +49,9 @@ POSE_POINTS = np.array([
 
 #: Side in pixels of the aligned faces that a face folder holds.
 FACE_SIZE = 256
-#: Share of the aligned crop's side that an average face's width fills. One constant
-#: for extraction, training and merge: where they differ, pasted faces change size.
+#: Share of the aligned crop's side that an average face's width fills.
 COVERAGE = 0.72
-#: Version of the alignment, written down with every aligned face. Since 2, a feature at
-#: share u of the side lies at u·size - 0.5, at every size.
+#: Version of the alignment, written down with every aligned face.
 GEOMETRY = 2
 
 
@@ -100,12 +95,10 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
     Returns:
         (2, 3) float32, source pixels → crop pixels.
     """
-    source = landmarks[17:].astype(np.float64)
-    target = mean_landmarks(size)
+    source, target = landmarks[17:].astype(np.float64), mean_landmarks(size)
     source_mean, target_mean = source.mean(0), target.mean(0)
-    source, target = source - source_mean, target - target_mean
     # Umeyama's closed form; in two dimensions it is one complex division.
-    s, t = source @ [1, 1j], target @ [1, 1j]
+    s, t = (source - source_mean) @ [1, 1j], (target - target_mean) @ [1, 1j]
     a = (np.conj(s) @ t) / (np.abs(s) ** 2).sum()
     rotation = np.array([[a.real, -a.imag], [a.imag, a.real]])
     shift = target_mean - rotation @ source_mean
@@ -125,8 +118,8 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
     """
     transform = np.array(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
-    # Made smaller by means over pixels: else some would be skipped, and a face cropped
-    # small would differ from one made small. The most of it first, for speed.
+    # Made smaller by means over pixels, so that none is skipped; the most of it first,
+    # for speed.
     step = max(1, int(0.34 / scale))
     if step > 1:
         corners = np.array([(0, 0), (size, 0), (size, size), (0, size)]) - 0.5

@@ -1,9 +1,8 @@
 """Who is who: in the faces of a folder, and in those of a clip.
 
-A face folder holds one person. The others that the footage shows lie beside, each in
-`others/person_<number>`, a face folder of its own; number 1 is seen most often. Faces
-that are nobody's for sure lie in `others/unsure`, those of footage that has gone in
-`others/removed`.
+A face folder holds one person. The others of the footage are in face folders of their
+own in it, `others/person_<number>`; number 1 is seen most often. `others/unsure` holds
+faces that are nobody's for sure, `others/removed` those of footage that has gone.
 """
 
 import itertools
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import cdist
 
 from deepfakery.faces import detect, faceset, geometry, tracking
 from deepfakery.faces.tracking import Chosen
@@ -39,7 +39,7 @@ ALONE, MARGIN = 0.55, 0.1
 
 
 def group(descriptors: np.ndarray) -> np.ndarray:
-    """Group faces by person.
+    """Group faces by person, by average-linkage clustering.
 
     Args:
         descriptors: (N, 128).
@@ -47,10 +47,6 @@ def group(descriptors: np.ndarray) -> np.ndarray:
     Returns:
         (N,) int, the number of each face's person, 1 for the most frequent one, 0 for
         a face that is nobody's for sure.
-
-    Reference:
-        Average-linkage clustering: Sokal & Michener 1958, "A Statistical Method for
-        Evaluating Systematic Relationships".
     """
     count = len(descriptors)
     if count < 2:
@@ -59,9 +55,8 @@ def group(descriptors: np.ndarray) -> np.ndarray:
     sample = descriptors[np.linspace(0, count - 1, min(count, 1000)).astype(int)]
     found = fcluster(linkage(sample, "average"), APART, "distance")
     means = np.stack([sample[found == i].mean(0) for i in range(1, found.max() + 1)])
-    distances = np.stack([np.linalg.norm(descriptors - m, axis=1) for m in means], 1)
-    nearest = distances.argmin(1)  # (N, people) → (N,)
-    sure = distances.min(1) < detect.SAME_PERSON
+    distances = cdist(descriptors, means)  # (N, people)
+    nearest, sure = distances.argmin(1), distances.min(1) < detect.SAME_PERSON
     sizes = np.bincount(nearest[sure], minlength=len(means))
     rank = np.argsort(np.argsort(-sizes, kind="stable")) + 1
     return np.where(sure, rank[nearest], 0)
@@ -86,10 +81,9 @@ def compare(first, second) -> float:
 
 
 def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
-    """Leave one person in a face folder and lay the others beside.
+    """Leave one person in a face folder and move the others to `others`.
 
-    The folder remembers it: `extraction.extract` keeps the person until it is asked for
-    another one than before.
+    `extraction.extract` keeps the person until it is asked for another one than before.
 
     Args:
         folder: A face folder whose faces are described.
@@ -100,11 +94,7 @@ def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
         ValueError: There is no such person.
         BlockingIOError: Another process writes the folder.
     """
-    folder = Path(folder)
-    if not (folder / "faces.jsonl").exists():
-        raise FileNotFoundError(
-            f"{folder} is not a face folder: no faces.jsonl is in it."
-        )
+    folder = faceset.FaceSet.load(folder).folder
     with records.one_writer(folder, "chooses a person"):
         sort(folder, who, faceset.read_state(folder))
 
@@ -121,43 +111,39 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     gone = {file["name"] for file in state["files"] if file["gone"]} if state else ()
     found, places = gather(folder)
     there = [record for record in found if record["source"] not in gone]
-    chosen, numbers = 1, [1] * len(there)
+    chosen, numbers = 1, np.ones(len(there), int)
     if who != "everyone":
         described = faceset.FaceSet(folder, there).descriptors()
-        numbers = group(described).tolist()
+        numbers = group(described)
         mine = Counter(
             number
-            for record, number in zip(there, numbers, strict=True)
+            for record, number in zip(there, numbers.tolist(), strict=True)
             if number and record["number"] < known and places[record["image"]] == folder
         )
         chosen = max(mine, key=mine.get, default=0) or _number(
-            who, described, np.array(numbers), folder
+            who, described, numbers, folder
         )
-    numbers = dict(zip([r["image"] for r in there], numbers, strict=True))
-    others, piles = folder / "others", {folder: []}
+    others = folder / "others"
     named = {chosen: folder, None: others / "removed", 0: others / "unsure"}
+    numbers = dict(zip([r["image"] for r in there], numbers.tolist(), strict=True))
+    new = defaultdict(list, {folder: []})
     for record in found:
         number = numbers.get(record["image"])
-        pile = named.get(number, others / f"person_{number}")
-        piles.setdefault(pile, []).append(record)
-    for pile in (others, *piles):
-        if pile != folder and pile.is_symlink():
-            raise ValueError(f"{pile} is a link; put the folder itself there.")
+        new[named.get(number, others / f"person_{number}")].append(record)
     # First the others' records, then the pictures, last the person's own records:
     # stopped in between, every face is still found when this is called again.
-    old = [pile for pile in faceset.piles(folder) if pile not in piles]
-    for pile in sorted(piles, key=lambda pile: pile == folder):
+    for pile in sorted(new, key=lambda pile: pile == folder):
         pile.mkdir(parents=True, exist_ok=True)
-        for record in piles[pile]:
+        for record in new[pile]:
             image, place = record["image"], places[record["image"]]
             if place != pile and not (pile / image).exists():
                 os.replace(place / image, pile / image)
-        write_lines(pile / "faces.jsonl", piles[pile])
-    for pile in old:
-        (pile / "faces.jsonl").unlink(missing_ok=True)
-    for pile in (*old, others):
+        write_lines(pile / "faces.jsonl", new[pile])
+    for pile in (*faceset.piles(folder), others):
         with suppress(OSError):  # it is not empty: what lies there is not ours
-            pile.rmdir()
+            if pile not in new:
+                (pile / "faces.jsonl").unlink(missing_ok=True)
+                pile.rmdir()
     if state:
         state["chosen"] = "everyone" if who == "everyone" else str(chosen)
         state["sorted"] = state["lines"]
@@ -201,28 +187,26 @@ def _number(who, described, numbers, folder) -> int:
 class _Judged(NamedTuple):
     """A face, and whose it is."""
 
-    identity: str | None  # as whom it is painted
+    identity: str | None  # by whom it is replaced
     landmarks: np.ndarray  # (68, 2) in the frame
-    distance: float  # median, of its descriptors from whom to paint over
+    distance: float  # median, of its descriptors from whom to replace
     rival: float  # the same from the nearest other person known; inf without one
     descriptor: np.ndarray  # (128,), the median
 
 
 def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """Choose faces by whose they are; nobody else is painted.
+    """Choose faces by whose they are; nobody else is replaced.
 
-    Place and looks carry a face from frame to frame; whose it is its descriptors say,
-    several at a time: one at the end of each `REACH` frames, and more where it has come
-    to look like none that was described. Where two of them disagree, the frame in
-    which the person changes is searched for.
+    Faces are described seldom: at the end of each `REACH` frames, and where one has
+    come to look like none that was described. Where two descriptors of a track
+    disagree, the frame in which the person changes is searched for.
 
     Args:
         stream: (frame, {track: face}), as from `tracking.link`. `REACH` frames are
             held back.
-        people: Who is painted → (N, 128) or (128,) descriptors of the person in the
-            footage to paint over. And None → (N, 128) descriptors of people who stay
-            as they are, one each, where they are known: a face is painted only where
-            these are farther.
+        people: Identity → (N, 128) or (128,) descriptors of the person in the footage
+            whom it replaces. And None → (N, 128) descriptors of people who stay as they
+            are, one each, where known: a face is replaced only where these are farther.
 
     Yields:
         (frame, {track: `tracking.Chosen`}).
@@ -242,8 +226,8 @@ def _judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
     for name, who in people.items():
         if np.size(who) == 0 or np.shape(who)[-1] != 128:
             raise ValueError(
-                f"To paint {name!r}, give (N, 128) descriptors of whom to paint over, "
-                f"not an array of shape {np.shape(who)}."
+                f"For {name!r}, give (N, 128) descriptors of whom to replace, not one "
+                f"of shape {np.shape(who)}."
             )
     means = np.stack([np.reshape(who, (-1, 128)).mean(0) for who in people.values()])
     # A rival so near is the same person under another name.
@@ -292,16 +276,14 @@ def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
         i, j = pending.pop()
         first, then = describe(i), describe(j)
         if _apart(first, then) > UNLIKE:
-            low, high = i, j
-            while high - low > 1:
-                middle = (low + high) // 2
-                now = describe(middle)
-                if _apart(now, first) < _apart(now, then):
-                    low = middle
-                else:
-                    high = middle
-            starts.add(high)
-            pending += [(i, low), (high, j)]
+            start = next(
+                k
+                for k in range(i + 1, j + 1)
+                if _apart(describe(k), first) >= _apart(describe(k), then)
+            )
+            starts.add(start)
+            halves = (i, start - 1), (start, j)
+            pending += [(i, j) for i, j in halves if i < j]
             continue
         # Both ends agree. What looks like neither in between may be somebody else.
         alike = [k for k, d in described.items() if _apart(d, first) <= UNLIKE]
@@ -312,15 +294,14 @@ def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
         nearest[~between.any(1)] = 1
         if len(nearest) and nearest.min() < STRANGE:
             strange = i + 1 + int(nearest.argmin())
-            describe(strange)
             pending += [(i, strange), (strange, j)]
     runs = []
     for start, stop in itertools.pairwise([*sorted(starts | {0}), len(shots)]):
+        run = _Run(next(numbers), [], [])
         if before and not start and 0 not in starts:  # it goes on
             run = _Run(before.number, before.descriptors[-4:], before.looks[-32:])
         else:
-            run = _Run(next(numbers), [], [])
-            describe((start + stop - 1) // 2)  # one look does not decide
+            describe((start + stop - 1) // 2)  # one descriptor does not decide
         own = [k for k in sorted(described) if start <= k < stop]
         seen = [*run.descriptors, *(described[k] for k in own)]
         runs.append((start, stop, _Run(run.number, seen, [*run.looks, *looks[own]])))
@@ -347,31 +328,24 @@ def _once_each(found: dict) -> dict:
     least = {}
     for one in found.values():
         least[one.identity] = min(least.get(one.identity, np.inf), one.distance)
-    return {
-        track: one
-        if one.distance <= least[one.identity] + MARGIN
-        else one._replace(identity=None)
-        for track, one in found.items()
-    }
+    far = {t for t, one in found.items() if one.distance > least[one.identity] + MARGIN}
+    return {t: o._replace(identity=None) if t in far else o for t, o in found.items()}
 
 
-def survey(clip, asked: dict, pictures: int = 8, workers: int | None = None) -> tuple:
-    """Tell who a clip shows, who of them is painted, and how sure that is.
-
-    The clip is looked through once more, as when it is painted.
+def survey(clip, asked: dict, workers: int | None = None) -> tuple:
+    """Tell who a clip shows, who of them is replaced, and how sure that is.
 
     Args:
         clip: The file.
         asked: `people` of `recognised`.
-        pictures: Of each person, at most.
         workers: 0 looks in this process, else one beside it does.
 
     Returns:
         A `pandas.DataFrame`, a row a person, by frames: `frames`, `painted` of them,
-        median `distance` from whom to paint over (under `detect.SAME_PERSON` is the
-        same person), and `rival`, the same from the nearest other person known. And
-        {person: (N, 96, 96, 3) uint8 faces}. Who is nobody's for sure is called
-        "unsure".
+        median `distance` from whom to replace (under `detect.SAME_PERSON` is the same
+        person), and `rival`, the same from the nearest other person known. And
+        {person: (N, 96, 96, 3) uint8 faces, 8 at most}. Who is nobody's for sure is
+        called "unsure".
     """
     import pandas as pd  # commands that only extract do without
 
@@ -382,22 +356,19 @@ def survey(clip, asked: dict, pictures: int = 8, workers: int | None = None) -> 
             if track not in last or frame.index % REACH == 0:
                 to_crop = geometry.alignment(one.landmarks, 96)
                 crops[track].append(geometry.crop(frame.image, to_crop, 96))
-            rows.append((track, one.identity is not None, one.distance, one.rival))
+            rows.append((track, 1, one.identity is not None, one.distance, one.rival))
             last[track] = one.descriptor
-    groups = group(np.float32([*last.values()]).reshape(-1, 128)).tolist()
-    names = {
-        t: f"person_{n}" if n else "unsure" for t, n in zip(last, groups, strict=True)
-    }
-    table = pd.DataFrame(rows, columns=["track", "painted", "distance", "rival"])
-    table = table.assign(person=table.track.map(names), frames=1)
-    table = table.groupby("person", as_index=False).agg(
+    groups = group(np.float32([*last.values()]).reshape(-1, 128))
+    groups = [f"person_{n}" if n else "unsure" for n in groups]
+    names = dict(zip(last, groups, strict=True))
+    columns = ["track", "frames", "painted", "distance", "rival"]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.groupby(table.track.map(names).rename("person"), as_index=False).agg(
         {"frames": "sum", "painted": "sum", "distance": "median", "rival": "median"}
     )
     shown = {}
     for name in table.person:
-        mine = np.stack(
-            [c for track in last if names[track] == name for c in crops[track]]
-        )
-        few = np.linspace(0, len(mine) - 1, min(pictures, len(mine))).astype(int)
-        shown[name] = mine[few]
+        mine = [c for track in last if names[track] == name for c in crops[track]]
+        few = np.linspace(0, len(mine) - 1, min(8, len(mine))).astype(int)
+        shown[name] = np.stack(mine)[few]
     return table.sort_values("frames", ascending=False, ignore_index=True), shown

@@ -1,9 +1,9 @@
 """Faces over time: found near where they were, linked to tracks, steadied.
 
-    found = follow_clip("clip.mp4")            # (frame, list of Face)
-    linked = link(found)                       # (frame, {track: Face})
-    chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
-    steadied = steady(chosen)                  # the same, trembling less
+found = follow_clip("clip.mp4")            # (frame, list of Face)
+linked = link(found)                       # (frame, {track: Face})
+chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
+steadied = steady(chosen)                  # the same, trembling less
 """
 
 import collections
