@@ -1,8 +1,7 @@
-"""Finished files: a clip, its frames, photos, figures.
+"""Finished files: a clip, its frames, photos, figures; labelled and signed.
 
-A file under its final name is always whole. What is under way lies beside it in a
-folder whose name begins with a dot; interrupted, the same swap goes on from there. All
-is labelled and signed by `provenance`, and only what an export made is written over.
+A file under its final name is always whole: what is under way lies in a hidden folder
+beside it. Only what an export made is written over.
 """
 
 import filecmp
@@ -28,7 +27,7 @@ PANELS = ("swap", "pair", "triple")
 #: What is written into an enlarged picture.
 ENLARGED = "AI-upscaled"
 
-#: Frames that an interrupted export may have to paint again.
+#: Frames that an interrupted export may have to make again.
 PART = 250
 
 
@@ -44,38 +43,35 @@ def swap_clip(
     crf: int | None = None,
     label: bool = True,
     credentials: bool = True,
-    steady: bool = True,
     workers: int | None = None,
     **look,
 ) -> list[int]:
-    """Paint the faces of a clip and write it as MP4.
+    """Swap the faces of a clip and write it as MP4; interrupted, it goes on from there.
 
-    The result has the clip's own frame count, timestamps, size, colours and sound;
-    frames without a face pass unchanged.
+    Frame count, timestamps, size, colours and sound stay the clip's own, and so do
+    frames without a face.
 
     Args:
-        source: The clip to paint into.
+        source: The target clip.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
-        identity: Who is painted over the largest face of each frame; or a dict, who is
-            painted → descriptors of whom to paint over, as for `merge.paint_frames`.
+        identity: Who replaces the largest face of each frame; or identity → descriptors
+            of whom it replaces, see `merge.paint_frames`.
         path: The MP4 to write.
         frames_folder: Also write every frame here as a numbered PNG.
         panels: One of `PANELS`.
         codec, crf: A name in `video.CODECS`; its quality, 0 (lossless) to 51.
-        label: Write a small visible label into every painted frame.
-        credentials: Sign the clip and the painted frames with Content Credentials.
-        steady: Smooth landmarks and colours over time.
+        label: Write a small visible label into every swapped frame.
+        credentials: Sign the clip and the swapped frames with Content Credentials.
         workers: 0 looks for faces in this process; else one beside it does.
         **look: What is to differ from `merge.LOOK`.
 
     Returns:
-        Indices of the frames that were painted.
+        Indices of the frames that were swapped.
 
     Raises:
-        video.MediaError: The clip cannot be read.
-        ValueError: It shows no face to paint, an argument asks for what there is not,
-            or `path` or `frames_folder` is or holds what no export made.
-        provenance.SigningError: All is written, but not all could be signed.
+        ValueError: The clip cannot be read or shows no face to swap, an argument asks
+            for what there is not, `path` or `frames_folder` is or holds what no export
+            made, or (`provenance.SigningError`) a file could not be signed.
         OSError: Somebody else writes that clip at this moment.
     """
     settings = locals() | {"workers": None}  # they change nothing
@@ -86,56 +82,53 @@ def swap_clip(
     provenance.prepare(path, facts, source)
     if folder:
         _refuse_folder(folder, path)
-    errors = []
 
-    def save(image, frame, layers):
+    def write(image, frame, layers, writer):
+        image = panel(frame.image, image, layers, panels, label)
+        writer.write(image, frame.pts)
         if folder:
             name = aside / "frames" / f"{frame.index:06d}.png"
-            save_picture(image, name, facts if layers else None, False, errors)
+            save_picture(image, name, facts if layers else None, False)
 
     with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
-        options = {"start": done, "steady": steady, "workers": workers, **look}
+        options = {"start": done, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = images.count_frames(source)
-        stream = tqdm(stream, "painting", total, initial=done, unit="frame")
+        stream = tqdm(stream, "swapping", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
-            file = resume.part_file(aside, number)
-            alone = {"sound": False, "part": True}
-            writer = video.VideoWriter(file, like=info, **alone, **writing)
+            alone = {"sound": False, "part": True} | writing
+            writer = video.VideoWriter(resume.part_file(aside, number), info, **alone)
             # Encoders and disks leave Python alone most of the time.
-            with writer, ThreadPoolExecutor(1) as coding, ThreadPoolExecutor(1) as disk:
-                shown = (
-                    (panel(frame.image, image, layers, panels, label), frame, layers)
+            with writer, ThreadPoolExecutor(1) as crew:
+                jobs = (
+                    ((frame, layers), write, image, frame, layers, writer)
                     for frame, image, layers in group
                 )
-                jobs = ((item, writer.write, item[0], item[1].pts) for item in shown)
-                written = in_order(coding, 4, jobs)
-                jobs = (
-                    ((frame.index, bool(layers), frame.pts), save, image, frame, layers)
-                    for (image, frame, layers), _ in written
-                )
-                finished = [item for item, _ in in_order(disk, 4, jobs)]
-            painted = [index for index, is_painted, _ in finished if is_painted]
-            keep({"frames": len(finished), "pts": finished[0][2], "painted": painted})
+                made = [
+                    (frame.index, frame.pts, bool(layers))
+                    for (frame, layers), _ in in_order(crew, 4, jobs)
+                ]
+            painted = [index for index, _, is_painted in made if is_painted]
+            keep({"frames": len(made), "pts": made[0][1], "painted": painted})
         painted = [index for part in parts for index in part["painted"]]
         if not painted:
             parts.clear()
-            raise ValueError(f"{source} shows no face to paint; use footage that does.")
+            raise ValueError(f"{source} shows no face to swap; use footage that does.")
         whole = aside / "whole.mp4"
-        with video.VideoWriter(whole, like=info, **writing) as writer:
+        with video.VideoWriter(whole, info, **writing) as writer:
             for number, part in enumerate(parts):
                 writer.append(resume.part_file(aside, number), part["pts"])
         provenance.refuse_foreign(path, source)
         if folder:
             _refuse_folder(folder, path)
+        provenance.publish(whole, path, facts)
+        if folder:
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
                 old.unlink()
-            for new in (aside / "frames").iterdir():
+            for new in (aside / "frames").glob("*[0-9].png"):
                 shutil.move(new, folder / new.name)
-        provenance.publish(whole, path, facts)
-        _tell(errors)
     return painted
 
 
@@ -151,17 +144,17 @@ def swap_photos(
     workers: int | None = None,
     **look,
 ) -> list[Path]:
-    """Paint the faces of photos.
+    """Swap the faces of photos; interrupted, it goes on from there.
 
     Args:
         source: A photo, or a folder of photos with its subfolders.
         folder: Where to write them, under their own names. One of a kind that cannot
-            be signed becomes a PNG; one without a face to paint is copied as it is.
+            be signed becomes a PNG; one without a face to swap is copied as it is.
         swapper, identity, panels, label, credentials, **look: As for `swap_clip`.
         workers: Processes that look for faces; one a core by default.
 
     Returns:
-        The photos that were painted.
+        The photos that were swapped.
 
     Raises:
         As `swap_clip`; also ValueError where the source is or holds a clip.
@@ -170,7 +163,7 @@ def swap_photos(
     source, folder = Path(source), Path(folder)
     facts = _facts(source, swapper, look, panels, label)
     out = folder if source.is_dir() else folder / source.name
-    places, errors = _places(source, out, "swap_clip paints clips"), []
+    places = _places(source, out, "swap_clip swaps clips")
     if credentials:
         provenance.rehearse(folder, facts)
     with resume.unfinished(folder, source, settings) as (_, done, keep):
@@ -182,7 +175,7 @@ def swap_photos(
             if layers:
                 image = panel(frame.image, image, layers, panels, label)
                 signs = facts | {"target": frame.file} if credentials else None
-                save_picture(image, name, signs, False, errors)
+                save_picture(image, name, signs, False)
             else:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 records.write(copy, frame.file.read_bytes())
@@ -191,104 +184,81 @@ def swap_photos(
         painted = [folder / one["painted"] for one in done if one["painted"]]
         if not painted:
             done.clear()
-            raise ValueError(f"{source} shows no face to paint; use photos that do.")
-        _tell(errors)
+            raise ValueError(f"{source} shows no face to swap; use photos that do.")
     return painted
 
 
-def imagined_clip(frames, model, path, *, fps=30, label=True, credentials=True) -> None:
-    """Write frames that a network made from nothing as MP4.
+def imagined_clip(frames, model, path, *, label=True, credentials=True) -> None:
+    """Write frames that a network made from nothing as MP4, 30 a second.
 
     Args:
         frames: (H, W, 3) uint8 RGB each, all of one size.
         model: What made them, as for `facts_of`.
         path: The MP4 to write.
-        fps: Frames a second.
         label, credentials: As for `swap_clip`.
     """
     facts = {"kind": "made", **facts_of(model)} if credentials else None
-    _write_clip(frames, path, facts, provenance.LABEL if label else "", fps=fps)
+    _write_clip(frames, path, facts, provenance.LABEL if label else "", fps=30)
 
 
-def moving_photo(
-    photo, motion, path, *, size=384, fps=30, label=True, credentials=True, **facts
-) -> None:
-    """Bring one photo of a person to life and write it as MP4.
-
-    No network is used: the photo is bent, as the built-in people are.
+def moving_photo(photo, motion, path, *, size=384, label=True, credentials=True):
+    """Bend one photo of a person into motion, without a network; write it as MP4.
 
     Args:
         photo: An image file, or one of `samples.PEOPLE`.
-        motion: As from `samples.motion`.
+        motion: As from `samples.motion`, 30 rows a second.
         path: The MP4 to write.
-        size, fps: Side of the clip in pixels, and its frames a second.
+        size: Side of the clip in pixels.
         label, credentials: As for `swap_clip`.
-        **facts: `glasses=True` where the person wears some.
-
-    Raises:
-        video.MediaError: The photo cannot be read, or shows no face.
     """
     if photo in samples.PEOPLE:
         person = samples.portrait(photo, size)
     else:
-        person = samples.Portrait.from_photo(photo, size, **facts)
+        person = samples.Portrait.from_photo(photo, size)
     signs = {"kind": "animated", "target": photo} if credentials else None
     frames = samples.animate(person, motion)
-    _write_clip(frames, path, signs, "animated photo" if label else "", fps=fps)
+    _write_clip(frames, path, signs, "animated photo" if label else "", fps=30)
 
 
 def upscale_clip(
-    source, upscaler, path, size, *, fit="pad", label=True, credentials=True, **writing
+    source, upscaler, path, size, *, fit="pad", label=True, credentials=True
 ) -> int:
-    """Enlarge a clip to exactly a size and write it as MP4.
+    """Enlarge a clip to exactly a size and write it as MP4; returns how many frames.
 
     It keeps its frame count, timestamps, colours and sound; noise is averaged over time
-    before it is enlarged. Unlike a swap it does not go on where it was interrupted.
+    before it is enlarged. Interrupted, it starts over.
 
     Args:
         source: The clip.
-        upscaler: A trained `Upscaler`.
+        upscaler, size, fit: As for `tiles.resize`.
         path: The MP4 to write.
-        size: (width, height) in pixels.
-        fit: One of `tiles.FITS`.
         label: Write a small visible label, unless the source bears one of ours.
-        credentials, **writing: As for `swap_clip`, with its `codec` and `crf`.
-
-    Returns:
-        How many frames there are.
-
-    Raises:
-        As `swap_clip`; also ValueError where there is no such `fit` or `size`.
+        credentials: As for `swap_clip`.
     """
-    writing |= {"like": video.probe(source), "size": tuple(size)}
+    like = video.probe(source)
     said, shown = _said_of(source, fit, label)
     facts = facts_of(upscaler, source) | {"label": shown} if credentials else None
     frames, timed = itertools.tee(video.read_frames(source))
     pictures = tiles.steady(frame.image for frame in frames)
     large = (tiles.resize(picture, upscaler, size, fit) for picture in pictures)
-    _write_clip(large, path, facts, said, (frame.pts for frame in timed), **writing)
+    times = (frame.pts for frame in timed)
+    _write_clip(large, path, facts, said, times, like=like, size=tuple(size))
     return video.probe(path).frames
 
 
 def upscale_photos(
     source, upscaler, path, size, *, fit="pad", label=True, credentials=True
 ) -> list[Path]:
-    """Enlarge a photo, or a folder of photos, to exactly a size.
+    """Enlarge a photo, or a folder of photos, to exactly a size; returns the files.
 
     Args:
         source: A photo, or a folder of photos with its subfolders.
         upscaler, size, fit, label, credentials: As for `upscale_clip`.
         path: The photo to write; for a folder the folder to write, photos under their
             own names. One of a kind that cannot be signed becomes a PNG.
-
-    Returns:
-        The photos written.
-
-    Raises:
-        As `swap_photos` and `upscale_clip`.
     """
     places = _places(Path(source), Path(path), "upscale_clip enlarges clips")
-    facts, out, errors = facts_of(upscaler), [], []
+    facts, out = facts_of(upscaler), []
     if credentials:
         provenance.rehearse(path, facts)
     for frame in images.read_source(source):
@@ -296,13 +266,12 @@ def upscale_photos(
         said, shown = _said_of(frame.file, fit, label)
         large = tiles.resize(frame.image, upscaler, size, fit)
         signs = facts | {"target": frame.file, "label": shown}
-        save_picture(large, name, signs if credentials else None, said, errors)
+        save_picture(large, name, signs if credentials else None, said)
         out.append(name)
-    _tell(errors)
     return out
 
 
-def save_picture(image, path, facts: dict | None, label=True, errors=None) -> None:
+def save_picture(image, path, facts: dict | None, label=True) -> None:
     """Write one picture with faces that were made.
 
     Args:
@@ -310,11 +279,10 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         path: The file to write; its suffix chooses the format.
         facts: What `provenance.sign` writes down; None leaves it unsigned.
         label: Write a small visible label into it; or what it is to say.
-        errors: A list that takes a `SigningError` instead of raising it.
 
     Raises:
-        ValueError: There is a file of that name that no export made.
-        provenance.SigningError: It is written, but could not be signed.
+        ValueError: There is a file of that name that no export made, or
+            (`provenance.SigningError`) this one is written and could not be signed.
     """
     path = Path(path)
     provenance.refuse_foreign(path, (facts or {}).get("target"))
@@ -324,12 +292,7 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         facts = facts and facts | {"label": said}
     aside = records.beside(path, f".{path.stem}", f".part{path.suffix}")
     images.write_image(aside, image, software=provenance.NAME)
-    try:
-        provenance.publish(aside, path, facts)
-    except provenance.SigningError as error:
-        if errors is None:
-            raise
-        errors.append(error)
+    provenance.publish(aside, path, facts)
 
 
 def save_figure(figure, path, model, target=None, kind: str | None = None) -> None:
@@ -340,7 +303,7 @@ def save_figure(figure, path, model, target=None, kind: str | None = None) -> No
         path: The file to write.
         model, target: As for `facts_of`.
         kind: As for `provenance.sign`; by default "composite" where there is a target,
-            else "made", which is wrong where photos stand beside made faces.
+            else "made".
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
@@ -358,15 +321,14 @@ def facts_of(model, target=None) -> dict:
         model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`, an
             `Upscaler`, or a finished file, whose credentials say so; or several, as a
             tuple or a list, where one worked on what another had made.
-        target: What it was painted into, if anything.
+        target: What was swapped in it, if anything.
     """
     models = model if isinstance(model, tuple | list) else [model]
     made_by = [_made_by(one) for one in models if one is not None]
     presets = dict.fromkeys(preset for preset, _ in made_by if preset)
     weights = dict.fromkeys(sha256 for _, sha256 in made_by if sha256)
     facts = {"preset": ", ".join(presets), "weights_sha256": " ".join(weights)}
-    # What was swapped without a network says what it is instead.
-    kind = getattr(models[0], "source_kind", None)
+    kind = getattr(models[0], "source_kind", None)  # of baselines without a network
     return facts | {"target": target} | ({"kind": kind} if kind else {})
 
 
@@ -397,10 +359,7 @@ def _facts(source, swapper, look, panels, label) -> dict:
 
 
 def _places(source, out, instead) -> dict:
-    """Photo → where to write it as it is, and where signed; none is anybody else's.
-
-    One of a kind that holds no signature becomes a PNG, beside names that are taken.
-    """
+    """Photo → where to write it as it is, and where signed; none is anybody else's."""
     is_folder = source.is_dir()
     files = images.list_files(source) if is_folder else [source]
     for file in files:
@@ -436,17 +395,13 @@ def _refuse_folder(folder: Path, path: Path) -> None:
 
 
 def _said_of(source, fit, label):
-    """What to write into an enlarged picture, and what it then says.
-
-    Nothing where it says so already, and its edges, where that is written, stay.
-    """
+    """What to write into an enlarged picture, and what that then says."""
     found = provenance.inspect(source) if label and fit != "crop" else {}
     kept = found.get("label") if provenance.is_intact(found) else ""
     return ("", kept) if kept or not label else (ENLARGED, ENLARGED)
 
 
 def _write_clip(frames, path, facts, label, times=None, like=None, **options) -> None:
-    """Write a clip, labelled and signed."""
     facts = facts and {"label": label} | facts
     with (
         provenance.signing(path, facts, like and like.path) as aside,
@@ -456,11 +411,3 @@ def _write_clip(frames, path, facts, label, times=None, like=None, **options) ->
         for frame in tqdm(frames, Path(path).name, total, unit="frame"):
             frame = provenance.label(frame, label) if label else frame
             writer.write(frame, next(times) if times else None)
-
-
-def _tell(errors) -> None:
-    """Say in the end which pictures could not be signed; the others are."""
-    if errors:
-        raise provenance.SigningError(
-            f"{len(errors)} pictures could not be signed. {errors[0]}"
-        ) from errors[0]

@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfakery.media.workers import FED, how_many, in_order, pool
 
-#: Two descriptors closer than this are the same person (dlib's own operating point).
+#: Two descriptors closer than this (Euclidean) are one person's, by dlib's own choice.
 SAME_PERSON = 0.6
 #: From this score on no other way up is tried (a forehead upside down can have 0.7);
 #: below the second, a face found another way up is preferred.
@@ -32,9 +32,7 @@ class Face:
     """One face found in an image."""
 
     landmarks: np.ndarray  # (68, 2) float32, (x, y) in pixels of the image
-    #: The detector's confidence: about 1 to 3 for a frontal face; 0 or less, see
-    #: `detect` and `tracking.follow`.
-    score: float
+    score: float  # the detector's: about 1 to 3 for a frontal face; see `detect`
     descriptor: np.ndarray | None = None  # (128,) float32, or None if not asked for
 
     @property
@@ -58,7 +56,7 @@ def _dlib(load: str, file: str = ""):
 
 
 def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
-    """Find every face in an image, whichever way up.
+    """Find every face in an image, whichever way up; the largest first.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -66,9 +64,6 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
         effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
             enlarged and turned. 2: a network is asked that knows profiles and tilted
             heads and takes ten times as long; its faces have a score of 0.
-
-    Returns:
-        Faces, largest first; an empty list where there is none.
     """
     image = np.asarray(image)
     seen, others = _detect_upright(image, 640), []
@@ -144,12 +139,7 @@ def _corners(box) -> np.ndarray:
 
 
 def fit_landmarks(image: np.ndarray, low, high) -> np.ndarray:
-    """(68, 2) float32 pixels: the landmarks of a face in a box.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        low, high: (x, y) pixels of the box's corners, top left and bottom right.
-    """
+    """(68, 2) float32: the landmarks of a face in a box given by two corners."""
     box = dlib.rectangle(*(int(round(float(v))) for v in (*low, *high)))
     fit = _dlib("shape_predictor", "shape_predictor_68_face_landmarks.dat")
     parts = fit(np.ascontiguousarray(image), box).parts()
@@ -165,11 +155,7 @@ def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
 
 
 def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """(128,) float32 identity descriptor of the face at (68, 2) landmarks.
-
-    The Euclidean distance of two is under `SAME_PERSON` where dlib takes them for the
-    same person.
-    """
+    """(128,) float32 identity descriptor of the face at (68, 2) landmarks."""
     return describe_chips([chip(image, landmarks)])[0]
 
 
@@ -191,15 +177,12 @@ def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
-    """`detect` over frames that have an `image`, in several processes, in order.
+    """`detect` over frames with an `image`, in order: (frame, list of `Face`).
 
     Args:
         frames: Such as `video.Frame`; at most `workers.WAITING` bytes are held.
         describe: Also compute identity descriptors.
         workers: Processes; one a core by default. 0 works in this process.
-
-    Yields:
-        (frame, list of `Face`).
     """
     workers = min(how_many(None), FED) if workers is None else workers
     jobs = ((frame, detect, frame.image, describe) for frame in frames)

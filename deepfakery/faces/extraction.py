@@ -31,11 +31,10 @@ def extract(
 ) -> FaceSet:
     """Find the faces of footage, filter them, and keep those of one person.
 
-    Interrupted and called again, it goes on where it stopped. Where clips or photos
-    were added, only these are looked through; files are known by content, wherever they
-    lie. The faces of footage that is no longer there are moved to `others/removed`, and
-    come back with it. Faces that were deleted by hand stay deleted. The other people of
-    the footage are moved to `others`, see `people`.
+    Called again, it goes on where it stopped, and looks through added footage alone,
+    whatever it is called and wherever it lies. Faces that were deleted by hand stay
+    deleted; those of footage that has gone are moved to `others/removed` until it is
+    back; those of other people to `others`, see `people`.
 
     Args:
         source: A clip, a photo, a folder of either, or a list of these.
@@ -48,9 +47,6 @@ def extract(
             them it is everyone who is kept.
         limits: What is to differ from `filtering.LIMITS`.
         workers: Processes; one a core by default. 0 works in this process.
-
-    Returns:
-        The finished face set.
 
     Raises:
         video.MediaError: The source cannot be read.
@@ -67,9 +63,8 @@ def extract(
         )
     who = who if describe else "everyone"
     asked = None if who is None else str(who)  # for the next call to compare with
-    if asked and asked not in ("most", "everyone") and not asked.isdecimal():
+    if asked not in (None, "most", "everyone") and not asked.isdecimal():
         images.read_image(who)  # says what is wrong with it
-        asked = f"photo {records.digest(Path(who))}"
     footage, was_there = _footage(sources, folder), folder.exists()
     try:
         with records.one_writer(folder, "extracts faces"):
@@ -110,17 +105,13 @@ def _enough(found: FaceSet, state: dict, sources: list, minimum: int) -> FaceSet
             f"{minimum} are needed. Use longer footage, add photos, or delete the "
             "folder to extract it anew."
         )
-    if not state["rejected"]:
-        raise ValueError(f"{source} shows no face; use footage in which one is seen.")
-    reasons = ", ".join(f"{count} {why}" for why, count in state["rejected"].items())
-    raise ValueError(
-        f"{source} shows no face that is good enough ({reasons}); use better footage "
-        "or other `limits`."
-    )
+    why = ", ".join(f"{count} {reason}" for reason, count in state["rejected"].items())
+    good = f" that is good enough ({why})" if why else ""
+    raise ValueError(f"{source} shows no face{good}; use other footage or `limits`.")
 
 
 class Job:
-    """The extraction of some footage into a face folder, compared with what it holds.
+    """The extraction of footage into a face folder, compared with what it holds.
 
     Attributes:
         state: What `extraction.json` holds, see `faceset.STATE`, and new files.
@@ -145,11 +136,6 @@ class Job:
                 f"{folder} was filled with the limits {state['limits']}; choose "
                 "another folder for other limits, or delete it."
             )
-        if describe and not state["describe"]:
-            raise ValueError(
-                f"{folder} was filled without descriptors, by which people are told "
-                "apart; choose another folder, or pass describe=False again."
-            )
         self.state, files = state, state["files"]
         known, self.paths = {file["digest"] for file in files}, {}
         for path in footage:
@@ -164,31 +150,31 @@ class Job:
                 "files they were found in is there, or their content has changed "
                 "since. Choose another folder, or delete it."
             )
-        for digest, path in self.paths.items():
-            if digest not in known:
-                self._add(digest, path, footage[path])
+        self._add({d: p for d, p in self.paths.items() if d not in known}, footage)
         before = [file["gone"] for file in files]
         for file in files:
             file["gone"] = file["digest"] not in self.paths
         is_other = before != [file["gone"] for file in files]
         self.is_due = state["frames"] is None or is_other or bool(self._to_do())
 
-    def _add(self, digest: str, path: Path, parts: int) -> None:
-        """Name a new file, in records and in the names of its pictures."""
-        files, unlike = self.state["files"], f"-{digest[:8]}"
+    def _add(self, new: dict[str, Path], parts: dict[Path, int]) -> None:
+        """Name new files, in records and in the names of their pictures."""
+        files = self.state["files"]
         names = {file["name"] for file in files}
-        ends = ["/".join(path.parts[-n:]) for n in range(parts, len(path.parts))]
-        name = next((n for n in ends if n not in names), ends[0] + unlike)
-        stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", os.path.splitext(name)[0])
-        stem = stem[-50:].lstrip(". ") or "face"
-        # Somebody's own pictures may lie in the folder.
-        there = (
-            re.sub(r"_\d{6,}(_\d+)?\.jpg$", "", n) for n in os.listdir(self.folder)
-        )
-        stems = {n.casefold() for n in (*there, *(file["stem"] for file in files))}
-        stem += unlike if stem.casefold() in stems else ""
-        file = {"name": name, "stem": stem, "digest": digest}
-        files.append(file | {"at": 0, "done": False, "gone": False})
+        stems = {file["stem"].casefold() for file in files}
+        for name in os.listdir(self.folder):  # somebody's own pictures may be there
+            stems.add(re.sub(r"_\d{6,}(_\d+)?\.jpg$", "", name).casefold())
+        for digest, path in new.items():
+            unlike, few = f"-{digest[:8]}", range(parts[path], len(path.parts))
+            ends = ["/".join(path.parts[-n:]) for n in few]
+            name = next((n for n in ends if n not in names), ends[0] + unlike)
+            stem = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]', "_", os.path.splitext(name)[0])
+            stem = stem[-50:].lstrip(". ") or "face"
+            stem += unlike if stem.casefold() in stems else ""
+            names.add(name)
+            stems.add(stem.casefold())
+            file = {"name": name, "stem": stem, "digest": digest}
+            files.append(file | {"at": 0, "done": False, "gone": False})
 
     def save(self) -> None:
         records.write(self.folder / "extraction.json", json.dumps(self.state))
@@ -229,11 +215,7 @@ class Job:
     def _pieces(self, crew) -> Iterator[tuple]:
         """(file, pieces with this one, whether that is all, what is found: a future)"""
         for file, path in self._to_do():
-            try:
-                pieces = filtering.pieces(path)
-            except video.MediaError as error:
-                warnings.warn(f"Left out: {error}", stacklevel=3)
-                pieces = []
+            pieces = filtering.pieces(path)
             file["done"] = len(pieces) <= file["at"]
             for at, piece in enumerate(pieces[file["at"] :], file["at"] + 1):
                 named = file["name"], file["stem"], self.state["limits"]
@@ -248,18 +230,16 @@ class Job:
         for name in (r["image"] for r in found if r["source"] not in gone):
             novelty.add(filtering.decode((places[name] / name).read_bytes()))
         for *part, future in _ahead(self._pieces(crew), workers):
-            found, kept, chips = future.result(), [], []
-            for record, jpeg, chip in found.kept:
-                image = filtering.decode(jpeg)
+            found, kept = future.result(), []
+            for one in found.kept:
+                image = filtering.decode(one[1])
                 if novelty.add(image):
-                    kept.append((record, jpeg))
-                    chips.append(chip)
+                    kept.append(one)
                 else:
                     found.reject("near-duplicate", image)
-            described = [
-                crew.submit(detect.describe_chips, chips[i : i + 8])
-                for i in range(0, len(chips) if self.state["describe"] else 0, 8)
-            ]
+            chips = [chip for *_, chip in kept] if self.state["describe"] else []
+            eights = [chips[i : i + 8] for i in range(0, len(chips), 8)]
+            described = [crew.submit(detect.describe_chips, few) for few in eights]
             yield *part, found, kept, described
 
     def _store(self, file, at, is_done, found, kept, described, bar) -> None:
@@ -267,7 +247,7 @@ class Job:
         for text in found.warnings:
             warnings.warn(text, stacklevel=3)
         vectors = [vector for part in described for vector in part.result().tolist()]
-        for i, (record, jpeg) in enumerate(kept):
+        for i, (record, jpeg, _) in enumerate(kept):
             record["number"] = state["lines"] + i
             if vectors:
                 record["descriptor"] = [round(v, 5) for v in vectors[i]]
@@ -278,7 +258,7 @@ class Job:
             there = len(os.listdir(place))
             for i, jpeg in enumerate(pictures[: max(0, EXAMPLES - there)], there):
                 records.write(place / f"{i:02d}.jpg", jpeg)
-        lines = (json.dumps(record) + "\n" for record, _ in kept)
+        lines = (json.dumps(record) + "\n" for record, *_ in kept)
         records.append(self.index, "".join(lines))
         file["at"], file["done"] = at, is_done
         state["lines"] += len(kept)

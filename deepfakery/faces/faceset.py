@@ -78,7 +78,7 @@ class FaceSet:
 
         Raises:
             FileNotFoundError: It is not a face folder.
-            ValueError: Its faces are aligned as another version did it.
+            ValueError: Another version of this project made it.
         """
         folder = Path(folder)
         if not (folder / "faces.jsonl").exists():
@@ -121,19 +121,15 @@ class FaceSet:
 
     def landmarks(self, size: int = geometry.FACE_SIZE) -> np.ndarray:
         """(N, 68, 2) float32 landmarks in pixels of the aligned faces at `size`."""
-        points = [
-            geometry.transform_points(
-                np.float32(r["landmarks"]), np.float32(r["transform"])
-            )
-            for r in self.records
-        ]
+        both = ((np.float32(r["landmarks"]), r["transform"]) for r in self.records)
+        points = [geometry.transform_points(p, np.float32(t)) for p, t in both]
         points = np.float32(points).reshape(-1, 68, 2)
         return np.float32(geometry.resize_points(points, size / geometry.FACE_SIZE))
 
     def masks(self, size: int = geometry.FACE_SIZE) -> np.ndarray:
-        """(N, size, size) float32 in [0, 1]: what belongs to the faces at `size`.
+        """(N, size, size) float32 in [0, 1]: the faces' outlines, filled, at `size`.
 
-        Their outlines, or their landmarks' hulls where none was written down.
+        Where a record has none, the hull of its landmarks.
         """
         out = [
             segment.mask(record["outline"], size)
@@ -147,14 +143,13 @@ class FaceSet:
         """(N, 128) float32 identity descriptors; ValueError if some face has none."""
         if any(r.get("descriptor") is None for r in self.records):
             raise ValueError(
-                f"{self.folder} was filled without descriptors, by which people are "
-                "told apart; extract into another folder with describe=True."
+                f"{self.folder} was filled without descriptors, which tell people "
+                "apart; extract into another folder with describe=True."
             )
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
 
     def fingerprint(self) -> str:
         """How many faces and which, in a few letters, for a run's configuration."""
-        # Cameras give the pictures of two people the same names: not by name alone.
         known = [(r["image"], r["transform"], r["version"]) for r in self.records]
         known = hashlib.sha256(json.dumps(known).encode()).hexdigest()
         return f"{len(self)} faces, {known[:12]}"
@@ -178,29 +173,24 @@ class FaceSet:
         return out
 
     def split(self, held_out: float = 0.1) -> tuple["FaceSet", "FaceSet"]:
-        """Faces to train on and faces to measure with, always the same ones.
+        """(faces to train on, faces held out), always the same ones.
 
         Up to four stretches are held out, spread over the footage: single frames would
         be known from their neighbours.
 
         Args:
             held_out: Share to hold out, 0 to 1.
-
-        Returns:
-            (to train on, held out); together all faces.
         """
         count = len(self)
         held = min(count, max(1, round(held_out * count))) if held_out > 0 else 0
-        stretches = min(4, held)
-        chosen = set()
+        stretches, chosen = min(4, held), set()
         for i in range(stretches):
             length = held * (i + 1) // stretches - held * i // stretches
             start = (count * (2 * i + 1) // stretches - length) // 2
             chosen.update(range(start, start + length))
-        parts = ([], [])
-        for i, record in enumerate(self.records):
-            parts[i in chosen].append(record)
-        return tuple(FaceSet(self.folder, part) for part in parts)
+        mine = [r for i, r in enumerate(self.records) if i not in chosen]
+        rest = [r for i, r in enumerate(self.records) if i in chosen]
+        return FaceSet(self.folder, mine), FaceSet(self.folder, rest)
 
     def require(self, minimum: int = MINIMUM) -> "FaceSet":
         """This face set; ValueError if it holds too few faces to train on."""
@@ -218,11 +208,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def read_faces(folder: Path) -> list[dict]:
-    """The records in a face folder's index, one an image, of those that are sound.
-
-    Raises:
-        ValueError: Its faces are aligned as another version did it.
-    """
+    """The records in a face folder's index, one an image, of those that are sound."""
     found = records.read_lines(folder / "faces.jsonl", _unfit)
     if any(r.get("version") != geometry.GEOMETRY for r in found):
         raise ValueError(
@@ -264,23 +250,20 @@ def piles(folder: Path) -> list[Path]:
 
 
 def read_state(folder: Path) -> dict | None:
-    """What `extraction.json` in a face folder holds; None where there is none.
-
-    Raises:
-        ValueError: It is damaged, or an older version's.
-    """
+    """What `extraction.json` in a face folder holds; None where there is none."""
     file = folder / "extraction.json"
     if not file.exists():
         return None
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
+        files, rejected = state["files"], state["rejected"]
+        names = [*rejected, *(file["stem"] for file in files)]
         is_sound = (
             _is(state, STATE)
-            and all(_is(known, FILE) for known in state["files"])
-            and _is(state["rejected"], dict.fromkeys(state["rejected"], int))
+            and all(_is(file, FILE) for file in files)
+            and _is(rejected, dict.fromkeys(rejected, int))
+            and all(map(records.is_plain, names))
         )
-        names = [*state["rejected"], *(known["stem"] for known in state["files"])]
-        is_sound = is_sound and all(map(records.is_plain, names))
     except (ValueError, TypeError, KeyError, RecursionError):
         is_sound = False
     if not is_sound:

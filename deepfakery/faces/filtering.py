@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from deepfakery.faces import detect, geometry, segment, tracking
 from deepfakery.media import images, video
 
-#: What a face must be to be kept. `None` switches a limit off.
+#: What a face must be to be kept.
 LIMITS = {
     "size": 32,  # pixels across the landmarks, at least
     "sharpness": 4,  # variance of the Laplacian of the aligned face, at least
@@ -21,7 +22,7 @@ LIMITS = {
     "pitch": 50,  # degrees up or down, at most
     "dark": 30,  # mean grey level of 255, at least
     "bright": 230,  # mean grey level of 255, at most
-    "alike": 6,  # grey levels by which some part must differ from each face kept
+    "alike": 6,  # grey levels by which some part must differ from each face kept; or 0
 }
 #: As long as fewer faces are kept, a new one may be more alike to them.
 PLENTY = 500
@@ -31,10 +32,9 @@ FRAMES = 64
 
 @dataclass
 class Filtered:
-    """What was found in a piece of footage."""
+    """What was found in a piece of footage; `kept`: (record, JPEG, chip) a face."""
 
     frames: int = 0
-    #: (record, JPEG, what `detect.describe_chips` takes) of each face to keep.
     kept: list[tuple[dict, bytes, np.ndarray]] = field(default_factory=list)
     rejected: Counter = field(default_factory=Counter)
     examples: dict = field(default_factory=lambda: defaultdict(list))
@@ -49,7 +49,7 @@ class Filtered:
 class Novelty:
     """Remembers the faces kept, to tell a new one from a near-duplicate."""
 
-    def __init__(self, alike: float | None):
+    def __init__(self, alike: float):
         self.alike, self.count = alike, 0
         self.seen = np.empty((256, 144), np.float32)
 
@@ -57,10 +57,10 @@ class Novelty:
         """Whether an aligned face is new; if so it is remembered."""
         small = cv2.resize(_inner_grey(image), (12, 12), interpolation=cv2.INTER_AREA)
         looks = np.float32(small).ravel()
-        if self.alike and self.count:
-            least = self.alike * min(1, self.count / PLENTY)
-            if np.abs(self.seen[: self.count] - looks).max(1).min() < least:
-                return False
+        least = self.alike * min(1, self.count / PLENTY)
+        away = np.abs(self.seen[: self.count] - looks).max(1)
+        if away.min(initial=np.inf) < least:
+            return False
         if self.count == len(self.seen):
             self.seen = np.concatenate([self.seen, np.empty_like(self.seen)])
         self.seen[self.count] = looks
@@ -73,13 +73,12 @@ def pieces(file: Path) -> list[tuple[int, list[int] | None]]:
 
     Returns:
         (index of the first frame, pts of all as `video.read_frames` takes them) of
-        each piece, in order. What can only be read from its beginning is one piece
-        without pts.
-
-    Raises:
-        video.MediaError: The clip cannot be read.
+        each. What can only be read from its beginning is one piece without pts.
     """
-    listed = None if images.is_image(file) else video.index(file)
+    listed = None
+    if not images.is_image(file):
+        with suppress(video.MediaError):  # said when it is looked through
+            listed = video.index(file)
     if listed is None:
         return [(0, None)]
     # Cut at keyframes where they come often; elsewhere decoding starts further back.
@@ -93,12 +92,7 @@ def pieces(file: Path) -> list[tuple[int, list[int] | None]]:
 
 
 def filter_piece(file: Path, start: int, part: list[int] | None, *named) -> Filtered:
-    """Look through one of the `pieces`; made to be called in another process.
-
-    Args:
-        file, start, part: The piece.
-        *named: As of `filter_faces`.
-    """
+    """`filter_faces` of one of the `pieces`; to be called in another process."""
     if images.is_image(file):
         frames = images.read_source(file)
     else:
@@ -175,22 +169,19 @@ def _inner_grey(image: np.ndarray) -> np.ndarray:
 def _fault(record: dict, limits: dict) -> str | None:
     """Why a face is not kept."""
     yaw, pitch, _ = np.abs(record["pose"])
-    least = {name: -np.inf if v is None else v for name, v in limits.items()}
-    most = {name: np.inf if v is None else v for name, v in limits.items()}
     faults = {
-        "too small": record["size"] < least["size"],
-        "detector unsure": record["score"] < least["score"],
-        "too dark": record["light"] < least["dark"],
-        "too bright": record["light"] > most["bright"],
-        "blurred": record["sharpness"] < least["sharpness"],
-        "turned too far": yaw > most["yaw"] or pitch > most["pitch"],
+        "too small": record["size"] < limits["size"],
+        "detector unsure": record["score"] < limits["score"],
+        "too dark": record["light"] < limits["dark"],
+        "too bright": record["light"] > limits["bright"],
+        "blurred": record["sharpness"] < limits["sharpness"],
+        "turned too far": yaw > limits["yaw"] or pitch > limits["pitch"],
     }
     return next((reason for reason, is_true in faults.items() if is_true), None)
 
 
 def encode(image: np.ndarray) -> bytes:
     """A (H, W, 3) uint8 RGB face as a JPEG file."""
-    # Full colour resolution at quality 95: a third of a PNG, and no visible loss.
     flags = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
     flags.append(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

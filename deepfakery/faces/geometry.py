@@ -63,15 +63,7 @@ def resize_points(points: np.ndarray, factor: float) -> np.ndarray:
 def resize_transform(
     transform: np.ndarray, source: float = 1, target: float = 1
 ) -> np.ndarray:
-    """A transform between two pictures, once either is resized.
-
-    Args:
-        transform: (2, 3), pixels of a source picture → pixels of a target picture.
-        source, target: The factors by which these are resized.
-
-    Returns:
-        (2, 3) float64.
-    """
+    """(2, 3) float64: a transform of source to target, once either is resized."""
     out = np.array(transform, np.float64)
     out[:, 2] += out[:, :2].sum(1) * (0.5 / source - 0.5)
     out[:, :2] /= source
@@ -143,9 +135,7 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
         flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    if finer > 1:
-        out = cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
-    return out
+    return cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -160,8 +150,7 @@ def hull(landmarks, forehead: float = 0.3, temples: float = 0.0) -> np.ndarray:
         landmarks: (68, 2).
         forehead: How far above the brows it reaches, as a share of the distance from
             brows to nose tip.
-        temples: How far it is widened beside the eyes, where glasses and hair are, as a
-            share of the face's width.
+        temples: How far it is widened beside the eyes, as a share of the face's width.
 
     Returns:
         (N, 2) float32 polygon in the landmarks' coordinates.
@@ -186,7 +175,6 @@ def hull_mask(landmarks, size: int, forehead=0.3, temples=0.0) -> np.ndarray:
 
 def fill(outline, size: int) -> np.ndarray:
     """A polygon in pixels of a picture, filled: (size, size) float32 in [0, 1]."""
-    # OpenCV draws soft edges on uint8 alone; a sixteenth of a pixel is fine enough.
     mask = np.zeros((size, size), np.uint8)
     points = (np.asarray(outline) * 16).round().astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, shift=4)
@@ -208,13 +196,8 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     (width, height), focal = image_size, max(image_size)
     x, y = (width - 1) / 2, (height - 1) / 2
     camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
-    _, rotation, _ = cv2.solvePnP(
-        POSE_POINTS,
-        landmarks[list(POSE_INDEX)].astype(np.float64),
-        camera,
-        None,
-        flags=cv2.SOLVEPNP_SQPNP,
-    )
+    points, how = np.float64(landmarks[list(POSE_INDEX)]), cv2.SOLVEPNP_SQPNP
+    _, rotation, _ = cv2.solvePnP(POSE_POINTS, points, camera, None, flags=how)
     matrix, _ = cv2.Rodrigues(rotation)
     # matrix = Rz(roll) Ry(yaw) Rx(pitch), in image axes (x right, y down, z away).
     yaw = -np.arcsin(np.clip(-matrix[2, 0], -1, 1))

@@ -28,9 +28,7 @@ from deepfakery.media.video import MediaError
 #: Groups whose faces lie further apart on average are two people.
 APART = 0.55
 #: Frames of a clip after which a face is described again, and that are held back.
-REACH = 24
-#: A face whose looks correlate less with all that were described is described at once.
-STRANGE = 0.7
+REACH = 12
 #: Two descriptors of one track further apart than this are two people's.
 UNLIKE = 0.5
 #: Where no rival is known a face must be nearer than `detect.SAME_PERSON`; where one
@@ -39,10 +37,7 @@ ALONE, MARGIN = 0.55, 0.1
 
 
 def group(descriptors: np.ndarray) -> np.ndarray:
-    """Group faces by person, by average-linkage clustering.
-
-    Args:
-        descriptors: (N, 128).
+    """Group faces by person, by average-linkage clustering of (N, 128) descriptors.
 
     Returns:
         (N,) int, the number of each face's person, 1 for the most frequent one, 0 for
@@ -63,11 +58,7 @@ def group(descriptors: np.ndarray) -> np.ndarray:
 
 
 def compare(first, second) -> float:
-    """Warn where two `FaceSet`s show one person: there would be nothing to swap.
-
-    Returns:
-        Distance of their mean descriptors.
-    """
+    """Warn where two `FaceSet`s show one person; returns how far they are apart."""
     means = [found.descriptors().mean(0) for found in (first, second)]
     distance = _apart(*means)
     if distance < APART:
@@ -88,11 +79,7 @@ def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
     Args:
         folder: A face folder whose faces are described.
         who: "most" for the person seen most often, a person's number, the path of a
-            photo of that person, or "everyone".
-
-    Raises:
-        ValueError: There is no such person.
-        BlockingIOError: Another process writes the folder.
+            photo of that person, or "everyone"; ValueError where there is none such.
     """
     folder = faceset.FaceSet.load(folder).folder
     with records.one_writer(folder, "chooses a person"):
@@ -103,10 +90,9 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     """`choose`, by a caller that holds the folder.
 
     Args:
-        folder, who: As for `choose`.
         state: What `extraction.json` holds; who was chosen is written there.
-        known: Faces up to this number are where they are by choice: the person whose
-            they are in the folder is kept, whatever `who` says.
+        known: The person of the faces up to this number that lie in the folder is kept,
+            whatever `who` says.
     """
     gone = {file["name"] for file in state["files"] if file["gone"]} if state else ()
     found, places = gather(folder)
@@ -120,9 +106,8 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
             for record, number in zip(there, numbers.tolist(), strict=True)
             if number and record["number"] < known and places[record["image"]] == folder
         )
-        chosen = max(mine, key=mine.get, default=0) or _number(
-            who, described, numbers, folder
-        )
+        chosen = max(mine, key=mine.get, default=0)
+        chosen = chosen or _number(who, described, numbers, folder)
     others = folder / "others"
     named = {chosen: folder, None: others / "removed", 0: others / "unsure"}
     numbers = dict(zip([r["image"] for r in there], numbers.tolist(), strict=True))
@@ -167,8 +152,8 @@ def _number(who, described, numbers, folder) -> int:
     if str(who).isdecimal():
         if not 1 <= int(who) <= people:
             raise ValueError(
-                f"{folder} shows {people} people; there is no person {who}. Look at "
-                "the strips of faces and choose one of their numbers."
+                f"{folder} shows {people} people; there is no person {who}. Choose one "
+                "of their numbers."
             )
         return int(who)
     found = detect.detect(images.read_image(who), describe=True, effort=2)
@@ -184,7 +169,7 @@ def _number(who, described, numbers, folder) -> int:
     return int(np.argmin(means)) + 1
 
 
-class _Judged(NamedTuple):
+class _Identified(NamedTuple):
     """A face, and whose it is."""
 
     identity: str | None  # by whom it is replaced
@@ -197,9 +182,8 @@ class _Judged(NamedTuple):
 def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
     """Choose faces by whose they are; nobody else is replaced.
 
-    Faces are described seldom: at the end of each `REACH` frames, and where one has
-    come to look like none that was described. Where two descriptors of a track
-    disagree, the frame in which the person changes is searched for.
+    Faces are described seldom, at the end of each `REACH` frames. Where two descriptors
+    of a track disagree, the frame in which the person changes is searched for.
 
     Args:
         stream: (frame, {track: face}), as from `tracking.link`. `REACH` frames are
@@ -210,25 +194,19 @@ def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
 
     Yields:
         (frame, {track: `tracking.Chosen`}).
-
-    Raises:
-        ValueError: A person comes without descriptors.
     """
-    for frame, found in _judged(stream, people):
+    for frame, found in _identified(stream, people):
         mine = {track: one for track, one in found.items() if one.identity is not None}
         yield frame, {t: Chosen(one.identity, one.landmarks) for t, one in mine.items()}
 
 
-def _judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """`recognised` with the reasons: (frame, {track: `_Judged`}) of every face."""
+def _identified(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
+    """`recognised` with the reasons: (frame, {track: `_Identified`}) of every face."""
     people = dict(people)
     rivals = np.reshape(people.pop(None, ()), (-1, 128))
     for name, who in people.items():
         if np.size(who) == 0 or np.shape(who)[-1] != 128:
-            raise ValueError(
-                f"For {name!r}, give (N, 128) descriptors of whom to replace, not one "
-                f"of shape {np.shape(who)}."
-            )
+            raise ValueError(f"{name!r} needs (N, 128) descriptors of whom to replace.")
     means = np.stack([np.reshape(who, (-1, 128)).mean(0) for who in people.values()])
     # A rival so near is the same person under another name.
     near = np.linalg.norm(rivals[:, None] - means, axis=2).min(1, initial=np.inf)
@@ -251,16 +229,14 @@ def _judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
 
 
 class _Run(NamedTuple):
-    """Frames of a track that show one person, as far as they were described."""
+    """Frames of a track that show one person."""
 
     number: int
     descriptors: list[np.ndarray]
-    looks: list[np.ndarray]
 
 
-def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
-    """Cut a track's (image, face) where the person changes: [(start, stop, run)]."""
-    looks = np.stack([tracking.looks(image, face.landmarks) for image, face in shots])
+def _runs(shots, before: _Run | None, numbers) -> Iterator[tuple[int, int, _Run]]:
+    """Cut a track's (image, face) where the person changes: (start, stop, run)."""
     described = {-1: before.descriptors[-1]} if before else {}
 
     def describe(i):
@@ -271,48 +247,28 @@ def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
                 described[i] = detect.descriptor(image, face.landmarks)
         return described[i]
 
-    starts, pending = set(), [(-1 if before else 0, len(shots) - 1)]
-    while pending:
-        i, j = pending.pop()
-        first, then = describe(i), describe(j)
-        if _apart(first, then) > UNLIKE:
-            start = next(
-                k
-                for k in range(i + 1, j + 1)
-                if _apart(describe(k), first) >= _apart(describe(k), then)
-            )
-            starts.add(start)
-            halves = (i, start - 1), (start, j)
-            pending += [(i, j) for i, j in halves if i < j]
-            continue
-        # Both ends agree. What looks like neither in between may be somebody else.
-        alike = [k for k, d in described.items() if _apart(d, first) <= UNLIKE]
-        gallery = [looks[k] for k in alike if k >= 0]
-        gallery += before.looks if before and -1 in alike else []
-        between = looks[i + 1 : j]
-        nearest = np.max(between @ np.transpose(gallery), axis=1, initial=-1)
-        nearest[~between.any(1)] = 1
-        if len(nearest) and nearest.min() < STRANGE:
-            strange = i + 1 + int(nearest.argmin())
-            pending += [(i, strange), (strange, j)]
-    runs = []
-    for start, stop in itertools.pairwise([*sorted(starts | {0}), len(shots)]):
-        run = _Run(next(numbers), [], [])
-        if before and not start and 0 not in starts:  # it goes on
-            run = _Run(before.number, before.descriptors[-4:], before.looks[-32:])
-        else:
-            describe((start + stop - 1) // 2)  # one descriptor does not decide
-        own = [k for k in sorted(described) if start <= k < stop]
-        seen = [*run.descriptors, *(described[k] for k in own)]
-        runs.append((start, stop, _Run(run.number, seen, [*run.looks, *looks[own]])))
-    return runs
+    frames, parts = range(-1 if before else 0, len(shots)), [(0, len(shots), before)]
+    first, last = describe(frames[0]), describe(frames[-1])
+    if _apart(first, last) > UNLIKE:
+        away = (
+            (i, _apart(describe(i), first), _apart(describe(i), last)) for i in frames
+        )
+        start = next(i for i, from_first, from_last in away if from_first >= from_last)
+        parts = [(0, start, before), (start, len(shots), None)]
+    for start, stop, run in parts:
+        if start < stop:
+            run = run or _Run(next(numbers), [])
+            if not run.descriptors:
+                describe((start + stop - 1) // 2)  # one descriptor does not decide
+            own = [described[i] for i in sorted(described) if start <= i < stop]
+            yield start, stop, _Run(run.number, [*run.descriptors[-4:], *own])
 
 
 def _apart(a, b) -> float:
     return float(np.linalg.norm(a - b))
 
 
-def _verdict(run, names, everyone) -> _Judged:
+def _verdict(run, names, everyone) -> _Identified:
     """Whose face it is; `everyone`: means of who is asked for, then of the others."""
     seen = np.stack(run.descriptors)
     distances = np.median(np.linalg.norm(seen[:, None] - everyone, axis=2), axis=0)
@@ -320,7 +276,9 @@ def _verdict(run, names, everyone) -> _Judged:
     distance, rival = distances[mine], np.delete(distances, mine).min(initial=np.inf)
     limit = detect.SAME_PERSON if np.isfinite(rival) else ALONE
     name = names[mine] if distance < min(limit, rival - MARGIN) else None
-    return _Judged(name, None, float(distance), float(rival), np.median(seen, axis=0))
+    return _Identified(
+        name, None, float(distance), float(rival), np.median(seen, axis=0)
+    )
 
 
 def _once_each(found: dict) -> dict:
@@ -338,20 +296,18 @@ def survey(clip, asked: dict, workers: int | None = None) -> tuple:
     Args:
         clip: The file.
         asked: `people` of `recognised`.
-        workers: 0 looks in this process, else one beside it does.
+        workers: 0 works in this process.
 
     Returns:
-        A `pandas.DataFrame`, a row a person, by frames: `frames`, `painted` of them,
-        median `distance` from whom to replace (under `detect.SAME_PERSON` is the same
-        person), and `rival`, the same from the nearest other person known. And
-        {person: (N, 96, 96, 3) uint8 faces, 8 at most}. Who is nobody's for sure is
-        called "unsure".
+        A `pandas.DataFrame`, a row a person: `frames`, `painted` of them, median
+        `distance` from whom to replace, and `rival`, the same from the nearest other
+        person known. And {person: (N, 96, 96, 3) uint8 faces, 8 at most}.
     """
     import pandas as pd  # commands that only extract do without
 
     rows, last, crops = [], {}, defaultdict(list)
     found = tracking.link(tracking.follow_clip(clip, workers=workers))
-    for frame, faces in _judged(found, asked):
+    for frame, faces in _identified(found, asked):
         for track, one in faces.items():
             if track not in last or frame.index % REACH == 0:
                 to_crop = geometry.alignment(one.landmarks, 96)

@@ -254,7 +254,7 @@ def test_what_cannot_be_written_is_named_before_any_work(footage, untrained, tmp
 
 
 class Tired:
-    """A painter that stops in the middle of its work, as a user would stop it."""
+    """A swapper that stops in the middle of its work, as a user would stop it."""
 
     def __init__(self, swapper, calls):
         self.swapper, self.calls, self.painted = swapper, calls, 0
@@ -442,7 +442,7 @@ def test_parts_that_were_damaged_are_painted_again(
 
 
 class Unasked:
-    """A painter that nobody may ask."""
+    """A swapper that nobody may ask."""
 
     size, preset_name, sha256 = 32, "none", staticmethod(lambda: "0")
 
@@ -518,7 +518,7 @@ def test_the_same_swap_again_takes_the_place_of_the_first(
 
 @pytest.fixture
 def spoiled(untrained, tmp_path, monkeypatch):
-    """A painter while whose work the identity is damaged."""
+    """A swapper while whose work the identity is damaged."""
     monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "identity"))
 
     class Spoiler(Tired):
@@ -529,32 +529,31 @@ def spoiled(untrained, tmp_path, monkeypatch):
     return Spoiler(untrained, -1)
 
 
-def test_what_cannot_be_signed_in_the_end_stays_unsigned(footage, spoiled, tmp_path):
-    out = tmp_path / "out"
-    with pytest.raises(provenance.SigningError, match=r"swap\.unsigned\.mp4.*key\.pem"):
-        swap_clip(
-            footage[0],
-            spoiled,
-            "hopper",
-            out / "swap.mp4",
-            frames_folder=out / "frames",
-            workers=0,
-        )
-    assert {f.name for f in out.iterdir()} == {"swap.unsigned.mp4", "frames"}
-    assert video.probe(out / "swap.unsigned.mp4").frames == 9
-    names = {f.name for f in (out / "frames").iterdir()}
-    assert {"000005.unsigned.png", "000006.png"} < names and len(names) == 9
-
-
-def test_photos_that_cannot_be_signed_are_all_the_same_written(
-    photos, spoiled, tmp_path
+def test_what_could_not_be_signed_is_signed_by_the_same_call_again(
+    footage, spoiled, untrained, tmp_path
 ):
-    with pytest.raises(
-        provenance.SigningError, match=r"2 pictures.*two.bmp.unsigned\.png"
-    ):
-        swap_photos(photos, spoiled, "hopper", tmp_path / "out", workers=0)
-    names = {f.name for f in (tmp_path / "out").rglob("*") if f.is_file()}
-    assert names == {"one.unsigned.jpg", "two.bmp.unsigned.png", "fog.png"}
+    out = tmp_path / "out" / "swap.mp4"
+    with pytest.raises(provenance.SigningError, match=r"swap\.unsigned\.mp4.*key\.pem"):
+        swap_clip(footage[0], spoiled, "hopper", out, workers=0)
+    assert video.probe(out.with_name("swap.unsigned.mp4")).frames == 9
+    shutil.rmtree(tmp_path / "identity")
+    assert swap_clip(footage[0], untrained, "hopper", out, workers=0) == [*range(6)]
+    assert provenance.inspect(out)["state"] == "Valid"
+
+
+def test_a_picture_that_could_not_be_signed_is_named(
+    footage, photos, spoiled, untrained, tmp_path
+):
+    out = tmp_path / "out"
+    with pytest.raises(provenance.SigningError, match=r"one\.unsigned\.jpg.*key\.pem"):
+        swap_photos(photos / "one.jpg", spoiled, "hopper", out, workers=0)
+    shutil.rmtree(tmp_path / "identity")
+    given = {"frames_folder": out / "frames", "workers": 0}
+    with pytest.raises(provenance.SigningError, match=r"000000\.unsigned\.png"):
+        swap_clip(footage[0], spoiled, "hopper", out / "swap.mp4", **given)
+    shutil.rmtree(tmp_path / "identity")
+    assert swap_clip(footage[0], untrained, "hopper", out / "swap.mp4", **given)
+    assert len([*(out / "frames").iterdir()]) == 9
 
 
 def test_an_identity_that_cannot_sign_stops_the_work_before_it_begins(
@@ -707,7 +706,7 @@ def test_a_clip_is_no_photo(footage, untrained, tmp_path):
 
 def test_an_imagined_clip_says_that_a_network_made_it(tmp_path, untrained):
     frames = [np.full((64, 96, 3), shade, np.uint8) for shade in (40, 90, 140)]
-    export.imagined_clip(frames, untrained, tmp_path / "walk.mp4", fps=10)
+    export.imagined_clip(frames, untrained, tmp_path / "walk.mp4")
     said = provenance.inspect(tmp_path / "walk.mp4")
     assert said["source_type"] == "trainedAlgorithmicMedia" and not said["tampered"]
     assert said["weights_sha256"] == untrained.sha256() and not said["ingredients"]
