@@ -55,20 +55,18 @@ def extract(
         OSError: The folder cannot be written, or another process writes it.
     """
     sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
-    folder, limits = Path(folder), limits or {}
-    if unknown := limits.keys() - filtering.LIMITS.keys():
-        raise ValueError(
-            f"There is no limit {sorted(unknown)}; choose from "
-            f"{list(filtering.LIMITS)}."
-        )
+    folder, limits, known = Path(folder), limits or {}, filtering.LIMITS
+    if unknown := limits.keys() - known.keys():
+        raise ValueError(f"There is no limit {[*unknown]}; choose from {[*known]}.")
     who = who if describe else "everyone"
     asked = None if who is None else str(who)  # for the next call to compare with
     if asked not in (None, "most", "everyone") and not asked.isdecimal():
         images.read_image(who)  # says what is wrong with it
+        asked = f"photo {records.digest(Path(who))}"
     footage, was_there = _footage(sources, folder), folder.exists()
     try:
         with records.one_writer(folder, "extracts faces"):
-            job = Job(footage, folder, {**filtering.LIMITS, **limits}, describe)
+            job = Job(footage, folder, known | limits, describe)
             state = job.state
             if job.is_due:
                 job.run(workers)
@@ -78,13 +76,20 @@ def extract(
                     who = "everyone"
                 state["who"] = asked or state["who"] or "most"
                 state["frames"] = state["seen"]
-                known = state["sorted"] if is_same else 0
-                people.sort(folder, who or "most", state, known)
-        kept = state["chosen"]
-        if kept not in (state["who"], {"most": "1"}.get(state["who"])):
+                placed = state["sorted"] if is_same else 0
+                people.sort(folder, who or "most", state, placed)
+        kept, asked = state["chosen"], state["who"].replace("most", "1")
+        if kept != asked and not asked.startswith("photo"):
             kept = f"person {kept}" if kept.isdecimal() else kept
             print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
-        return _enough(FaceSet.load(folder), state, sources, minimum)
+        found = FaceSet.load(folder)
+        if not state["lines"]:
+            counts = (f"{count} {why}" for why, count in state["rejected"].items())
+            raise ValueError(
+                f"{_names(map(str, sources))} shows no face that is good enough "
+                f"({', '.join(counts) or 'none'}); use other footage or `limits`."
+            )
+        return found.require(minimum)
     except ValueError:
         ours = re.compile(
             r".*_\d{6,}(_\d+)?\.jpg|\d\d\.jpg|faces.jsonl|extraction.json"
@@ -93,21 +98,6 @@ def extract(
         if not was_there and all(ours.fullmatch(file.name) for file in files):
             shutil.rmtree(folder)
         raise
-
-
-def _enough(found: FaceSet, state: dict, sources: list, minimum: int) -> FaceSet:
-    source = ", ".join(map(str, sources))
-    if len(found) >= minimum:
-        return found
-    if state["lines"]:
-        raise ValueError(
-            f"{found.folder} holds only {len(found)} faces of {source}; at least "
-            f"{minimum} are needed. Use longer footage, add photos, or delete the "
-            "folder to extract it anew."
-        )
-    why = ", ".join(f"{count} {reason}" for reason, count in state["rejected"].items())
-    good = f" that is good enough ({why})" if why else ""
-    raise ValueError(f"{source} shows no face{good}; use other footage or `limits`.")
 
 
 class Job:
@@ -151,11 +141,11 @@ class Job:
                 "since. Choose another folder, or delete it."
             )
         self._add({d: p for d, p in self.paths.items() if d not in known}, footage)
-        before = [file["gone"] for file in files]
+        self.is_due = state["frames"] is None
         for file in files:
-            file["gone"] = file["digest"] not in self.paths
-        is_other = before != [file["gone"] for file in files]
-        self.is_due = state["frames"] is None or is_other or bool(self._to_do())
+            is_gone = file["digest"] not in self.paths
+            self.is_due |= is_gone != file["gone"] or not (is_gone or file["done"])
+            file["gone"] = is_gone
 
     def _add(self, new: dict[str, Path], parts: dict[Path, int]) -> None:
         """Name new files, in records and in the names of their pictures."""
@@ -176,9 +166,6 @@ class Job:
             file = {"name": name, "stem": stem, "digest": digest}
             files.append(file | {"at": 0, "done": False, "gone": False})
 
-    def save(self) -> None:
-        records.write(self.folder / "extraction.json", json.dumps(self.state))
-
     def run(self, workers: int | None) -> None:
         """Look through what has not been looked through yet."""
         state, workers = self.state, how_many(workers)
@@ -186,7 +173,7 @@ class Job:
         done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
         records.write_lines(self.index, done)
         state["frames"], self.next_save = None, 0.0
-        self.save()
+        records.write(self.folder / "extraction.json", json.dumps(state))
         bar = tqdm(total=self._count(), initial=state["seen"], unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
         with bar, pool(workers) as crew:
@@ -265,7 +252,7 @@ class Job:
         state["seen"] += found.frames
         state["rejected"] = dict(Counter(state["rejected"]) + found.rejected)
         if time.monotonic() >= self.next_save:  # a list of thousands takes its time
-            self.save()
+            records.write(self.folder / "extraction.json", json.dumps(state))
             self.next_save = time.monotonic() + 2
         bar.set_postfix(kept=state["lines"], refresh=False)
         bar.update(found.frames)
@@ -303,10 +290,8 @@ def _footage(sources: list[Path], folder: Path) -> dict[Path, int]:
                 parts = len(file.relative_to(source).parts)
                 found.setdefault(file.absolute(), parts)
     if not found:
-        raise video.MediaError(
-            f"{', '.join(map(str, sources))} holds no image or clip; give footage of a "
-            "person."
-        )
+        said = f"{_names(map(str, sources))} holds no image or clip; give footage."
+        raise video.MediaError(said)
     return found
 
 

@@ -97,20 +97,18 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     gone = {file["name"] for file in state["files"] if file["gone"]} if state else ()
     found, places = gather(folder)
     there = [record for record in found if record["source"] not in gone]
-    chosen, numbers = 1, np.ones(len(there), int)
+    chosen, numbers = 1, {record["image"]: 1 for record in there}
     if who != "everyone":
         described = faceset.FaceSet(folder, there).descriptors()
-        numbers = group(described)
-        mine = Counter(
-            number
-            for record, number in zip(there, numbers.tolist(), strict=True)
-            if number and record["number"] < known and places[record["image"]] == folder
-        )
+        people = group(described)
+        numbers = dict(zip(numbers, people.tolist(), strict=True))
+        placed = [r["image"] for r in there if r["number"] < known]
+        mine = Counter(numbers[name] for name in placed if places[name] == folder)
+        del mine[0]
         chosen = max(mine, key=mine.get, default=0)
-        chosen = chosen or _number(who, described, numbers, folder)
+        chosen = chosen or _number(who, described, people, folder)
     others = folder / "others"
     named = {chosen: folder, None: others / "removed", 0: others / "unsure"}
-    numbers = dict(zip([r["image"] for r in there], numbers.tolist(), strict=True))
     new = defaultdict(list, {folder: []})
     for record in found:
         number = numbers.get(record["image"])
@@ -152,8 +150,7 @@ def _number(who, described, numbers, folder) -> int:
     if str(who).isdecimal():
         if not 1 <= int(who) <= people:
             raise ValueError(
-                f"{folder} shows {people} people; there is no person {who}. Choose one "
-                "of their numbers."
+                f"{folder} shows {people} people; there is no person {who}, choose one."
             )
         return int(who)
     found = detect.detect(images.read_image(who), describe=True, effort=2)
@@ -242,9 +239,10 @@ def _runs(shots, before: _Run | None, numbers) -> Iterator[tuple[int, int, _Run]
     def describe(i):
         if i not in described:
             image, face = shots[i]
-            described[i] = face.descriptor
-            if face.descriptor is None:
-                described[i] = detect.descriptor(image, face.landmarks)
+            own = face.descriptor
+            described[i] = (
+                detect.descriptor(image, face.landmarks) if own is None else own
+            )
         return described[i]
 
     frames, parts = range(-1 if before else 0, len(shots)), [(0, len(shots), before)]
@@ -274,8 +272,8 @@ def _verdict(run, names, everyone) -> _Identified:
     distances = np.median(np.linalg.norm(seen[:, None] - everyone, axis=2), axis=0)
     mine = int(distances[: len(names)].argmin())
     distance, rival = distances[mine], np.delete(distances, mine).min(initial=np.inf)
-    limit = detect.SAME_PERSON if np.isfinite(rival) else ALONE
-    name = names[mine] if distance < min(limit, rival - MARGIN) else None
+    limit = min(detect.SAME_PERSON, rival - MARGIN) if np.isfinite(rival) else ALONE
+    name = names[mine] if distance < limit else None
     return _Identified(
         name, None, float(distance), float(rival), np.median(seen, axis=0)
     )

@@ -72,8 +72,7 @@ def follow(frames: Iterable) -> Iterator[tuple]:
         tracks = _distinct(track.next(frame.image) for track in tracks)
         if cut:  # what is only taken to be there is not
             tracks = [track for track in tracks if track.face.score > 0]
-        is_lost = len(tracks) < before or any(track.changed for track in tracks)
-        if cut or is_lost or number >= due:
+        if cut or len(tracks) < before or number >= due:
             effort = 0 if tracks else 1 + (tried % EFFORT == 0)
             new = [
                 _Track(face, looks(frame.image, face.landmarks))
@@ -190,7 +189,6 @@ class _Track:
     blind: int = 0  # frames since it was detected
     box: np.ndarray | None = None  # where that was
     trusted: int = 0  # frames in which it was taken to be there still
-    changed: bool = False  # somebody else may be there now
 
     def next(self, image: np.ndarray) -> "_Track | None":
         """The same face in the next frame, looked for where it was."""
@@ -218,8 +216,7 @@ class _Track:
             if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
                 points, box = _fit(image, box, to_patch, tilted)
                 new = found(points, score, box=box)
-                new.changed = _alike(self.looks, new.looks) <= ALIKE
-                if score > 0 or not new.changed:
+                if score > 0 or _alike(self.looks, new.looks) > ALIKE:
                     return new
         if self.blind == BLIND:
             return None
@@ -308,14 +305,9 @@ def link(stream: Iterable[tuple]) -> Iterator[tuple]:
                     taken[track] = i
         new = [i for i in range(len(found)) if i not in taken.values()]
         taken |= {next(numbers): i for i in new}
-        missed = {
-            track: (*last, gap + 1)
-            for track, (*last, gap) in tracks.items()
-            if track not in taken and gap < GAP
-        }
-        tracks = missed | {
-            t: (found[i].landmarks, seen[i], 0) for t, i in taken.items()
-        }
+        missed = ((t, last, gap) for t, (*last, gap) in tracks.items() if gap < GAP)
+        tracks = {track: (*last, gap + 1) for track, last, gap in missed}
+        tracks |= {t: (found[i].landmarks, seen[i], 0) for t, i in taken.items()}
         yield frame, {track: found[i] for track, i in taken.items()}
 
 
