@@ -89,6 +89,7 @@ def swap_clip(
         if folder:
             name = aside / "frames" / f"{frame.index:06d}.png"
             save_picture(image, name, facts if layers else None, False)
+        return frame.index, frame.pts, bool(layers)
 
     with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
@@ -102,13 +103,10 @@ def swap_clip(
             # Encoders and disks leave Python alone most of the time.
             with writer, ThreadPoolExecutor(1) as crew:
                 jobs = (
-                    ((frame, layers), write, image, frame, layers, writer)
+                    (None, write, image, frame, layers, writer)
                     for frame, image, layers in group
                 )
-                made = [
-                    (frame.index, frame.pts, bool(layers))
-                    for (frame, layers), _ in in_order(crew, 4, jobs)
-                ]
+                made = [one for _, one in in_order(crew, 4, jobs)]
             painted = [index for index, _, is_painted in made if is_painted]
             keep({"frames": len(made), "pts": made[0][1], "painted": painted})
         painted = [index for part in parts for index in part["painted"]]
@@ -360,17 +358,17 @@ def _facts(source, swapper, look, panels, label) -> dict:
 
 def _places(source, out, instead) -> dict:
     """Photo → where to write it as it is, and where signed; none is anybody else's."""
-    is_folder = source.is_dir()
-    files = images.list_files(source) if is_folder else [source]
-    for file in files:
+    copies = {source: out}
+    if source.is_dir():
+        files = images.list_files(source)
+        copies = {file: out / file.relative_to(source) for file in files}
+        if source.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ValueError(f"{out} lies among the photos themselves; choose another.")
+    signable = images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE)
+    taken, places = set(copies.values()), {}
+    for file, copy in copies.items():
         if not images.is_image(file):
             raise ValueError(f"{file} is no photo; {instead}.")
-    if is_folder and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"{out} lies among the photos themselves; choose another.")
-    copies = [out / file.relative_to(source) for file in files] if is_folder else [out]
-    taken, places = set(copies), {}
-    signable = images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE)
-    for file, copy in zip(files, copies, strict=True):
         name = copy
         while name.suffix.lower() not in signable or (name != copy and name in taken):
             name = records.beside(name, name.name, ".png")

@@ -86,8 +86,7 @@ class FaceSet:
                 f"{folder} is not a face folder: it holds no faces.jsonl. "
                 "Make one with deepfakery.extract (notebook 01)."
             )
-        found = read_faces(folder)
-        found = [r for r in found if records.own_file(folder, r["image"])]
+        found = [r for r in read_faces(folder) if records.own_file(folder, r["image"])]
         torn = [r["image"] for r in found if not _is_whole(folder / r["image"])]
         if torn:
             more = f", and {len(torn) - 1} more" if torn[1:] else ""
@@ -166,9 +165,8 @@ class FaceSet:
         """Reason → (faces turned away, (N, 256, 256, 3) uint8 of a few of them)."""
         state, out = read_state(self.folder), {}
         for reason, count in state["rejected"].items() if state else ():
-            place = self.folder / "rejected" / reason
-            files = [records.own_file(place, f.name) for f in place.glob("*.jpg")]
-            few = [images.read_image(file) for file in sorted(filter(None, files))]
+            files = sorted((self.folder / "rejected" / reason).glob("*.jpg"))
+            few = [images.read_image(file) for file in files]
             out[reason] = count, np.uint8(few).reshape(-1, *2 * [geometry.FACE_SIZE], 3)
         return out
 
