@@ -214,8 +214,9 @@ class Job:
         novelty = filtering.Novelty(self.state["limits"]["alike"])
         gone = {file["name"] for file in self.state["files"] if file["gone"]}
         found, places = people.gather(self.folder)
-        for name in (r["image"] for r in found if r["source"] not in gone):
-            novelty.add(filtering.decode((places[name] / name).read_bytes()))
+        names = [r["image"] for r in found if r["source"] not in gone]
+        for image in images.read_each(places[name] / name for name in names):
+            novelty.add(image)
         for *part, future in _ahead(self._pieces(crew), workers):
             found, kept = future.result(), []
             for one in found.kept:

@@ -463,6 +463,15 @@ def test_photos_added_are_looked_through_and_removed_ones_laid_aside(
     assert len(looked) == 2 and not (folder / "others").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Left out")
+def test_footage_is_added_where_a_picture_is_damaged(album, posed, tmp_path):
+    found = quick(album, tmp_path / "faces")
+    (found.folder / found.records[0]["image"]).write_bytes(b"torn")
+    grown(album, posed)
+    with pytest.warns(UserWarning, match="is cut short"):
+        assert len(quick(album, found.folder)) == 2 + 2
+
+
 def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeypatch):
     album, folder = photos(tmp_path / "album", "collins", posed, 5), tmp_path / "faces"
     look, looked = filtering.filter_piece, []
