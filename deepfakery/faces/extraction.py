@@ -133,7 +133,7 @@ class Job:
             with suppress(OSError):  # said when it is looked through
                 digest = records.digest(path)
             self.paths.setdefault(digest, path)
-        if files and not known & self.paths.keys():
+        if state["seen"] and not known & self.paths.keys():
             raise ValueError(
                 f"{folder} holds faces of {_names(f['name'] for f in files)}, not of "
                 f"{_names(path.name for path in footage)}: none of the {len(files)} "
