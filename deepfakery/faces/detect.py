@@ -125,12 +125,11 @@ def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     network = _dlib("cnn_face_detection_model_v1", "mmod_human_face_detector.dat")
     found = []
-    for box in network(small, 0):
-        if box.confidence > 0.5:
-            corners = _corners(box.rect) / scale
-            # Its boxes sit a tenth higher than those that the landmarks expect.
-            corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
-            found.append((fit_landmarks(image, *corners), 0.0))
+    for box in (box for box in network(small, 0) if box.confidence > 0.5):
+        corners = _corners(box.rect) / scale
+        # Its boxes sit a tenth higher than those that the landmarks expect.
+        corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
+        found.append((fit_landmarks(image, *corners), 0.0))
     return found
 
 
@@ -162,8 +161,7 @@ def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 def chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """A face as `describe_chips` takes it, (150, 150, 3) uint8 RGB."""
     points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
-    box = dlib.rectangle(*(int(v) for v in (*landmarks.min(0), *landmarks.max(0))))
-    shape = dlib.full_object_detection(box, points)
+    shape = dlib.full_object_detection(dlib.rectangle(), points)
     return dlib.get_face_chip(np.ascontiguousarray(image), shape, size=150)
 
 
@@ -191,9 +189,6 @@ def detect_each(
 
 
 def sharpness(image: np.ndarray, inside=...) -> float:
-    """Variance of the Laplacian of an (H, W, 3) uint8 image; higher is sharper.
-
-    `inside`: (H, W) bool, which pixels count; all by default.
-    """
+    """Variance of the Laplacian of (H, W, 3) uint8, over the (H, W) bool `inside`."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_64F)[inside].var())

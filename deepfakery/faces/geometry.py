@@ -98,15 +98,12 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
 
 
 def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
-    """Cut an aligned face out of an image.
+    """(size, size, 3) uint8 RGB: an aligned face, cut out of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; its edge pixels are repeated beyond it.
         transform: (2, 3) from `alignment` with the same size.
         size: Side of the crop in pixels.
-
-    Returns:
-        (size, size, 3) uint8 RGB; edge pixels are repeated beyond the image.
     """
     transform = np.array(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
