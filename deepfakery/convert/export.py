@@ -70,8 +70,9 @@ def swap_clip(
 
     Raises:
         ValueError: The clip cannot be read or shows no face to swap, an argument asks
-            for what there is not, `path` or `frames_folder` is or holds what no export
-            made, or (`provenance.SigningError`) a file could not be signed.
+            for what there is not, or `path` or `frames_folder` is or holds what no
+            export made.
+        provenance.SigningError: All is written, but not all could be signed.
         OSError: Somebody else writes that clip at this moment.
     """
     settings = locals() | {"workers": None}  # they change nothing
@@ -82,14 +83,12 @@ def swap_clip(
     provenance.prepare(path, facts, source)
     if folder:
         _refuse_folder(folder, path)
+    errors = []
 
-    def write(image, frame, layers, writer):
-        image = panel(frame.image, image, layers, panels, label)
-        writer.write(image, frame.pts)
+    def save(image, frame, layers):
         if folder:
             name = aside / "frames" / f"{frame.index:06d}.png"
-            save_picture(image, name, facts if layers else None, False)
-        return frame.index, frame.pts, bool(layers)
+            save_picture(image, name, facts if layers else None, False, errors)
 
     with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
@@ -101,12 +100,17 @@ def swap_clip(
             alone = {"sound": False, "part": True} | writing
             writer = video.VideoWriter(resume.part_file(aside, number), info, **alone)
             # Encoders and disks leave Python alone most of the time.
-            with writer, ThreadPoolExecutor(1) as crew:
-                jobs = (
-                    (None, write, image, frame, layers, writer)
+            with writer, ThreadPoolExecutor(1) as coding, ThreadPoolExecutor(1) as disk:
+                shown = (
+                    (panel(frame.image, image, layers, panels, label), frame, layers)
                     for frame, image, layers in group
                 )
-                made = [one for _, one in in_order(crew, 4, jobs)]
+                jobs = ((item, writer.write, item[0], item[1].pts) for item in shown)
+                jobs = ((item, save, *item) for item, _ in in_order(coding, 4, jobs))
+                made = [
+                    (frame.index, frame.pts, bool(layers))
+                    for (_, frame, layers), _ in in_order(disk, 4, jobs)
+                ]
             painted = [index for index, _, is_painted in made if is_painted]
             keep({"frames": len(made), "pts": made[0][1], "painted": painted})
         painted = [index for part in parts for index in part["painted"]]
@@ -120,13 +124,13 @@ def swap_clip(
         provenance.refuse_foreign(path, source)
         if folder:
             _refuse_folder(folder, path)
-        provenance.publish(whole, path, facts)
-        if folder:
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
                 old.unlink()
-            for new in (aside / "frames").glob("*[0-9].png"):
+            for new in (aside / "frames").iterdir():
                 shutil.move(new, folder / new.name)
+        provenance.publish(whole, path, facts)
+        _tell(errors)
     return painted
 
 
@@ -161,7 +165,7 @@ def swap_photos(
     source, folder = Path(source), Path(folder)
     facts = _facts(source, swapper, look, panels, label)
     out = folder if source.is_dir() else folder / source.name
-    places = _places(source, out, "swap_clip swaps clips")
+    places, errors = _places(source, out, "swap_clip swaps clips"), []
     if credentials:
         provenance.rehearse(folder, facts)
     with resume.unfinished(folder, source, settings) as (_, done, keep):
@@ -173,7 +177,7 @@ def swap_photos(
             if layers:
                 image = panel(frame.image, image, layers, panels, label)
                 signs = facts | {"target": frame.file} if credentials else None
-                save_picture(image, name, signs, False)
+                save_picture(image, name, signs, False, errors)
             else:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 records.write(copy, frame.file.read_bytes())
@@ -183,20 +187,22 @@ def swap_photos(
         if not painted:
             done.clear()
             raise ValueError(f"{source} shows no face to swap; use photos that do.")
+        _tell(errors)
     return painted
 
 
-def imagined_clip(frames, model, path, *, label=True, credentials=True) -> None:
-    """Write frames that a network made from nothing as MP4, 30 a second.
+def imagined_clip(frames, model, path, *, fps=30, label=True, credentials=True) -> None:
+    """Write frames that a network made from nothing as MP4.
 
     Args:
         frames: (H, W, 3) uint8 RGB each, all of one size.
         model: What made them, as for `facts_of`.
         path: The MP4 to write.
+        fps: Frames a second.
         label, credentials: As for `swap_clip`.
     """
     facts = {"kind": "made", **facts_of(model)} if credentials else None
-    _write_clip(frames, path, facts, provenance.LABEL if label else "", fps=30)
+    _write_clip(frames, path, facts, provenance.LABEL if label else "", fps=fps)
 
 
 def moving_photo(photo, motion, path, *, size=384, label=True, credentials=True):
@@ -219,7 +225,7 @@ def moving_photo(photo, motion, path, *, size=384, label=True, credentials=True)
 
 
 def upscale_clip(
-    source, upscaler, path, size, *, fit="pad", label=True, credentials=True
+    source, upscaler, path, size, *, fit="pad", label=True, credentials=True, **writing
 ) -> int:
     """Enlarge a clip to exactly a size and write it as MP4; returns how many frames.
 
@@ -231,7 +237,7 @@ def upscale_clip(
         upscaler, size, fit: As for `tiles.resize`.
         path: The MP4 to write.
         label: Write a small visible label, unless the source bears one of ours.
-        credentials: As for `swap_clip`.
+        credentials, **writing: As for `swap_clip`, with its `codec` and `crf`.
     """
     like = video.probe(source)
     said, shown = _said_of(source, fit, label)
@@ -239,8 +245,8 @@ def upscale_clip(
     frames, timed = itertools.tee(video.read_frames(source))
     pictures = tiles.steady(frame.image for frame in frames)
     large = (tiles.resize(picture, upscaler, size, fit) for picture in pictures)
-    times = (frame.pts for frame in timed)
-    _write_clip(large, path, facts, said, times, like=like, size=tuple(size))
+    writing |= {"times": (frame.pts for frame in timed), "like": like}
+    _write_clip(large, path, facts, said, size=tuple(size), **writing)
     return video.probe(path).frames
 
 
@@ -256,7 +262,7 @@ def upscale_photos(
             own names. One of a kind that cannot be signed becomes a PNG.
     """
     places = _places(Path(source), Path(path), "upscale_clip enlarges clips")
-    facts, out = facts_of(upscaler), []
+    facts, out, errors = facts_of(upscaler), [], []
     if credentials:
         provenance.rehearse(path, facts)
     for frame in images.read_source(source):
@@ -264,12 +270,13 @@ def upscale_photos(
         said, shown = _said_of(frame.file, fit, label)
         large = tiles.resize(frame.image, upscaler, size, fit)
         signs = facts | {"target": frame.file, "label": shown}
-        save_picture(large, name, signs if credentials else None, said)
+        save_picture(large, name, signs if credentials else None, said, errors)
         out.append(name)
+    _tell(errors)
     return out
 
 
-def save_picture(image, path, facts: dict | None, label=True) -> None:
+def save_picture(image, path, facts: dict | None, label=True, errors=None) -> None:
     """Write one picture with faces that were made.
 
     Args:
@@ -277,10 +284,11 @@ def save_picture(image, path, facts: dict | None, label=True) -> None:
         path: The file to write; its suffix chooses the format.
         facts: What `provenance.sign` writes down; None leaves it unsigned.
         label: Write a small visible label into it; or what it is to say.
+        errors: A list that takes a `SigningError` instead of raising it.
 
     Raises:
-        ValueError: There is a file of that name that no export made, or
-            (`provenance.SigningError`) this one is written and could not be signed.
+        ValueError: There is a file of that name that no export made.
+        provenance.SigningError: It is written, but could not be signed.
     """
     path = Path(path)
     provenance.refuse_foreign(path, (facts or {}).get("target"))
@@ -290,7 +298,12 @@ def save_picture(image, path, facts: dict | None, label=True) -> None:
         facts = facts and facts | {"label": said}
     aside = records.beside(path, f".{path.stem}", f".part{path.suffix}")
     images.write_image(aside, image, software=provenance.NAME)
-    provenance.publish(aside, path, facts)
+    try:
+        provenance.publish(aside, path, facts)
+    except provenance.SigningError as error:
+        if errors is None:
+            raise
+        errors.append(error)
 
 
 def save_figure(figure, path, model, target=None, kind: str | None = None) -> None:
@@ -409,3 +422,11 @@ def _write_clip(frames, path, facts, label, times=None, like=None, **options) ->
         for frame in tqdm(frames, Path(path).name, total, unit="frame"):
             frame = provenance.label(frame, label) if label else frame
             writer.write(frame, next(times) if times else None)
+
+
+def _tell(errors) -> None:
+    """Say in the end which pictures could not be signed; the others are."""
+    if errors:
+        raise provenance.SigningError(
+            f"{len(errors)} pictures could not be signed. {errors[0]}"
+        ) from errors[0]

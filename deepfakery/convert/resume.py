@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfakery import __version__
-from deepfakery.media import records
+from deepfakery.media import provenance, records
 
 
 @contextmanager
@@ -55,6 +55,9 @@ def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
         try:
             yield aside, done, keep
             done.clear()
+        except provenance.SigningError:  # but all is written
+            done.clear()
+            raise
         finally:
             if not done:
                 shutil.rmtree(aside, ignore_errors=True)
