@@ -24,11 +24,12 @@ from deepfakery.media import video
 from deepfakery.media.workers import pool
 
 #: Frames between detections in a whole frame, which take as long as twenty near the
-#: last face; while nobody is seen, one detection in so many makes all the effort.
-EVERY, EFFORT = 12, 4
+#: last face: though nobody is missing, and while nobody is seen. Every so many of the
+#: latter makes an effort, the first all that can be.
+EVERY, EMPTY, EFFORT = 24, 4, 4
 #: `follow_clip` begins afresh every so many frames, so that it finds the same whichever
 #: frame it starts from.
-PART = 48
+PART = 2 * EVERY
 #: A face is detected at about this size (80 at least), in a patch of this side; pixels.
 SIZE, PATCH = 96, 176
 #: The detector's confidence that is enough where a face is expected, and the score of
@@ -59,39 +60,50 @@ def follow(frames: Iterable) -> Iterator[tuple]:
     """Find the faces of a clip's frames, in order.
 
     Args:
-        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`. At
-            most `EVERY` of them are held back.
+        frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`.
 
     Yields:
         (frame, list of `Face`, largest first). Where the detector is not sure of a face
-        that was there before, its score is negative; `UNSEEN` where it sees none.
+        that was there before, its score is negative; `UNSEEN` where it sees none. At
+        most `EMPTY` frames are held back.
     """
-    tracks, held, is_cut, due, tried = [], [], _Cuts(), 0, 0
+    tracks, held, empty, cuts = [], [], 0, _Cuts()
+    looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
     for number, frame in enumerate(frames):
-        cut, before = is_cut(frame.image), len(tracks)
+        cut, before = cuts(frame.image), len(tracks)
         tracks = _distinct(track.next(frame.image) for track in tracks)
         if cut:  # what is only taken to be there is not
             tracks = [track for track in tracks if track.face.score > 0]
-        if cut or len(tracks) < before or number >= due:
-            effort = 0 if tracks else 1 + (tried % EFFORT == 0)
-            new = [
-                _Track(face, looks(frame.image, face.landmarks))
-                for face in detect.detect(frame.image, effort=effort)
-            ]
+        if cut or len(tracks) < before or any(track.changed for track in tracks):
+            looked, alert = -EVERY, number + EVERY
+        moved = False
+        if not tracks:
+            due = cut or before or not empty % EMPTY
+        else:
+            moved = cuts.moved(_found(tracks)) and number - looked >= wait
+            due = number - looked >= (EMPTY if number < alert else EVERY) or moved
+        if due:
+            tried = empty // EMPTY
+            effort = (tried % EFFORT == 0) + (tried % EFFORT**2 == 0)
+            seen = detect.detect(frame.image, effort=0 if tracks else effort)
+            new = [_Track(face, looks(frame.image, face.landmarks)) for face in seen]
             # A second look from near by, as every later one will be.
             new = [track.next(frame.image) or track for track in new]
             new = _distinct([*tracks, *new])[len(tracks) :]
-            tracks, due = [*tracks, *new], number + EVERY
-            tried = 0 if tracks else tried + 1
+            tracks, looked, cuts.looked = [*tracks, *new], number, cuts.last
+            # Who moves but does not come in makes no look worth its time.
+            wait = EMPTY if new else min(2 * wait, EVERY) if moved else wait
             for i in reversed(range(0 if cut else len(held))):
                 # Those found only now may have been there in the frames held back.
                 back, then = held[i]
                 new = [track.next(back.image) for track in new]
                 new = _distinct([*then, *new])[len(then) :]
                 held[i] = back, [*then, *new]
-            yield from ((frame, _found(then)) for frame, then in held)
-            held = []
         held.append((frame, tracks))
+        empty = 0 if tracks else empty + 1
+        while len(held) >= EMPTY or cut and len(held) > 1:
+            frame, then = held.pop(0)
+            yield frame, _found(then)
     yield from ((frame, _found(then)) for frame, then in held)
 
 
@@ -116,19 +128,31 @@ class _Cuts:
     """Tells where a shot ends: by a change that stands out from those before it."""
 
     def __init__(self):
-        self.last, self.changes = None, collections.deque(maxlen=8)
+        self.last = self.looked = self.size = None
+        self.changes = collections.deque(maxlen=8)
 
     def __call__(self, image: np.ndarray) -> bool:
         """Whether another shot begins with this frame."""
         small = cv2.resize(image[::8, ::8], (16, 16), interpolation=cv2.INTER_AREA)
         small, before = np.float32(small), self.last
-        self.last = small
+        self.last, self.size = small, image.shape[1::-1]
         if before is None:
             return False
         change = np.abs(small - before).mean()
         usual = np.median(self.changes or [0])
         self.changes.append(change)
         return bool(change > CUT + 4 * usual)
+
+    def moved(self, found: list[Face]) -> bool:
+        """Whether more than the heads that are known has moved since `looked`."""
+        away = np.abs(self.last - self.looked).max(2) > 24
+        for face in found:
+            low, high = (
+                16 * (face.middle + s * face.size) / self.size for s in (-1, 1)
+            )
+            (x0, y0), (x1, y1) = np.int64(np.clip([low, high + 1], 0, 16))
+            away[y0:y1, x0:x1] = False
+        return away.mean() > 0.03
 
 
 def follow_clip(
@@ -189,6 +213,7 @@ class _Track:
     blind: int = 0  # frames since it was detected
     box: np.ndarray | None = None  # where that was
     trusted: int = 0  # frames in which it was taken to be there still
+    changed: bool = False  # somebody else may be there now
 
     def next(self, image: np.ndarray) -> "_Track | None":
         """The same face in the next frame, looked for where it was."""
@@ -216,7 +241,8 @@ class _Track:
             if np.abs(box.mean(0) - middle).max() < 0.5 * SIZE:
                 points, box = _fit(image, box, to_patch, tilted)
                 new = found(points, score, box=box)
-                if score > 0 or _alike(self.looks, new.looks) > ALIKE:
+                new.changed = _alike(self.looks, new.looks) <= ALIKE
+                if score > 0 or not new.changed:
                     return new
         if self.blind == BLIND:
             return None
