@@ -66,6 +66,38 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
             heads and takes ten times as long; its faces have a score of 0.
     """
     image = np.asarray(image)
+    axis = int(image.shape[1] > image.shape[0])
+    length, short = image.shape[axis], image.shape[1 - axis]
+    if length > 4 * short:
+        found = _detect_in_pieces(image, axis, max(short, length // 16), effort)
+    else:
+        found = _detect_whole(image, effort)
+    faces = [
+        Face(points, score, descriptor(image, points) if describe else None)
+        for points, score in found
+    ]
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _detect_in_pieces(image, axis, step, effort) -> list[tuple[np.ndarray, float]]:
+    # Shrunk as a whole, a panorama would lose its faces: they are looked for in pieces
+    # that overlap by half, each face in the piece that has most around it.
+    found, starts = [], range(0, image.shape[axis] - step, step)
+    for tried in sorted({0, effort}):
+        for start in () if found else starts:
+            low = start + step / 2 if start else -np.inf
+            high = start + 1.5 * step if start != starts[-1] else np.inf
+            piece = slice(start, start + 2 * step)
+            piece = image[:, piece] if axis else image[piece]
+            for points, score in _detect_whole(piece, tried):
+                points = points + np.float32([start, 0] if axis else [0, start])
+                if low <= points[:, 1 - axis].mean() < high:
+                    found.append((points, score))
+    return found
+
+
+def _detect_whole(image, effort) -> list[tuple[np.ndarray, float]]:
+    # Most frames are upright, and a whole clip of them pays for one detection each.
     seen, others = _detect_upright(image, 640), []
     tries = [(640, 1), (640, -1), (640, 2)]
     if effort and not seen:
@@ -80,18 +112,12 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
                 (others if turns else seen).append((points, score))
         if not seen and not others and max(image.shape) > 1920:  # small in a large one
             seen = _detect_upright(image, 2560)
+    clear = [face for face in (*seen, *others) if face[1] >= LEAST or not others]
     found = []
-    for points, score in sorted([*seen, *others], key=lambda face: -face[1]):
-        is_clear = score >= LEAST or not others
-        if is_clear and not any(_overlap(points, other) for other, _ in found):
-            found.append((points, score))
-    if effort > 1 and not found:
-        found = _detect_turned(image)
-    faces = [
-        Face(points, score, descriptor(image, points) if describe else None)
-        for points, score in found
-    ]
-    return sorted(faces, key=lambda face: -face.size)
+    for face in sorted(clear, key=lambda face: -face[1]):
+        if not any(_overlap(face[0], f[0]) for f in found):
+            found.append(face)
+    return found or (_detect_turned(image) if effort > 1 else [])
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:

@@ -334,3 +334,17 @@ def test_blur_lowers_sharpness(astronaut):
     values = [detect.sharpness(im) for im in (image, *blurred)]
     assert np.all(np.diff(values) < 0)
     assert detect.sharpness(np.full((64, 64, 3), 90, np.uint8)) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "places"),
+    [((600, 6000), [(0, 20), (2600, 20), (5400, 80)]), ((3000, 600), [(40, 2400)])],
+)
+def test_faces_of_a_panorama_are_found_once_each(astronaut, shape, places):
+    image, [face] = astronaut
+    panorama = np.full((*shape, 3), 120, np.uint8)
+    for x, y in places:
+        panorama[y : y + 290, x : x + 512] = image[:290]  # without the suit
+    middles = sorted(f.landmarks.mean(0).tolist() for f in detect.detect(panorama))
+    wanted = sorted((face.landmarks.mean(0) + places).tolist())
+    np.testing.assert_allclose(middles, wanted, atol=6)
