@@ -3,18 +3,26 @@
 import json
 import os
 import re
-import shutil
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from deepfakery.faces import detect, filtering, people
-from deepfakery.faces.faceset import EXAMPLES, FaceSet, read_faces, read_state
+from deepfakery.faces.faceset import (
+    EXAMPLES,
+    FaceSet,
+    piles,
+    read_faces,
+    read_state,
+    refuse_links,
+)
 from deepfakery.media import images, records, video
 from deepfakery.media.workers import how_many, pool
 
@@ -51,7 +59,8 @@ def extract(
     Raises:
         video.MediaError: The source cannot be read.
         ValueError: It shows too few faces, the folder holds faces of something else,
-            or lies in the source. A folder that this call made is removed again.
+            or lies in the source. What this call wrote into a folder that it made is
+            removed again.
         OSError: The folder cannot be written, or another process writes it.
     """
     sources = [Path(s) for s in (source if isinstance(source, list) else [source])]
@@ -63,23 +72,25 @@ def extract(
     if asked not in (None, "most", "everyone") and not asked.isdecimal():
         images.read_image(who)  # says what is wrong with it
         asked = f"photo {records.digest(Path(who))}"
-    footage, was_there = _footage(sources, folder), folder.exists()
+    given = _footage(sources, folder), folder, known | limits, describe
+    job, was_there, is_new = Job(*given), folder.exists(), False
     try:
-        with records.one_writer(folder, "extracts faces"):
-            job = Job(footage, folder, known | limits, describe)
-            state = job.state
-            if job.is_due:
-                job.run(workers)
-            is_same = state["chosen"] and asked in (None, state["who"])
-            if job.is_due or not is_same:
+        if job.is_due or asked not in (None, job.state["who"]):
+            with records.one_writer(folder, "extracts faces"):
+                job = Job(*given)  # as another process may have left it meanwhile
+                state, is_new = job.state, job.is_new
+                if job.is_due:
+                    job.run(workers)
+                is_same = state["chosen"] and asked in (None, state["who"])
                 if is_same and state["chosen"] == "everyone":
                     who = "everyone"
                 state["who"] = asked or state["who"] or "most"
                 state["frames"] = state["seen"]
                 placed = state["sorted"] if is_same else 0
                 people.sort(folder, who or "most", state, placed)
-        kept, asked = state["chosen"], state["who"].replace("most", "1")
-        if kept != asked and not asked.startswith("photo"):
+        state = job.state
+        kept, asked = state["chosen"], state["who"] or ""
+        if kept != asked.replace("most", "1") and not asked.startswith("photo"):
             kept = f"person {kept}" if kept.isdecimal() else kept
             print(f"{folder} keeps {kept}, as chosen; another `who` changes that.")
         found = FaceSet.load(folder)
@@ -89,15 +100,64 @@ def extract(
                 f"{_names(map(str, sources))} shows no face that is good enough "
                 f"({', '.join(counts) or 'none'}); use other footage or `limits`."
             )
+        if not found:
+            raise ValueError(
+                f"{folder} has lost all {state['lines']} faces: none has both a "
+                "picture and a line in faces.jsonl. Put them back, or delete the "
+                "folder to extract them anew."
+            )
         return found.require(minimum)
     except ValueError:
-        ours = re.compile(
-            r".*_\d{6,}(_\d+)?\.jpg|\d\d\.jpg|faces.jsonl|extraction.json"
-        )
-        files = [file for file in folder.rglob("*") if not file.is_dir()]
-        if not was_there and all(ours.fullmatch(file.name) for file in files):
-            shutil.rmtree(folder)
+        if is_new:
+            _discard(folder, job.state)
+            if not was_there:
+                with suppress(OSError):  # somebody else's files lie there
+                    folder.rmdir()
         raise
+
+
+def extract_many(
+    sources: dict,
+    folder: str | os.PathLike,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    **options,
+) -> tuple[dict[str, FaceSet], dict[str, str]]:
+    """`extract` for many clips, each into a face folder of its own, several at once.
+
+    One that fails does not stop the others; run again, only what is missing is done.
+
+        from dask.distributed import Client
+        with Client("scheduler:8786") as client:
+            extract_many(clips, "/shared/faces", executor=client.get_executor())
+
+    Args:
+        sources: Name → clip, photo or folder of photos.
+        folder: Where the face folders are made, each called by its name. On a
+            cluster every machine must see it and the sources under the same path.
+        executor: What runs the clips; by default processes on this machine.
+        workers: Processes on this machine; one a core by default.
+        **options: As for `extract`.
+
+    Returns:
+        ({name: faces}, {name: what went wrong}).
+    """
+    folder, done, failed = Path(folder).absolute(), {}, {}
+    work = partial(extract, workers=0, **options)
+    with pool(min(how_many(workers), len(sources)), executor) as crew:
+        running = {
+            crew.submit(work, Path(source).absolute(), folder / name): name
+            for name, source in sources.items()
+        }
+        for future in tqdm(as_completed(running), total=len(running), unit="clip"):
+            name = running[future]
+            try:
+                future.result()
+                done[name] = FaceSet.load(folder / name)
+            except Exception as error:  # whatever befell one clip, the rest goes on
+                failed[name] = str(error) or type(error).__name__
+    return tuple({n: part[n] for n in sources if n in part} for part in (done, failed))
 
 
 class Job:
@@ -106,18 +166,20 @@ class Job:
     Attributes:
         state: What `extraction.json` holds, see `faceset.STATE`, and new files.
         paths: Where the files of the footage are, by digest.
+        is_new: The folder holds no extraction yet.
         is_due: There is footage to look through, or footage has gone.
     """
 
     def __init__(self, footage: dict, folder: Path, limits: dict, describe: bool):
         self.folder, self.index = folder, folder / "faces.jsonl"
         state = read_state(folder)
-        if state is None and self.index.exists():
+        self.is_new = state is None
+        if self.is_new and self.index.exists():
             raise ValueError(
                 f"{folder} holds faces, and no extraction.json that says of what; "
                 "choose another folder."
             )
-        if state is None or state["frames"] and not state["lines"]:  # nobody was found
+        if self.is_new:
             state = {"describe": describe, "limits": limits, "files": []}
             state |= dict.fromkeys(("seen", "lines", "sorted"), 0) | {"rejected": {}}
             state |= dict.fromkeys(("frames", "who", "chosen"))
@@ -126,12 +188,22 @@ class Job:
                 f"{folder} was filled with the limits {state['limits']}; choose "
                 "another folder for other limits, or delete it."
             )
+        if describe and not state["describe"]:
+            raise ValueError(
+                f"{folder} was filled without descriptors, by which people are told "
+                "apart; choose another folder, or pass describe=False again."
+            )
         self.state, files = state, state["files"]
-        known, self.paths = {file["digest"] for file in files}, {}
+        known, self.paths, stats = {file["digest"] for file in files}, {}, {}
+        digests = {str(file["stat"]): file["digest"] for file in files}
         for path in footage:
-            digest = f"unreadable {path}"
-            with suppress(OSError):  # said when it is looked through
-                digest = records.digest(path)
+            stat = path.stat()
+            stat = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+            digest = digests.get(str(stat), f"unreadable {path}")
+            if str(stat) not in digests:
+                with suppress(OSError):  # said when it is looked through
+                    digest = records.digest(path)
+            stats[digest] = stat
             self.paths.setdefault(digest, path)
         if state["seen"] and not known & self.paths.keys():
             raise ValueError(
@@ -145,14 +217,15 @@ class Job:
         for file in files:
             is_gone = file["digest"] not in self.paths
             self.is_due |= is_gone != file["gone"] or not (is_gone or file["done"])
-            file["gone"] = is_gone
+            file |= {"gone": is_gone, "stat": stats.get(file["digest"], file["stat"])}
 
     def _add(self, new: dict[str, Path], parts: dict[Path, int]) -> None:
         """Name new files, in records and in the names of their pictures."""
         files = self.state["files"]
         names = {file["name"] for file in files}
         stems = {file["stem"].casefold() for file in files}
-        for name in os.listdir(self.folder):  # somebody's own pictures may be there
+        # Somebody's own pictures may be there.
+        for name in os.listdir(self.folder) if self.folder.is_dir() else ():
             stems.add(re.sub(r"_\d{6,}(_\d+)?\.jpg$", "", name).casefold())
         for digest, path in new.items():
             unlike, few = f"-{digest[:8]}", range(parts[path], len(path.parts))
@@ -163,12 +236,14 @@ class Job:
             stem += unlike if stem.casefold() in stems else ""
             names.add(name)
             stems.add(stem.casefold())
-            file = {"name": name, "stem": stem, "digest": digest}
+            file = {"name": name, "stem": stem, "digest": digest, "stat": []}
             files.append(file | {"at": 0, "done": False, "gone": False})
 
     def run(self, workers: int | None) -> None:
         """Look through what has not been looked through yet."""
         state, workers = self.state, how_many(workers)
+        rejected = self.folder / "rejected"
+        refuse_links(self.folder / "others", rejected, *rejected.glob("*"))
         # What was written after the state was saved is written again.
         done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
         records.write_lines(self.index, done)
@@ -186,14 +261,15 @@ class Job:
                 "clip that can be read; give one."
             )
 
-    def _to_do(self) -> list[tuple[dict, Path]]:
-        left = [f for f in self.state["files"] if not (f["done"] or f["gone"])]
-        return [(file, self.paths[file["digest"]]) for file in left]
+    def _to_do(self) -> Iterator[tuple[int, dict, Path]]:
+        for place, file in enumerate(self.state["files"]):
+            if not (file["done"] or file["gone"]):
+                yield place, file, self.paths[file["digest"]]
 
     def _count(self) -> int:
         """Frames seen and still to be looked through, as far as headers tell."""
         total = self.state["seen"]
-        for file, path in self._to_do():
+        for _, file, path in self._to_do():
             with suppress(video.MediaError):  # said when it is looked through
                 count = 1 if images.is_image(path) else images.count_frames(path) or 0
                 total += max(0, count - file["at"] * filtering.FRAMES)
@@ -201,8 +277,8 @@ class Job:
 
     def _pieces(self, crew) -> Iterator[tuple]:
         """(file, pieces with this one, whether that is all, what is found: a future)"""
-        for file, path in self._to_do():
-            pieces = filtering.pieces(path)
+        for place, file, path in self._to_do():
+            pieces = filtering.pieces(path, place)
             file["done"] = len(pieces) <= file["at"]
             for at, piece in enumerate(pieces[file["at"] :], file["at"] + 1):
                 named = file["name"], file["stem"], self.state["limits"]
@@ -243,9 +319,10 @@ class Job:
         for reason, pictures in found.examples.items():
             place = self.folder / "rejected" / reason
             place.mkdir(parents=True, exist_ok=True)
-            there = len(os.listdir(place))
-            for i, jpeg in enumerate(pictures[: max(0, EXAMPLES - there)], there):
-                records.write(place / f"{i:02d}.jpg", jpeg)
+            free = (place / f"{i:02d}.jpg" for i in range(EXAMPLES))
+            free = (example for example in free if not example.exists())
+            for example, jpeg in zip(free, pictures, strict=False):
+                records.write(example, jpeg)
         lines = (json.dumps(record) + "\n" for record, *_ in kept)
         records.append(self.index, "".join(lines))
         file["at"], file["done"] = at, is_done
@@ -303,3 +380,19 @@ def refuse_inside(folder: Path, source: Path) -> None:
             f"{folder} lies in {source}, and what is written there would be taken for "
             "footage; choose a folder outside it."
         )
+
+
+def _discard(folder: Path, state: dict) -> None:
+    """Remove what an extraction wrote into a folder, and nothing else."""
+    made = [folder / "extraction.json"]
+    for pile in piles(folder):
+        made += [pile / record["image"] for record in read_faces(pile)]
+        made.append(pile / "faces.jsonl")
+    for reason in state["rejected"]:
+        made += [folder / "rejected" / reason / f"{i:02d}.jpg" for i in range(EXAMPLES)]
+    for file in made:
+        file.unlink(missing_ok=True)
+    places = {file.parent for file in made} | {folder / "others", folder / "rejected"}
+    for place in sorted(places - {folder}, reverse=True):  # the inner ones first
+        with suppress(OSError):  # somebody's files lie there, or it is not there
+            place.rmdir()

@@ -46,6 +46,7 @@ FILE = {
     "name": str,  # as much of its path as tells it from the others
     "stem": str,  # what the names of its faces begin with
     "digest": str,  # of its content
+    "stat": list,  # inode, bytes, times: as long as they stay, so does the digest
     "at": int,  # pieces that were looked through
     "done": bool,
     "gone": bool,  # no longer among the footage
@@ -60,8 +61,8 @@ class FaceSet:
         folder: Where the images lie.
         records: One dict a face, in order of extraction, as in `faces.jsonl`:
             `image` (file name in the folder), `source` (file name, with some of its
-            folders where others have the same), `frame` (index), `time` (seconds),
-            `landmarks` (68 pairs, pixels of the source frame),
+            folders where others have the same), `frame` (index; of a photo, its place),
+            `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
             degrees), `outline` (polygon in pixels of the image, see `segment`),
@@ -165,7 +166,9 @@ class FaceSet:
         """Reason → (faces turned away, (N, 256, 256, 3) uint8 of a few of them)."""
         state, out = read_state(self.folder), {}
         for reason, count in state["rejected"].items() if state else ():
-            files = sorted((self.folder / "rejected" / reason).glob("*.jpg"))
+            place = self.folder / "rejected" / reason
+            names = (f"{i:02d}.jpg" for i in range(EXAMPLES))
+            files = filter(None, (records.own_file(place, name) for name in names))
             few = [images.read_image(file) for file in files]
             out[reason] = count, np.uint8(few).reshape(-1, *2 * [geometry.FACE_SIZE], 3)
         return out
@@ -234,17 +237,29 @@ def _unfit(record: dict) -> str | None:
         if key == "outline" and value.ndim and len(value) > 2:
             shape = len(value), 2
         most = 1e4 if key == "outline" else 1e9
-        fits = value.shape == shape and value.dtype.kind in "if"
+        is_count = key in ("frame", "number")
+        fits = value.shape == shape and value.dtype.kind in ("i" if is_count else "if")
         if not fits or not (np.abs(np.float64(value)) < most).all():
+            return f"bad {key}"
+        if is_count and value < 0:
             return f"bad {key}"
     return None
 
 
 def piles(folder: Path) -> list[Path]:
-    """A face folder and those in its `others`, see `people`."""
+    """A face folder and those in its `others`, see `people`; none that is a link."""
+    others = folder / "others"
     named = re.compile(r"person_\d+|unsure|removed").fullmatch
-    found = sorted((folder / "others").glob("*"))
-    return [folder, *(place for place in found if named(place.name) and place.is_dir())]
+    found = [] if others.is_symlink() else sorted(others.glob("*"))
+    found = [p for p in found if named(p.name) and p.is_dir() and not p.is_symlink()]
+    return [folder, *found]
+
+
+def refuse_links(*places: Path) -> None:
+    """Raise ValueError where a place in a face folder leads out of it."""
+    for place in places:
+        if place.is_symlink():
+            raise ValueError(f"{place} is a link; put the folder itself there.")
 
 
 def read_state(folder: Path) -> dict | None:
@@ -274,5 +289,7 @@ def read_state(folder: Path) -> dict | None:
 
 def _is(given, fields: dict) -> bool:
     return isinstance(given, dict) and all(
-        isinstance(given.get(name, ...), kind) for name, kind in fields.items()
+        isinstance(given.get(name, ...), kind)
+        and not (isinstance(given[name], int) and given[name] < 0)
+        for name, kind in fields.items()
     )

@@ -4,7 +4,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 from deepfakery.faces import detect, geometry, segment, tracking
 from deepfakery.media import images, video
 
-#: What a face must be to be kept.
+#: What a face must be to be kept. `None` switches a limit off.
 LIMITS = {
     "size": 32,  # pixels across the landmarks, at least
     "sharpness": 4,  # variance of the Laplacian of the aligned face, at least
@@ -22,7 +22,7 @@ LIMITS = {
     "pitch": 50,  # degrees up or down, at most
     "dark": 30,  # mean grey level of 255, at least
     "bright": 230,  # mean grey level of 255, at most
-    "alike": 6,  # grey levels by which some part must differ from each face kept; or 0
+    "alike": 6,  # grey levels by which some part must differ from each face kept
 }
 #: As long as fewer faces are kept, a new one may be more alike to them.
 PLENTY = 500
@@ -49,8 +49,8 @@ class Filtered:
 class Novelty:
     """Remembers the faces kept, to tell a new one from a near-duplicate."""
 
-    def __init__(self, alike: float):
-        self.alike, self.count = alike, 0
+    def __init__(self, alike: float | None):
+        self.alike, self.count = alike or 0, 0
         self.seen = np.empty((256, 144), np.float32)
 
     def add(self, image: np.ndarray) -> bool:
@@ -68,17 +68,22 @@ class Novelty:
         return True
 
 
-def pieces(file: Path) -> list[tuple[int, list[int] | None]]:
+def pieces(file: Path, place: int = 0) -> list[tuple[int, list[int] | None]]:
     """Cut a clip into pieces that can be read each by itself; a photo is one.
+
+    Args:
+        file: A clip or a photo.
+        place: Of a photo, which stands for the index of its frame.
 
     Returns:
         (index of the first frame, pts of all as `video.read_frames` takes them) of
         each. What can only be read from its beginning is one piece without pts.
     """
+    if images.is_image(file):
+        return [(place, None)]
     listed = None
-    if not images.is_image(file):
-        with suppress(video.MediaError):  # said when it is looked through
-            listed = video.index(file)
+    with suppress(video.MediaError):  # said when it is looked through
+        listed = video.index(file)
     if listed is None:
         return [(0, None)]
     # Cut at keyframes where they come often; elsewhere decoding starts further back.
@@ -94,7 +99,7 @@ def pieces(file: Path) -> list[tuple[int, list[int] | None]]:
 def filter_piece(file: Path, start: int, part: list[int] | None, *named) -> Filtered:
     """`filter_faces` of one of the `pieces`; to be called in another process."""
     if images.is_image(file):
-        frames = images.read_source(file)
+        frames = (replace(f, index=start) for f in images.read_source(file))
     else:
         frames = video.read_frames(file, start, part, quick=True)
     return filter_faces(tracking.follow(frames), *named)
@@ -169,13 +174,15 @@ def _inner_grey(image: np.ndarray) -> np.ndarray:
 def _fault(record: dict, limits: dict) -> str | None:
     """Why a face is not kept."""
     yaw, pitch, _ = np.abs(record["pose"])
+    least = {name: -np.inf if v is None else v for name, v in limits.items()}
+    most = {name: np.inf if v is None else v for name, v in limits.items()}
     faults = {
-        "too small": record["size"] < limits["size"],
-        "detector unsure": record["score"] < limits["score"],
-        "too dark": record["light"] < limits["dark"],
-        "too bright": record["light"] > limits["bright"],
-        "blurred": record["sharpness"] < limits["sharpness"],
-        "turned too far": yaw > limits["yaw"] or pitch > limits["pitch"],
+        "too small": record["size"] < least["size"],
+        "detector unsure": record["score"] < least["score"],
+        "too dark": record["light"] < least["dark"],
+        "too bright": record["light"] > most["bright"],
+        "blurred": record["sharpness"] < least["sharpness"],
+        "turned too far": yaw > most["yaw"] or pitch > most["pitch"],
     }
     return next((reason for reason, is_true in faults.items() if is_true), None)
 

@@ -28,7 +28,9 @@ from deepfakery.media.video import MediaError
 #: Groups whose faces lie further apart on average are two people.
 APART = 0.55
 #: Frames of a clip after which a face is described again, and that are held back.
-REACH = 12
+REACH = 24
+#: A face whose looks correlate less with all that were described is described at once.
+STRANGE = 0.7
 #: Two descriptors of one track further apart than this are two people's.
 UNLIKE = 0.5
 #: Where no rival is known a face must be nearer than `detect.SAME_PERSON`; where one
@@ -113,6 +115,7 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     for record in found:
         number = numbers.get(record["image"])
         new[named.get(number, others / f"person_{number}")].append(record)
+    faceset.refuse_links(others, *(pile for pile in new if pile != folder))
     # First the others' records, then the pictures, last the person's own records:
     # stopped in between, every face is still found when this is called again.
     for pile in sorted(new, key=lambda pile: pile == folder):
@@ -122,11 +125,12 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
             if place != pile and not (pile / image).exists():
                 os.replace(place / image, pile / image)
         write_lines(pile / "faces.jsonl", new[pile])
-    for pile in (*faceset.piles(folder), others):
+    old = [pile for pile in faceset.piles(folder) if pile not in new]
+    for pile in old:
+        (pile / "faces.jsonl").unlink(missing_ok=True)
+    for pile in (*old, others):
         with suppress(OSError):  # it is not empty: what lies there is not ours
-            if pile not in new:
-                (pile / "faces.jsonl").unlink(missing_ok=True)
-                pile.rmdir()
+            pile.rmdir()
     if state:
         state["chosen"] = "everyone" if who == "everyone" else str(chosen)
         state["sorted"] = state["lines"]
@@ -150,7 +154,8 @@ def _number(who, described, numbers, folder) -> int:
     if str(who).isdecimal():
         if not 1 <= int(who) <= people:
             raise ValueError(
-                f"{folder} shows {people} people; there is no person {who}, choose one."
+                f"{folder} shows {people} people; there is no person {who}. Look at "
+                "the strips of faces and choose one of their numbers."
             )
         return int(who)
     found = detect.detect(images.read_image(who), describe=True, effort=2)
@@ -179,8 +184,9 @@ class _Identified(NamedTuple):
 def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
     """Choose faces by whose they are; nobody else is replaced.
 
-    Faces are described seldom, at the end of each `REACH` frames. Where two descriptors
-    of a track disagree, the frame in which the person changes is searched for.
+    Faces are described seldom: at the end of each `REACH` frames, and where they look
+    like none that was described. Where two descriptors of a track disagree, the frame
+    in which the person changes is searched for.
 
     Args:
         stream: (frame, {track: face}), as from `tracking.link`. `REACH` frames are
@@ -226,40 +232,64 @@ def _identified(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
 
 
 class _Run(NamedTuple):
-    """Frames of a track that show one person."""
+    """Frames of a track that show one person, as far as they were described."""
 
     number: int
     descriptors: list[np.ndarray]
+    looks: list[np.ndarray]
 
 
-def _runs(shots, before: _Run | None, numbers) -> Iterator[tuple[int, int, _Run]]:
-    """Cut a track's (image, face) where the person changes: (start, stop, run)."""
+def _runs(shots, before: _Run | None, numbers) -> list[tuple[int, int, _Run]]:
+    """Cut a track's (image, face) where the person changes: [(start, stop, run)]."""
+    looks = np.stack([tracking.looks(image, face.landmarks) for image, face in shots])
     described = {-1: before.descriptors[-1]} if before else {}
 
     def describe(i):
         if i not in described:
             image, face = shots[i]
-            own = face.descriptor
-            described[i] = (
-                detect.descriptor(image, face.landmarks) if own is None else own
-            )
+            described[i] = face.descriptor
+            if face.descriptor is None:
+                described[i] = detect.descriptor(image, face.landmarks)
         return described[i]
 
-    frames, parts = range(-1 if before else 0, len(shots)), [(0, len(shots), before)]
-    first, last = describe(frames[0]), describe(frames[-1])
-    if _apart(first, last) > UNLIKE:
-        away = (
-            (i, _apart(describe(i), first), _apart(describe(i), last)) for i in frames
-        )
-        start = next(i for i, from_first, from_last in away if from_first >= from_last)
-        parts = [(0, start, before), (start, len(shots), None)]
-    for start, stop, run in parts:
-        if start < stop:
-            run = run or _Run(next(numbers), [])
-            if not run.descriptors:
-                describe((start + stop - 1) // 2)  # one descriptor does not decide
-            own = [described[i] for i in sorted(described) if start <= i < stop]
-            yield start, stop, _Run(run.number, [*run.descriptors[-4:], *own])
+    starts, pending = set(), [(-1 if before else 0, len(shots) - 1)]
+    while pending:
+        i, j = pending.pop()
+        first, then = describe(i), describe(j)
+        if _apart(first, then) > UNLIKE:
+            low, high = i, j
+            while high - low > 1:
+                middle = (low + high) // 2
+                now = describe(middle)
+                if _apart(now, first) < _apart(now, then):
+                    low = middle
+                else:
+                    high = middle
+            starts.add(high)
+            pending += [(i, low), (high, j)]
+            continue
+        # Both ends agree. What looks like neither in between may be somebody else.
+        alike = [k for k, d in described.items() if _apart(d, first) <= UNLIKE]
+        gallery = [looks[k] for k in alike if k >= 0]
+        gallery += before.looks if before and -1 in alike else []
+        between = looks[i + 1 : j]
+        nearest = np.max(between @ np.transpose(gallery), axis=1, initial=-1)
+        nearest[~between.any(1)] = 1
+        if len(nearest) and nearest.min() < STRANGE:
+            strange = i + 1 + int(nearest.argmin())
+            describe(strange)
+            pending += [(i, strange), (strange, j)]
+    runs = []
+    for start, stop in itertools.pairwise([*sorted(starts | {0}), len(shots)]):
+        if before and not start and 0 not in starts:  # it goes on
+            run = _Run(before.number, before.descriptors[-4:], before.looks[-32:])
+        else:
+            run = _Run(next(numbers), [], [])
+            describe((start + stop - 1) // 2)  # one look does not decide
+        own = [k for k in sorted(described) if start <= k < stop]
+        seen = [*run.descriptors, *(described[k] for k in own)]
+        runs.append((start, stop, _Run(run.number, seen, [*run.looks, *looks[own]])))
+    return runs
 
 
 def _apart(a, b) -> float:

@@ -60,7 +60,7 @@ def test_the_same_face_is_new_once(posed):
     novelty.count = filtering.PLENTY  # plenty of others
     novelty.seen = np.pad(novelty.seen[:4], ((0, filtering.PLENTY), (0, 0)))
     assert not any(novelty.add(np.minimum(face, 254) + 1) for face in faces)
-    assert all(filtering.Novelty(0).add(faces[0]) for _ in range(3))
+    assert all(filtering.Novelty(None).add(faces[0]) for _ in range(3))
 
 
 def test_what_is_written_of_a_face_is_a_jpeg_of_it(posed):

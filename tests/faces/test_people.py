@@ -181,3 +181,13 @@ def test_choosing_removes_nothing_that_is_not_its_own(crowd):
     assert FaceSet.load(crowd.folder).others() == {}
     people.choose(crowd.folder, 1)
     assert len(FaceSet.load(crowd.folder)) == 10
+
+
+def test_faces_do_not_leave_their_folder_by_a_link(crowd, tmp_path):
+    others = crowd.folder / "others"
+    others.rename(tmp_path / "elsewhere")
+    others.symlink_to(tmp_path / "elsewhere")
+    before = sorted(file.name for file in tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="others is a link"):
+        people.choose(crowd.folder, 1)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == before
