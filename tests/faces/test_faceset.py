@@ -491,6 +491,17 @@ def test_footage_is_added_where_a_picture_is_damaged(album, posed, tmp_path):
         assert len(quick(album, found.folder)) == 2 + 2
 
 
+def test_a_place_that_is_a_link_out_of_the_folder_is_refused(album, posed, tmp_path):
+    rejected = quick(album, tmp_path / "faces").folder / "rejected"
+    shutil.rmtree(rejected, ignore_errors=True)
+    (tmp_path / "elsewhere").mkdir()
+    rejected.symlink_to(tmp_path / "elsewhere")
+    grown(album, posed)
+    with pytest.raises(ValueError, match="rejected is a link"):
+        quick(album, tmp_path / "faces")
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+
+
 def test_photos_may_come_and_go_while_it_is_interrupted(posed, tmp_path, monkeypatch):
     album, folder = photos(tmp_path / "album", "collins", posed, 5), tmp_path / "faces"
     look, looked = filtering.filter_piece, []
