@@ -1,8 +1,7 @@
-"""Finished files: a clip, its frames, photos, figures.
+"""Finished files: a clip, its frames, photos, figures; labelled and signed.
 
-A file under its final name is always whole. What is under way lies beside it in a
-folder whose name begins with a dot; interrupted, the same swap goes on from there. All
-is labelled and signed by `provenance`, and only what an export made is written over.
+A file under its final name is always whole: what is under way lies in a hidden folder
+beside it. Only what an export made is written over.
 """
 
 import filecmp
@@ -28,7 +27,7 @@ PANELS = ("swap", "pair", "triple")
 #: What is written into an enlarged picture.
 ENLARGED = "AI-upscaled"
 
-#: Frames that an interrupted export may have to paint again.
+#: Frames that an interrupted export may have to make again.
 PART = 250
 
 
@@ -44,37 +43,35 @@ def swap_clip(
     crf: int | None = None,
     label: bool = True,
     credentials: bool = True,
-    steady: bool = True,
     workers: int | None = None,
     **look,
 ) -> list[int]:
-    """Paint the faces of a clip and write it as MP4.
+    """Swap the faces of a clip and write it as MP4; interrupted, it goes on from there.
 
-    The result has the clip's own frame count, timestamps, size, colours and sound;
-    frames without a face pass unchanged.
+    Frame count, timestamps, size, colours and sound stay the clip's own, and so do
+    frames without a face.
 
     Args:
-        source: The clip to paint into.
+        source: The target clip.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
-        identity: Who is painted over the largest face of each frame; or a dict, who is
-            painted → descriptors of whom to paint over, as for `merge.paint_frames`.
+        identity: Who replaces the largest face of each frame; or identity → descriptors
+            of whom it replaces, see `merge.paint_frames`.
         path: The MP4 to write.
         frames_folder: Also write every frame here as a numbered PNG.
         panels: One of `PANELS`.
         codec, crf: A name in `video.CODECS`; its quality, 0 (lossless) to 51.
-        label: Write a small visible label into every painted frame.
-        credentials: Sign the clip and the painted frames with Content Credentials.
-        steady: Smooth landmarks and colours over time.
+        label: Write a small visible label into every swapped frame.
+        credentials: Sign the clip and the swapped frames with Content Credentials.
         workers: 0 looks for faces in this process; else one beside it does.
         **look: What is to differ from `merge.LOOK`.
 
     Returns:
-        Indices of the frames that were painted.
+        Indices of the frames that were swapped.
 
     Raises:
-        video.MediaError: The clip cannot be read.
-        ValueError: It shows no face to paint, an argument asks for what there is not,
-            or `path` or `frames_folder` is or holds what no export made.
+        ValueError: The clip cannot be read or shows no face to swap, an argument asks
+            for what there is not, or `path` or `frames_folder` is or holds what no
+            export made.
         provenance.SigningError: All is written, but not all could be signed.
         OSError: Somebody else writes that clip at this moment.
     """
@@ -95,14 +92,13 @@ def swap_clip(
 
     with resume.unfinished(path, source, settings) as (aside, parts, keep):
         done = sum(part["frames"] for part in parts)
-        options = {"start": done, "steady": steady, "workers": workers, **look}
+        options = {"start": done, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = images.count_frames(source)
-        stream = tqdm(stream, "painting", total, initial=done, unit="frame")
+        stream = tqdm(stream, "swapping", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
-            file = resume.part_file(aside, number)
-            alone = {"sound": False, "part": True}
-            writer = video.VideoWriter(file, like=info, **alone, **writing)
+            alone = {"sound": False, "part": True} | writing
+            writer = video.VideoWriter(resume.part_file(aside, number), info, **alone)
             # Encoders and disks leave Python alone most of the time.
             with writer, ThreadPoolExecutor(1) as coding, ThreadPoolExecutor(1) as disk:
                 shown = (
@@ -110,20 +106,19 @@ def swap_clip(
                     for frame, image, layers in group
                 )
                 jobs = ((item, writer.write, item[0], item[1].pts) for item in shown)
-                written = in_order(coding, 4, jobs)
-                jobs = (
-                    ((frame.index, bool(layers), frame.pts), save, image, frame, layers)
-                    for (image, frame, layers), _ in written
-                )
-                finished = [item for item, _ in in_order(disk, 4, jobs)]
-            painted = [index for index, is_painted, _ in finished if is_painted]
-            keep({"frames": len(finished), "pts": finished[0][2], "painted": painted})
+                jobs = ((item, save, *item) for item, _ in in_order(coding, 4, jobs))
+                made = [
+                    (frame.index, frame.pts, bool(layers))
+                    for (_, frame, layers), _ in in_order(disk, 4, jobs)
+                ]
+            painted = [index for index, _, is_painted in made if is_painted]
+            keep({"frames": len(made), "pts": made[0][1], "painted": painted})
         painted = [index for part in parts for index in part["painted"]]
         if not painted:
             parts.clear()
-            raise ValueError(f"{source} shows no face to paint; use footage that does.")
+            raise ValueError(f"{source} shows no face to swap; use footage that does.")
         whole = aside / "whole.mp4"
-        with video.VideoWriter(whole, like=info, **writing) as writer:
+        with video.VideoWriter(whole, info, **writing) as writer:
             for number, part in enumerate(parts):
                 writer.append(resume.part_file(aside, number), part["pts"])
         provenance.refuse_foreign(path, source)
@@ -151,17 +146,17 @@ def swap_photos(
     workers: int | None = None,
     **look,
 ) -> list[Path]:
-    """Paint the faces of photos.
+    """Swap the faces of photos; interrupted, it goes on from there.
 
     Args:
         source: A photo, or a folder of photos with its subfolders.
         folder: Where to write them, under their own names. One of a kind that cannot
-            be signed becomes a PNG; one without a face to paint is copied as it is.
+            be signed becomes a PNG; one without a face to swap is copied as it is.
         swapper, identity, panels, label, credentials, **look: As for `swap_clip`.
         workers: Processes that look for faces; one a core by default.
 
     Returns:
-        The photos that were painted.
+        The photos that were swapped.
 
     Raises:
         As `swap_clip`; also ValueError where the source is or holds a clip.
@@ -170,7 +165,7 @@ def swap_photos(
     source, folder = Path(source), Path(folder)
     facts = _facts(source, swapper, look, panels, label)
     out = folder if source.is_dir() else folder / source.name
-    places, errors = _places(source, out, "swap_clip paints clips"), []
+    places, errors = _places(source, out, "swap_clip swaps clips"), []
     if credentials:
         provenance.rehearse(folder, facts)
     with resume.unfinished(folder, source, settings) as (_, done, keep):
@@ -191,7 +186,7 @@ def swap_photos(
         painted = [folder / one["painted"] for one in done if one["painted"]]
         if not painted:
             done.clear()
-            raise ValueError(f"{source} shows no face to paint; use photos that do.")
+            raise ValueError(f"{source} shows no face to swap; use photos that do.")
         _tell(errors)
     return painted
 
@@ -210,82 +205,61 @@ def imagined_clip(frames, model, path, *, fps=30, label=True, credentials=True) 
     _write_clip(frames, path, facts, provenance.LABEL if label else "", fps=fps)
 
 
-def moving_photo(
-    photo, motion, path, *, size=384, fps=30, label=True, credentials=True, **facts
-) -> None:
-    """Bring one photo of a person to life and write it as MP4.
-
-    No network is used: the photo is bent, as the built-in people are.
+def moving_photo(photo, motion, path, *, size=384, label=True, credentials=True):
+    """Bend one photo of a person into motion, without a network; write it as MP4.
 
     Args:
         photo: An image file, or one of `samples.PEOPLE`.
-        motion: As from `samples.motion`.
+        motion: As from `samples.motion`, 30 rows a second.
         path: The MP4 to write.
-        size, fps: Side of the clip in pixels, and its frames a second.
+        size: Side of the clip in pixels.
         label, credentials: As for `swap_clip`.
-        **facts: `glasses=True` where the person wears some.
-
-    Raises:
-        video.MediaError: The photo cannot be read, or shows no face.
     """
     if photo in samples.PEOPLE:
         person = samples.portrait(photo, size)
     else:
-        person = samples.Portrait.from_photo(photo, size, **facts)
+        person = samples.Portrait.from_photo(photo, size)
     signs = {"kind": "animated", "target": photo} if credentials else None
     frames = samples.animate(person, motion)
-    _write_clip(frames, path, signs, "animated photo" if label else "", fps=fps)
+    _write_clip(frames, path, signs, "animated photo" if label else "", fps=30)
 
 
 def upscale_clip(
     source, upscaler, path, size, *, fit="pad", label=True, credentials=True, **writing
 ) -> int:
-    """Enlarge a clip to exactly a size and write it as MP4.
+    """Enlarge a clip to exactly a size and write it as MP4; returns how many frames.
 
     It keeps its frame count, timestamps, colours and sound; noise is averaged over time
-    before it is enlarged. Unlike a swap it does not go on where it was interrupted.
+    before it is enlarged. Interrupted, it starts over.
 
     Args:
         source: The clip.
-        upscaler: A trained `Upscaler`.
+        upscaler, size, fit: As for `tiles.resize`.
         path: The MP4 to write.
-        size: (width, height) in pixels.
-        fit: One of `tiles.FITS`.
         label: Write a small visible label, unless the source bears one of ours.
         credentials, **writing: As for `swap_clip`, with its `codec` and `crf`.
-
-    Returns:
-        How many frames there are.
-
-    Raises:
-        As `swap_clip`; also ValueError where there is no such `fit` or `size`.
     """
-    writing |= {"like": video.probe(source), "size": tuple(size)}
+    like = video.probe(source)
     said, shown = _said_of(source, fit, label)
     facts = facts_of(upscaler, source) | {"label": shown} if credentials else None
     frames, timed = itertools.tee(video.read_frames(source))
     pictures = tiles.steady(frame.image for frame in frames)
     large = (tiles.resize(picture, upscaler, size, fit) for picture in pictures)
-    _write_clip(large, path, facts, said, (frame.pts for frame in timed), **writing)
+    writing |= {"times": (frame.pts for frame in timed), "like": like}
+    _write_clip(large, path, facts, said, size=tuple(size), **writing)
     return video.probe(path).frames
 
 
 def upscale_photos(
     source, upscaler, path, size, *, fit="pad", label=True, credentials=True
 ) -> list[Path]:
-    """Enlarge a photo, or a folder of photos, to exactly a size.
+    """Enlarge a photo, or a folder of photos, to exactly a size; returns the files.
 
     Args:
         source: A photo, or a folder of photos with its subfolders.
         upscaler, size, fit, label, credentials: As for `upscale_clip`.
         path: The photo to write; for a folder the folder to write, photos under their
             own names. One of a kind that cannot be signed becomes a PNG.
-
-    Returns:
-        The photos written.
-
-    Raises:
-        As `swap_photos` and `upscale_clip`.
     """
     places = _places(Path(source), Path(path), "upscale_clip enlarges clips")
     facts, out, errors = facts_of(upscaler), [], []
@@ -340,7 +314,7 @@ def save_figure(figure, path, model, target=None, kind: str | None = None) -> No
         path: The file to write.
         model, target: As for `facts_of`.
         kind: As for `provenance.sign`; by default "composite" where there is a target,
-            else "made", which is wrong where photos stand beside made faces.
+            else "made".
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
@@ -358,15 +332,14 @@ def facts_of(model, target=None) -> dict:
         model: What made it: a `FaceSwapper`, one of `baselines`, a `DCGAN`, an
             `Upscaler`, or a finished file, whose credentials say so; or several, as a
             tuple or a list, where one worked on what another had made.
-        target: What it was painted into, if anything.
+        target: What was swapped in it, if anything.
     """
     models = model if isinstance(model, tuple | list) else [model]
     made_by = [_made_by(one) for one in models if one is not None]
     presets = dict.fromkeys(preset for preset, _ in made_by if preset)
     weights = dict.fromkeys(sha256 for _, sha256 in made_by if sha256)
     facts = {"preset": ", ".join(presets), "weights_sha256": " ".join(weights)}
-    # What was swapped without a network says what it is instead.
-    kind = getattr(models[0], "source_kind", None)
+    kind = getattr(models[0], "source_kind", None)  # of baselines without a network
     return facts | {"target": target} | ({"kind": kind} if kind else {})
 
 
@@ -397,21 +370,18 @@ def _facts(source, swapper, look, panels, label) -> dict:
 
 
 def _places(source, out, instead) -> dict:
-    """Photo → where to write it as it is, and where signed; none is anybody else's.
-
-    One of a kind that holds no signature becomes a PNG, beside names that are taken.
-    """
-    is_folder = source.is_dir()
-    files = images.list_files(source) if is_folder else [source]
-    for file in files:
+    """Photo → where to write it as it is, and where signed; none is anybody else's."""
+    copies = {source: out}
+    if source.is_dir():
+        files = images.list_files(source)
+        copies = {file: out / file.relative_to(source) for file in files}
+        if source.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ValueError(f"{out} lies among the photos themselves; choose another.")
+    signable = images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE)
+    taken, places = set(copies.values()), {}
+    for file, copy in copies.items():
         if not images.is_image(file):
             raise ValueError(f"{file} is no photo; {instead}.")
-    if is_folder and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"{out} lies among the photos themselves; choose another.")
-    copies = [out / file.relative_to(source) for file in files] if is_folder else [out]
-    taken, places = set(copies), {}
-    signable = images.IMAGE_SUFFIXES.intersection(provenance.SIGNABLE)
-    for file, copy in zip(files, copies, strict=True):
         name = copy
         while name.suffix.lower() not in signable or (name != copy and name in taken):
             name = records.beside(name, name.name, ".png")
@@ -436,17 +406,13 @@ def _refuse_folder(folder: Path, path: Path) -> None:
 
 
 def _said_of(source, fit, label):
-    """What to write into an enlarged picture, and what it then says.
-
-    Nothing where it says so already, and its edges, where that is written, stay.
-    """
+    """What to write into an enlarged picture, and what that then says."""
     found = provenance.inspect(source) if label and fit != "crop" else {}
     kept = found.get("label") if provenance.is_intact(found) else ""
     return ("", kept) if kept or not label else (ENLARGED, ENLARGED)
 
 
 def _write_clip(frames, path, facts, label, times=None, like=None, **options) -> None:
-    """Write a clip, labelled and signed."""
     facts = facts and {"label": label} | facts
     with (
         provenance.signing(path, facts, like and like.path) as aside,

@@ -1,4 +1,4 @@
-"""Work that goes on where it was interrupted, if it is whole and asked for again."""
+"""Work that goes on where it was interrupted."""
 
 import hashlib
 import json
@@ -16,19 +16,16 @@ from deepfakery.media import provenance, records
 
 @contextmanager
 def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
-    """The folder of what is under way to a file or a folder.
-
-    It stays if the work is interrupted, and goes when it is finished or when nothing
-    was done.
+    """Hold the hidden folder of what is under way; it stays where that is interrupted.
 
     Args:
-        path: The file or folder.
+        path: The file or folder to be made.
         source, settings: What is read, and what else the work depends on: it goes on
             only where both are as they were.
 
     Yields:
-        (the folder, a list of what is done, a function that adds a dict to the list);
-        the `part_file` of that number is to be whole by then, if it has one.
+        (the folder, a list of what is done, a function that adds a dict to it, whose
+        `part_file`, if any, is whole).
 
     Raises:
         BlockingIOError: Somebody else is at work on it.
@@ -68,15 +65,15 @@ def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
 
 def _plain(value) -> str:
     """What stands for a path, a network or descriptors among settings."""
-    if hasattr(value, "sha256"):
-        return value.sha256()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if hasattr(value, "sha256"):
+        return value.sha256()
     return hashlib.sha256(np.float32(value).tobytes()).hexdigest()
 
 
 def _seal(aside, entry, number) -> str:
-    """Of an entry of the list, its place, and the part of a clip that it stands for."""
+    """SHA-256 of an entry of the list, its place, and its part of a clip."""
     digest = hashlib.sha256(json.dumps(entry | {"sha256": number}).encode())
     part = part_file(aside, number)
     digest.update(part.read_bytes() if part.exists() else b"")

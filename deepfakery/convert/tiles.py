@@ -1,9 +1,7 @@
 """Pictures of any size through the upscaler, a tile at a time, to any size.
 
-    large = resize(picture, upscaler, (1920, 1080))
-
-A tile is enlarged with so much of its neighbourhood around it that its own pixels see
-all that they would see in the whole picture: so there are no seams to hide.
+A tile is enlarged with so much around it that its own pixels see all that they would
+see in the whole picture: there are no seams.
 """
 
 import itertools
@@ -14,25 +12,21 @@ import numpy as np
 
 from deepfakery import networks
 
-#: Side of an enlarged tile in pixels, its neighbourhood included, at most. Larger ones
-#: waste less on neighbourhoods, and take more memory.
+#: Side of an enlarged tile in pixels, its neighbourhood included, at most.
 SIDE = 1200
 
 #: Grey levels, of 255, that a clip's noise is thought to have.
 NOISE = 6.0
-
 #: What to do with a picture of another shape than the wanted one.
 FITS = ("pad", "crop", "stretch")
 
 
 def reach(upscaler, factor: int) -> int:
     """How far a pixel enlarged by one of the `factors` sees, in small pixels."""
-    blocks = upscaler.preset["pyramid"]["blocks"]
-    far = 1.0  # the very first convolution
-    for stage in range(factor.bit_length() - 1):
-        # Two convolutions a block, one upwards or to the residual; and bicubic, twice.
-        far += (2 * blocks[stage] + 3) / 2**stage
-    return int(np.ceil(far))
+    blocks = upscaler.preset["pyramid"]["blocks"][: factor.bit_length() - 1]
+    # Two convolutions a block, one upwards or to the residual; and bicubic, twice.
+    stages = [(2 * count + 3) / 2**stage for stage, count in enumerate(blocks)]
+    return int(np.ceil(1 + sum(stages)))  # 1: the very first convolution
 
 
 def enlarge(picture: np.ndarray, upscaler, factor: int, side=None) -> np.ndarray:
@@ -41,14 +35,12 @@ def enlarge(picture: np.ndarray, upscaler, factor: int, side=None) -> np.ndarray
     Args:
         picture: (H, W, 3) uint8.
         upscaler: An `Upscaler`.
-        factor: One of its `factors`.
-        side: Of a tile in small pixels, at most; by default as `SIDE` allows.
+        factor: One of its `factors`; others are a ValueError.
+        side: Of a tile in small pixels, at most; by default as `SIDE` allows. One too
+            small for its neighbourhood is a ValueError.
 
     Returns:
         (factor·H, factor·W, 3) uint8.
-
-    Raises:
-        ValueError: The tile holds no neighbourhood, or the factor is not known.
     """
     if factor not in upscaler.factors:
         raise ValueError(f"factor must be one of {upscaler.factors}, not {factor}.")
@@ -68,9 +60,7 @@ def enlarge(picture: np.ndarray, upscaler, factor: int, side=None) -> np.ndarray
 
 
 def resize(picture: np.ndarray, upscaler, size, fit: str = "pad") -> np.ndarray:
-    """Bring a picture to exactly a size.
-
-    It is enlarged by the smallest factor that suffices, then interpolated to fit.
+    """Enlarge a picture by the smallest factor that suffices, then to exactly a size.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -87,10 +77,9 @@ def resize(picture: np.ndarray, upscaler, size, fit: str = "pad") -> np.ndarray:
     """
     if fit not in FITS:
         raise ValueError(f"fit must be one of {FITS}, not {fit!r}.")
-    width, height = size
+    (high, wide), (width, height) = picture.shape[:2], size
     if min(size) < 1:
         raise ValueError(f"A picture cannot be {width} × {height} pixels.")
-    high, wide = picture.shape[:2]
     inner = width, height
     if fit != "stretch":
         scale = (min if fit == "pad" else max)(width / wide, height / high)
@@ -115,8 +104,7 @@ def steady(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Small frames without the noise that would shimmer once they are enlarged.
 
     Where they change by less than about `NOISE` grey levels, they are averaged over
-    time; where they change by more, something moved, and they are left alone. What
-    stands still before the upscaler stands still after it.
+    time; where they change by more, something moved, and they are left alone.
 
     Args:
         frames: (H, W, 3) uint8, one after another; as many are yielded.

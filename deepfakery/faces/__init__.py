@@ -5,14 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
-        "coverage",
-        "detect",
-        "extraction",
-        "faceset",
-        "filtering",
-        "geometry",
-        "people",
-        "segment",
-        "tracking",
+        *("coverage", "detect", "extraction", "faceset", "filtering"),
+        *("geometry", "people", "segment", "tracking"),
     ],
 )

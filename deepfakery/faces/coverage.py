@@ -1,7 +1,7 @@
 """What is in a face set, and what another one has that it lacks.
 
-A decoder paints only what it has seen. Where the target turns, laughs or stands in a
-light that the painted person was never filmed in, nothing good can come.
+A decoder generates only what it has seen: where the target turns, laughs or stands in a
+light in which the other person was never filmed, nothing good can come.
 """
 
 import numpy as np
@@ -14,8 +14,11 @@ KINDS = {
         "degrees",
         (-30, -12, 12, 30),
         (
-            *("turned far left", "turned left", "facing"),
-            *("turned right", "turned far right"),
+            "turned far left",
+            "turned left",
+            "facing",
+            "turned right",
+            "turned far right",
         ),
     ),
     "pitch": ("degrees", (-10, 10), ("looking down", "level", "looking up")),
@@ -38,13 +41,13 @@ def measure(faceset: FaceSet) -> dict[str, np.ndarray]:
     """
     points = faceset.landmarks()
     poses = np.float32([r["pose"] for r in faceset.records]).reshape(-1, 3)
-    eyes = [_opening(points, 36, 39, (37, 41), (38, 40))]
-    eyes.append(_opening(points, 42, 45, (43, 47), (44, 46)))
+    left = _opening(points, 36, 39, (37, 41), (38, 40))
+    right = _opening(points, 42, 45, (43, 47), (44, 46))
     return {
         "yaw": poses[:, 0],
         "pitch": poses[:, 1],
         "mouth": _opening(points, 60, 64, (61, 67), (62, 66), (63, 65)),
-        "eyes": np.mean(eyes, axis=0),
+        "eyes": np.mean([left, right], axis=0),
         "light": np.float32([r["light"] for r in faceset.records]),
         "sharpness": np.float32([r["sharpness"] for r in faceset.records]),
     }
@@ -65,11 +68,9 @@ def lacking(facesets: dict[str, FaceSet]) -> dict[str, list[str]]:
         }
         for i, kind in enumerate(kinds):
             most = max(counts, key=lambda name: counts[name][i])
-            if counts[most][i] < SEEN:
-                continue
+            said = kind if what == "yaw" else f"{what} {kind}"
             for name in facesets:
-                if counts[name][i] < LACKING:
-                    said = kind if what == "yaw" else f"{what} {kind}"
+                if counts[most][i] >= SEEN and counts[name][i] < LACKING:
                     out[name].append(
                         f"{said}: {counts[name][i]} of {len(facesets[name])} faces, "
                         f"{most} has {counts[most][i]}"

@@ -1,12 +1,9 @@
-"""Find faces, fit landmarks to them, and compute identity descriptors.
-
-Everything here is dlib's, so the identity descriptor can judge what our networks paint.
+"""Find faces, fit landmarks to them, and compute identity descriptors, by dlib.
 
 Reference:
     Kazemi & Sullivan 2014, "One Millisecond Face Alignment with an Ensemble of
-    Regression Trees" (the landmarks); dlib's `dlib_face_recognition_resnet_model_v1`
-    (the descriptor); King 2015, "Max-Margin Object Detection" (both detectors). The
-    landmark model was trained on iBUG 300-W, which excludes commercial use.
+    Regression Trees" (landmarks, trained on iBUG 300-W, which excludes commercial use);
+    King 2015, "Max-Margin Object Detection" (both detectors).
 """
 
 import importlib.util
@@ -21,10 +18,10 @@ import numpy as np
 
 from deepfakery.media.workers import FED, how_many, in_order, pool
 
-#: Two descriptors closer than this are the same person (dlib's own operating point).
+#: Two descriptors closer than this (Euclidean) are one person's, by dlib's own choice.
 SAME_PERSON = 0.6
-#: Score of a face that no other way up needs comparing with, for a forehead upside down
-#: can have 0.7; and the least that is sure of which way up it is.
+#: From this score on no other way up is tried (a forehead upside down can have 0.7);
+#: below the second, a face found another way up is preferred.
 SURE, LEAST = 1.0, 0.3
 #: Smaller pictures hold no face that could be found; pixels.
 SMALLEST = 40
@@ -35,9 +32,7 @@ class Face:
     """One face found in an image."""
 
     landmarks: np.ndarray  # (68, 2) float32, (x, y) in pixels of the image
-    #: The detector's confidence; about 1 to 3 for a frontal face, 0 or less where
-    #: others had to help, see `detect` and `tracking.follow`.
-    score: float
+    score: float  # the detector's: about 1 to 3 for a frontal face; see `detect`
     descriptor: np.ndarray | None = None  # (128,) float32, or None if not asked for
 
     @property
@@ -61,7 +56,7 @@ def _dlib(load: str, file: str = ""):
 
 
 def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[Face]:
-    """Find every face in an image, whichever way up.
+    """Find every face in an image, whichever way up; the largest first.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -69,9 +64,6 @@ def detect(image: np.ndarray, describe: bool = False, effort: int = 1) -> list[F
         effort: What is done where nobody is seen at first. 0: nothing. 1: the image is
             enlarged and turned. 2: a network is asked that knows profiles and tilted
             heads and takes ten times as long; its faces have a score of 0.
-
-    Returns:
-        Faces, largest first; an empty list where there is none.
     """
     image = np.asarray(image)
     axis = int(image.shape[1] > image.shape[0])
@@ -105,15 +97,15 @@ def _detect_in_pieces(image, axis, step, effort) -> list[tuple[np.ndarray, float
 
 
 def _detect_whole(image, effort) -> list[tuple[np.ndarray, float]]:
-    # Most frames are upright, and a whole clip of them pays for one look each.
+    # Most frames are upright, and a whole clip of them pays for one detection each.
     seen, others = _detect_upright(image, 640), []
-    looks = [(640, 1), (640, -1), (640, 2)]
+    tries = [(640, 1), (640, -1), (640, 2)]
     if effort and not seen:
-        looks = [(1280, 0), *looks]
-    # A head upside down has a "face" on its forehead: of all looks the surest counts,
-    # and an unsure upright one only where no other way up shows any.
+        tries = [(1280, 0), *tries]
+    # A head upside down has a "face" on its forehead: of all detections there the
+    # surest counts, and an unsure upright one only where no other way up shows any.
     if any(score < SURE for _, score in seen) or effort and not seen:
-        for longest, turns in looks:
+        for longest, turns in tries:
             turned = np.ascontiguousarray(np.rot90(image, turns))
             for points, score in _detect_upright(turned, longest):
                 points = _turn_back(points, image.shape, turns)
@@ -142,8 +134,7 @@ def _detect_upright(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, f
     if scale * min(image.shape[:2]) < SMALLEST:
         return []
     small = cv2.resize(image, None, fx=scale, fy=scale) if scale != 1 else image
-    # A box is no picture: half a pixel of `resize_points` fewer, and the landmarks,
-    # which were trained on dlib's boxes, tremble by a tenth more.
+    # Not `resize_points`: with boxes half a pixel off, landmarks tremble a tenth more.
     return [(fit_landmarks(image, *box / scale), s) for box, s in boxes(small, 0.0)]
 
 
@@ -160,12 +151,11 @@ def _detect_turned(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     network = _dlib("cnn_face_detection_model_v1", "mmod_human_face_detector.dat")
     found = []
-    for box in network(small, 0):
-        if box.confidence > 0.5:
-            corners = _corners(box.rect) / scale
-            # Its boxes sit a tenth higher than those that the landmarks expect.
-            corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
-            found.append((fit_landmarks(image, *corners), 0.0))
+    for box in (box for box in network(small, 0) if box.confidence > 0.5):
+        corners = _corners(box.rect) / scale
+        # Its boxes sit a tenth higher than those that the landmarks expect.
+        corners[:, 1] += 0.1 * (corners[1, 1] - corners[0, 1])
+        found.append((fit_landmarks(image, *corners), 0.0))
     return found
 
 
@@ -174,12 +164,7 @@ def _corners(box) -> np.ndarray:
 
 
 def fit_landmarks(image: np.ndarray, low, high) -> np.ndarray:
-    """(68, 2) float32 pixels: the landmarks of a face in a box.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        low, high: (x, y) pixels of the box's corners, top left and bottom right.
-    """
+    """(68, 2) float32: the landmarks of a face in a box given by two corners."""
     box = dlib.rectangle(*(int(round(float(v))) for v in (*low, *high)))
     fit = _dlib("shape_predictor", "shape_predictor_68_face_landmarks.dat")
     parts = fit(np.ascontiguousarray(image), box).parts()
@@ -195,19 +180,14 @@ def _turn_back(points: np.ndarray, shape: tuple, turns: int) -> np.ndarray:
 
 
 def descriptor(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """(128,) float32 identity descriptor of the face at (68, 2) landmarks.
-
-    The Euclidean distance of two is under `SAME_PERSON` where dlib takes them for the
-    same person.
-    """
+    """(128,) float32 identity descriptor of the face at (68, 2) landmarks."""
     return describe_chips([chip(image, landmarks)])[0]
 
 
 def chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """A face as `describe_chips` takes it, (150, 150, 3) uint8 RGB."""
     points = [dlib.point(int(round(x)), int(round(y))) for x, y in landmarks.tolist()]
-    box = dlib.rectangle(*(int(v) for v in (*landmarks.min(0), *landmarks.max(0))))
-    shape = dlib.full_object_detection(box, points)
+    shape = dlib.full_object_detection(dlib.rectangle(), points)
     return dlib.get_face_chip(np.ascontiguousarray(image), shape, size=150)
 
 
@@ -221,15 +201,12 @@ def describe_chips(chips: list[np.ndarray]) -> np.ndarray:
 def detect_each(
     frames: Iterable, describe: bool = False, workers: int | None = None
 ) -> Iterator[tuple]:
-    """`detect` over frames that have an `image`, on every core, in order.
+    """`detect` over frames with an `image`, in order: (frame, list of `Face`).
 
     Args:
         frames: Such as `video.Frame`; at most `workers.WAITING` bytes are held.
         describe: Also compute identity descriptors.
         workers: Processes; one a core by default. 0 works in this process.
-
-    Yields:
-        (frame, list of `Face`).
     """
     workers = min(how_many(None), FED) if workers is None else workers
     jobs = ((frame, detect, frame.image, describe) for frame in frames)
@@ -238,9 +215,6 @@ def detect_each(
 
 
 def sharpness(image: np.ndarray, inside=...) -> float:
-    """Variance of the Laplacian of an (H, W, 3) uint8 image; higher is sharper.
-
-    `inside`: (H, W) bool, which pixels count; all by default.
-    """
+    """Variance of the Laplacian of (H, W, 3) uint8, over the (H, W) bool `inside`."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_64F)[inside].var())

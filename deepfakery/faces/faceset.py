@@ -1,8 +1,6 @@
-"""A folder of aligned faces that a person can look through, as it is read.
+"""A folder of aligned faces: images, `faces.jsonl` and `extraction.json`.
 
-It holds plain images, `faces.jsonl`, one JSON object a face, and `extraction.json`,
-what they were found in. The images are the truth: delete one in a file manager and
-that face is gone.
+The images are the truth: delete one in a file manager and that face is gone.
 """
 
 import hashlib
@@ -28,16 +26,14 @@ EXAMPLES = 12
 NUMBERS = {
     **dict.fromkeys(("frame", "number", "time", "score", "size", "sharpness"), ()),
     **{"light": (), "pose": (3,), "landmarks": (68, 2), "transform": (2, 3)},
-    "descriptor": (128,),
+    **{"descriptor": (128,), "outline": (-1, 2)},  # these two may be missing
 }
 #: What `extraction.json` holds → its type.
 STATE = {
-    "source": str,  # names of the sources, for messages
     "describe": bool,
     "limits": dict,
     "files": list,  # a dict each, as in `FILE`
     "seen": int,  # frames
-    "with_face": int,  # frames
     "lines": int,  # faces kept
     "rejected": dict,  # reason → faces
     "frames": int | None,  # in all, None until all is looked through and sorted
@@ -64,14 +60,14 @@ class FaceSet:
     Attributes:
         folder: Where the images lie.
         records: One dict a face, in order of extraction, as in `faces.jsonl`:
-            `image` (file name in the folder), `source` (file name, with as many of its
-            folders as tell it from the others), `frame` (index; of a photo, its place),
+            `image` (file name in the folder), `source` (file name, with some of its
+            folders where others have the same), `frame` (index; of a photo, its place),
             `time` (seconds), `landmarks` (68 pairs, pixels of the source frame),
             `transform` (2×3, source pixels → pixels of the image), `score`, `size`
             (pixels), `sharpness`, `light` (0 to 255), `pose` (yaw, pitch, roll in
-            degrees), `outline` (of what belongs to the face, a polygon in pixels of the
-            image, see `segment`), `descriptor` (128), `number` (of the face, in all the
-            footage), `version` (`geometry.GEOMETRY`).
+            degrees), `outline` (polygon in pixels of the image, see `segment`),
+            `descriptor` (128), `number` (in all the footage), `version`
+            (`geometry.GEOMETRY`).
     """
 
     folder: Path
@@ -83,7 +79,7 @@ class FaceSet:
 
         Raises:
             FileNotFoundError: It is not a face folder.
-            ValueError: Its faces are aligned as another version did it.
+            ValueError: Another version of this project made it.
         """
         folder = Path(folder)
         if not (folder / "faces.jsonl").exists():
@@ -91,13 +87,7 @@ class FaceSet:
                 f"{folder} is not a face folder: it holds no faces.jsonl. "
                 "Make one with deepfakery.extract (notebook 01)."
             )
-        found = read_faces(folder)
-        found = [r for r in found if records.own_file(folder, r["image"])]
-        if any(r.get("version") != geometry.GEOMETRY for r in found):
-            raise ValueError(
-                f"{folder} was made by another version of this project, which aligned "
-                "faces otherwise. Extract the footage again, into another folder."
-            )
+        found = [r for r in read_faces(folder) if records.own_file(folder, r["image"])]
         torn = [r["image"] for r in found if not _is_whole(folder / r["image"])]
         if torn:
             more = f", and {len(torn) - 1} more" if torn[1:] else ""
@@ -119,9 +109,7 @@ class FaceSet:
         out = np.empty((len(shown), size, size, 3), np.uint8)
         for i, record in enumerate(shown):
             image = images.read_image(self.folder / record["image"])
-            if image.shape[0] != size:
-                image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-            out[i] = image
+            out[i] = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         return out
 
     def spread(self, limit: int | None) -> "FaceSet":
@@ -133,19 +121,15 @@ class FaceSet:
 
     def landmarks(self, size: int = geometry.FACE_SIZE) -> np.ndarray:
         """(N, 68, 2) float32 landmarks in pixels of the aligned faces at `size`."""
-        points = [
-            geometry.transform_points(
-                np.float32(r["landmarks"]), np.float32(r["transform"])
-            )
-            for r in self.records
-        ]
+        both = ((np.float32(r["landmarks"]), r["transform"]) for r in self.records)
+        points = [geometry.transform_points(p, np.float32(t)) for p, t in both]
         points = np.float32(points).reshape(-1, 68, 2)
         return np.float32(geometry.resize_points(points, size / geometry.FACE_SIZE))
 
     def masks(self, size: int = geometry.FACE_SIZE) -> np.ndarray:
-        """(N, size, size) float32 in [0, 1]: what belongs to the faces at `size`.
+        """(N, size, size) float32 in [0, 1]: the faces' outlines, filled, at `size`.
 
-        Their outlines, or their landmarks' hulls where none was written down.
+        Where a record has none, the hull of its landmarks.
         """
         out = [
             segment.mask(record["outline"], size)
@@ -157,19 +141,15 @@ class FaceSet:
 
     def descriptors(self) -> np.ndarray:
         """(N, 128) float32 identity descriptors; ValueError if some face has none."""
-        if any(r["descriptor"] is None for r in self.records):
+        if any(r.get("descriptor") is None for r in self.records):
             raise ValueError(
-                f"{self.folder} was filled without descriptors, by which people are "
-                "told apart; extract into another folder with describe=True."
+                f"{self.folder} was filled without descriptors, which tell people "
+                "apart; extract into another folder with describe=True."
             )
         return np.float32([r["descriptor"] for r in self.records]).reshape(-1, 128)
 
     def fingerprint(self) -> str:
-        """How many faces and which, in a few letters: a run's configuration holds it.
-
-        A folder that lost faces, or won some, is then not taken for the same one.
-        """
-        # Cameras give the pictures of two people the same names: not by name alone.
+        """How many faces and which, in a few letters, for a run's configuration."""
         known = [(r["image"], r["transform"], r["version"]) for r in self.records]
         known = hashlib.sha256(json.dumps(known).encode()).hexdigest()
         return f"{len(self)} faces, {known[:12]}"
@@ -189,34 +169,29 @@ class FaceSet:
             place = self.folder / "rejected" / reason
             names = (f"{i:02d}.jpg" for i in range(EXAMPLES))
             files = filter(None, (records.own_file(place, name) for name in names))
-            few = np.uint8([images.read_image(file) for file in files])
-            out[reason] = count, few.reshape(-1, *2 * [geometry.FACE_SIZE], 3)
+            few = [images.read_image(file) for file in files]
+            out[reason] = count, np.uint8(few).reshape(-1, *2 * [geometry.FACE_SIZE], 3)
         return out
 
     def split(self, held_out: float = 0.1) -> tuple["FaceSet", "FaceSet"]:
-        """Faces to train on and faces to judge by, always the same ones.
+        """(faces to train on, faces held out), always the same ones.
 
-        Neighbouring frames are nearly equal, so that single frames held out would be
-        known from training; a few stretches are held out, spread over the footage.
+        Up to four stretches are held out, spread over the footage: single frames would
+        be known from their neighbours.
 
         Args:
             held_out: Share to hold out, 0 to 1.
-
-        Returns:
-            (to train on, held out); together all faces.
         """
         count = len(self)
         held = min(count, max(1, round(held_out * count))) if held_out > 0 else 0
-        stretches = min(4, held)
-        chosen = set()
+        stretches, chosen = min(4, held), set()
         for i in range(stretches):
             length = held * (i + 1) // stretches - held * i // stretches
             start = (count * (2 * i + 1) // stretches - length) // 2
             chosen.update(range(start, start + length))
-        parts = ([], [])
-        for i, record in enumerate(self.records):
-            parts[i in chosen].append(record)
-        return tuple(FaceSet(self.folder, part) for part in parts)
+        mine = [r for i, r in enumerate(self.records) if i not in chosen]
+        rest = [r for i, r in enumerate(self.records) if i in chosen]
+        return FaceSet(self.folder, mine), FaceSet(self.folder, rest)
 
     def require(self, minimum: int = MINIMUM) -> "FaceSet":
         """This face set; ValueError if it holds too few faces to train on."""
@@ -230,16 +205,17 @@ class FaceSet:
 
 def _is_whole(file: Path) -> bool:
     """Whether a JPEG ends as one does; of other kinds nothing is asked."""
-    if file.suffix != ".jpg":
-        return True
-    with open(file, "rb") as data:
-        data.seek(-min(2, file.stat().st_size), os.SEEK_END)
-        return data.read() == b"\xff\xd9"
+    return file.suffix != ".jpg" or file.read_bytes().endswith(b"\xff\xd9")
 
 
 def read_faces(folder: Path) -> list[dict]:
     """The records in a face folder's index, one an image, of those that are sound."""
     found = records.read_lines(folder / "faces.jsonl", _unfit)
+    if any(r.get("version") != geometry.GEOMETRY for r in found):
+        raise ValueError(
+            f"{folder} was made by another version of this project, which aligned "
+            "faces otherwise. Extract the footage again, into another folder."
+        )
     # Of two that name one image, the later one wrote it.
     return list({record["image"]: record for record in found}.values())
 
@@ -251,66 +227,69 @@ def _unfit(record: dict) -> str | None:
         return f"{str(name)[:80]!r} is no plain name of an image"
     if not isinstance(record.get("source"), str):
         return "no source"
-    if "outline" in record:
-        try:
-            outline = np.array(record["outline"], np.float64)
-        except (TypeError, ValueError, RecursionError):
-            return "bad outline"
-        is_polygon = outline.ndim == 2 and len(outline) > 2 and outline.shape[1] == 2
-        if not is_polygon or not (np.abs(outline) < 1e4).all():
-            return "bad outline"
     for key, shape in NUMBERS.items():
-        if key == "descriptor" and record.get(key, 0) is None:
+        if key in ("descriptor", "outline") and record.get(key) is None:
             continue
         try:
             value = np.array(record.get(key))
         except (ValueError, RecursionError):  # rows of several lengths
             return f"bad {key}"
-        counts = key in ("frame", "number")
-        if value.shape != shape or value.dtype.kind not in ("i" if counts else "if"):
+        if key == "outline" and value.ndim and len(value) > 2:
+            shape = len(value), 2
+        most = 1e4 if key == "outline" else 1e9
+        is_count = key in ("frame", "number")
+        fits = value.shape == shape and value.dtype.kind in ("i" if is_count else "if")
+        if not fits or not (np.abs(np.float64(value)) < most).all():
             return f"bad {key}"
-        if not (np.abs(np.float64(value)) < 1e9).all() or counts and value < 0:
+        if is_count and value < 0:
             return f"bad {key}"
     return None
 
 
 def piles(folder: Path) -> list[Path]:
-    """A face folder and those that lie beside it, see `people`."""
-    beside = folder / "others"
+    """A face folder and those in its `others`, see `people`; none that is a link."""
+    others = folder / "others"
     named = re.compile(r"person_\d+|unsure|removed").fullmatch
-    found = [] if beside.is_symlink() else sorted(beside.glob("*"))
+    found = [] if others.is_symlink() else sorted(others.glob("*"))
     found = [p for p in found if named(p.name) and p.is_dir() and not p.is_symlink()]
     return [folder, *found]
 
 
-def read_state(folder: Path) -> dict | None:
-    """What `extraction.json` in a face folder holds; None where there is none.
+def refuse_links(*places: Path) -> None:
+    """Raise ValueError where a place in a face folder leads out of it."""
+    for place in places:
+        if place.is_symlink():
+            raise ValueError(f"{place} is a link; put the folder itself there.")
 
-    Raises:
-        ValueError: It is damaged, or an older version's.
-    """
+
+def read_state(folder: Path) -> dict | None:
+    """What `extraction.json` in a face folder holds; None where there is none."""
     file = folder / "extraction.json"
     if not file.exists():
         return None
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-        _check(state, STATE)
-        for known in state["files"]:
-            _check(known, FILE)
-        for reason, count in state["rejected"].items():
-            _check({"stem": reason, "at": count}, {"stem": str, "at": int})
-    except (ValueError, RecursionError) as error:
+        files, rejected = state["files"], state["rejected"]
+        names = [*rejected, *(file["stem"] for file in files)]
+        is_sound = (
+            _is(state, STATE)
+            and all(_is(file, FILE) for file in files)
+            and _is(rejected, dict.fromkeys(rejected, int))
+            and all(map(records.is_plain, names))
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_sound = False
+    if not is_sound:
         raise ValueError(
-            f"{file} is damaged or of an older version ({error}). Choose another "
-            "folder, or delete this one to extract its faces anew."
-        ) from None
+            f"{file} is damaged or of an older version. Choose another folder, or "
+            "delete this one to extract its faces anew."
+        )
     return state
 
 
-def _check(given, fields: dict) -> None:
-    for name, kind in fields.items():
-        value = given.get(name, ...) if isinstance(given, dict) else ...
-        if not isinstance(value, kind) or isinstance(value, int) and value < 0:
-            raise ValueError(f"bad {name}")
-        if name == "stem" and not records.is_plain(value):
-            raise ValueError(f"bad {name}")
+def _is(given, fields: dict) -> bool:
+    return isinstance(given, dict) and all(
+        isinstance(given.get(name, ...), kind)
+        and not (isinstance(given[name], int) and given[name] < 0)
+        for name, kind in fields.items()
+    )

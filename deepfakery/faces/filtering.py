@@ -1,9 +1,10 @@
-"""Which faces are worth keeping: large, sharp, well lit, hardly turned, and new."""
+"""Which faces are kept: large, sharp, well lit, hardly turned, and new."""
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -31,11 +32,9 @@ FRAMES = 64
 
 @dataclass
 class Filtered:
-    """What was found in a piece of footage."""
+    """What was found in a piece of footage; `kept`: (record, JPEG, chip) a face."""
 
     frames: int = 0
-    with_face: int = 0
-    #: (record, JPEG, what `detect.describe_chips` takes) of each face to keep.
     kept: list[tuple[dict, bytes, np.ndarray]] = field(default_factory=list)
     rejected: Counter = field(default_factory=Counter)
     examples: dict = field(default_factory=lambda: defaultdict(list))
@@ -51,18 +50,17 @@ class Novelty:
     """Remembers the faces kept, to tell a new one from a near-duplicate."""
 
     def __init__(self, alike: float | None):
-        self.alike, self.count = alike, 0
+        self.alike, self.count = alike or 0, 0
         self.seen = np.empty((256, 144), np.float32)
 
     def add(self, image: np.ndarray) -> bool:
         """Whether an aligned face is new; if so it is remembered."""
-        grey = cv2.cvtColor(_inner(image), cv2.COLOR_RGB2GRAY)
-        looks = np.float32(cv2.resize(grey, (12, 12), interpolation=cv2.INTER_AREA))
-        looks = looks.ravel()
-        if self.alike and self.count:
-            least = self.alike * min(1, self.count / PLENTY)
-            if np.abs(self.seen[: self.count] - looks).max(1).min() < least:
-                return False
+        small = cv2.resize(_inner_grey(image), (12, 12), interpolation=cv2.INTER_AREA)
+        looks = np.float32(small).ravel()
+        least = self.alike * min(1, self.count / PLENTY)
+        away = np.abs(self.seen[: self.count] - looks).max(1)
+        if away.min(initial=np.inf) < least:
+            return False
         if self.count == len(self.seen):
             self.seen = np.concatenate([self.seen, np.empty_like(self.seen)])
         self.seen[self.count] = looks
@@ -71,23 +69,21 @@ class Novelty:
 
 
 def pieces(file: Path, place: int = 0) -> list[tuple[int, list[int] | None]]:
-    """Cut footage into pieces that can be read each by itself.
+    """Cut a clip into pieces that can be read each by itself; a photo is one.
 
     Args:
         file: A clip or a photo.
-        place: The number of a photo, which stands for that of its frame.
+        place: Of a photo, which stands for the index of its frame.
 
     Returns:
         (index of the first frame, pts of all as `video.read_frames` takes them) of
-        each piece, in order. What can only be read from its beginning is one piece
-        without pts.
-
-    Raises:
-        video.MediaError: The clip cannot be read.
+        each. What can only be read from its beginning is one piece without pts.
     """
     if images.is_image(file):
         return [(place, None)]
-    listed = video.index(file)
+    listed = None
+    with suppress(video.MediaError):  # said when it is looked through
+        listed = video.index(file)
     if listed is None:
         return [(0, None)]
     # Cut at keyframes where they come often; elsewhere decoding starts further back.
@@ -101,37 +97,34 @@ def pieces(file: Path, place: int = 0) -> list[tuple[int, list[int] | None]]:
 
 
 def filter_piece(file: Path, start: int, part: list[int] | None, *named) -> Filtered:
-    """Look through one of the `pieces`; made to be called in another process.
-
-    Args:
-        file, start, part: The piece.
-        *named: Name of the file in records, stem of the names of images, and limits.
-    """
+    """`filter_faces` of one of the `pieces`; to be called in another process."""
     if images.is_image(file):
-        frames = _photo(file, start)
+        frames = (replace(f, index=start) for f in images.read_source(file))
     else:
         frames = video.read_frames(file, start, part, quick=True)
     return filter_faces(tracking.follow(frames), *named)
 
 
-def _photo(file: Path, place: int) -> Iterator[video.Frame]:
-    yield video.Frame(place, 0.0, place, images.read_image(file), file)
-
-
 def filter_faces(
     stream: Iterable[tuple], source: str, stem: str, limits: dict
 ) -> Filtered:
-    """Filter the faces of a stream of (frame, list of `Face`)."""
+    """Filter the faces of a stream of (frame, list of `Face`).
+
+    Args:
+        stream: As from `tracking.follow`.
+        source: Name of the file in records.
+        stem: What the names of images begin with.
+        limits: As `LIMITS`.
+    """
     total, novelty = Filtered(), Novelty(limits["alike"])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             for frame, found in stream:
                 total.frames += 1
-                total.with_face += bool(found)
                 for i, face in enumerate(found):
                     name = f"{stem}_{frame.index:06d}" + (f"_{i}" if i else "") + ".jpg"
-                    image, record = _aligned(frame, face)
+                    image, points, record = _aligned(frame, face)
                     reason = _fault(record, limits)
                     if reason is None and not novelty.add(image):
                         reason = "near-duplicate"
@@ -139,7 +132,8 @@ def filter_faces(
                         total.reject(reason, image)
                         continue
                     record = {"image": name, "source": source} | record
-                    record["outline"] = _outline(image, face)
+                    outline = segment.segment(image, points)
+                    record["outline"] = outline.round(1).tolist()
                     chip = detect.chip(frame.image, face.landmarks)
                     total.kept.append((record, encode(image), chip))
         except video.MediaError as error:
@@ -148,12 +142,10 @@ def filter_faces(
     return total
 
 
-def _aligned(frame: video.Frame, face: detect.Face) -> tuple[np.ndarray, dict]:
-    """An aligned face and what is written down of it, see `faceset.FaceSet`."""
+def _aligned(frame: video.Frame, face: detect.Face) -> tuple:
+    """An aligned face, its landmarks there, and its record, see `faceset.FaceSet`."""
     transform = geometry.alignment(face.landmarks)
     image = geometry.crop(frame.image, transform)
-    grey = cv2.cvtColor(_inner(image), cv2.COLOR_RGB2GRAY)
-    pose = geometry.pose(face.landmarks, frame.image.shape[1::-1])
     record = {
         "frame": frame.index,
         "time": round(frame.time, 6),
@@ -162,28 +154,21 @@ def _aligned(frame: video.Frame, face: detect.Face) -> tuple[np.ndarray, dict]:
         "score": round(face.score, 4),
         "size": round(face.size, 1),
         "sharpness": round(detect.sharpness(image), 2),
-        "light": round(float(grey.mean()), 1),
-        "pose": _rounded(pose),
+        "light": round(float(_inner_grey(image).mean()), 1),
+        "pose": _rounded(geometry.pose(face.landmarks, frame.image.shape[1::-1])),
         "descriptor": None,
         "version": geometry.GEOMETRY,
     }
-    return image, record
-
-
-def _outline(image: np.ndarray, face: detect.Face) -> list[list[float]]:
-    points = geometry.transform_points(
-        face.landmarks, geometry.alignment(face.landmarks)
-    )
-    return segment.segment(image, points).round(1).tolist()
+    return image, geometry.transform_points(face.landmarks, transform), record
 
 
 def _rounded(values) -> list[float]:
     return [round(float(v), 5) for v in values]
 
 
-def _inner(image: np.ndarray) -> np.ndarray:
+def _inner_grey(image: np.ndarray) -> np.ndarray:
     # Three quarters of an aligned face: brows to chin, without hair and background.
-    return image[40:232, 32:224]
+    return cv2.cvtColor(image[40:232, 32:224], cv2.COLOR_RGB2GRAY)
 
 
 def _fault(record: dict, limits: dict) -> str | None:
@@ -204,7 +189,6 @@ def _fault(record: dict, limits: dict) -> str | None:
 
 def encode(image: np.ndarray) -> bytes:
     """A (H, W, 3) uint8 RGB face as a JPEG file."""
-    # Full colour resolution at quality 95: a third of a PNG, and no visible loss.
     flags = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
     flags.append(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

@@ -1,17 +1,15 @@
 """Where a face lies: the average face, alignment, crops, outline, head pose.
 
 Coordinates, (x, y), are array positions, as dlib and OpenCV have them: (0, 0) is the
-centre of the first pixel, which lies half a pixel inside the picture. So a picture of
-`size` pixels spans -0.5 to `size` - 0.5, and what lies at share u of its side has the
-coordinate u·size - 0.5. `resize_points` and `resize_transform` go from one size to
-another; nothing else does.
+centre of the first pixel, and a picture of `size` pixels spans -0.5 to `size` - 0.5.
+Only `resize_points` and `resize_transform` go from one size to another.
 
 Reference:
     Umeyama 1991, "Least-squares estimation of transformation parameters" (alignment);
     Gower 1975, "Generalized Procrustes analysis" (the average face, flat); Tomasi &
-    Kanade 1992, "Shape and motion from image streams under orthography: a
-    factorization method" (the same in depth, for the pose). Both averages are of
-    dlib's landmarks over photos of Labeled Faces in the Wild and their mirror images.
+    Kanade 1992, "Shape and motion from image streams under orthography" (the same in
+    depth, for the pose). Both averages are of dlib's landmarks over photos of Labeled
+    Faces in the Wild and their mirror images.
 """
 
 import cv2
@@ -39,9 +37,8 @@ MEAN_FACE = np.array([
 POSE_INDEX = (*range(27, 37), 39, 42, 45)
 
 #: Where they lie on a rigid head: x right, y down, z away from the viewer, hundredths
-#: of the distance between the outer eye corners. Depth is taken one and a half times,
-#: for landmarks lean towards the face they see most often, the frontal one, and so look
-#: flat: the built-in people's known pitch is then read in full, and their yaw nearly.
+#: of the distance between the outer eye corners. Depth is taken one and a half times:
+#: fitted landmarks look flat, and the known pitch and yaw would be read too small.
 # fmt: off
 POSE_POINTS = np.array([
     (0, -41.1, 13.2), (0, -27.6, 9), (0, -14, 4.4), (0, 0, 0), (-16.7, 8.7, 17.7),
@@ -52,11 +49,9 @@ POSE_POINTS = np.array([
 
 #: Side in pixels of the aligned faces that a face folder holds.
 FACE_SIZE = 256
-#: Share of the aligned crop's side that an average face's width fills. One constant
-#: for extraction, training and merge: where they differ, pasted faces change size.
+#: Share of the aligned crop's side that an average face's width fills.
 COVERAGE = 0.72
-#: Version of the alignment, written down with every aligned face. Since 2, a feature at
-#: share u of the side lies at u·size - 0.5, at every size.
+#: Version of the alignment, written down with every aligned face.
 GEOMETRY = 2
 
 
@@ -68,15 +63,7 @@ def resize_points(points: np.ndarray, factor: float) -> np.ndarray:
 def resize_transform(
     transform: np.ndarray, source: float = 1, target: float = 1
 ) -> np.ndarray:
-    """A transform between two pictures, once either is resized.
-
-    Args:
-        transform: (2, 3), pixels of a source picture → pixels of a target picture.
-        source, target: The factors by which these are resized.
-
-    Returns:
-        (2, 3) float64.
-    """
+    """(2, 3) float64: a transform of source to target, once either is resized."""
     out = np.array(transform, np.float64)
     out[:, 2] += out[:, :2].sum(1) * (0.5 / source - 0.5)
     out[:, :2] /= source
@@ -100,12 +87,10 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
     Returns:
         (2, 3) float32, source pixels → crop pixels.
     """
-    source = landmarks[17:].astype(np.float64)
-    target = mean_landmarks(size)
+    source, target = landmarks[17:].astype(np.float64), mean_landmarks(size)
     source_mean, target_mean = source.mean(0), target.mean(0)
-    source, target = source - source_mean, target - target_mean
     # Umeyama's closed form; in two dimensions it is one complex division.
-    s, t = source @ [1, 1j], target @ [1, 1j]
+    s, t = (source - source_mean) @ [1, 1j], (target - target_mean) @ [1, 1j]
     a = (np.conj(s) @ t) / (np.abs(s) ** 2).sum()
     rotation = np.array([[a.real, -a.imag], [a.imag, a.real]])
     shift = target_mean - rotation @ source_mean
@@ -113,20 +98,17 @@ def alignment(landmarks: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
 
 
 def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
-    """Cut an aligned face out of an image.
+    """(size, size, 3) uint8 RGB: an aligned face, cut out of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; its edge pixels are repeated beyond it.
         transform: (2, 3) from `alignment` with the same size.
         size: Side of the crop in pixels.
-
-    Returns:
-        (size, size, 3) uint8 RGB; edge pixels are repeated beyond the image.
     """
     transform = np.array(transform, np.float64)
     scale = np.hypot(transform[0, 0], transform[1, 0])
-    # Made smaller by means over pixels: else some would be skipped, and a face cropped
-    # small would differ from one made small. The most of it first, for speed.
+    # Made smaller by means over pixels, so that none is skipped; the most of it first,
+    # for speed.
     step = max(1, int(0.34 / scale))
     if step > 1:
         corners = np.array([(0, 0), (size, 0), (size, size), (0, size)]) - 0.5
@@ -150,9 +132,7 @@ def crop(image: np.ndarray, transform: np.ndarray, size: int = FACE_SIZE) -> np.
         flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    if finer > 1:
-        out = cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
-    return out
+    return cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -167,8 +147,7 @@ def hull(landmarks, forehead: float = 0.3, temples: float = 0.0) -> np.ndarray:
         landmarks: (68, 2).
         forehead: How far above the brows it reaches, as a share of the distance from
             brows to nose tip.
-        temples: How far it is widened beside the eyes, where glasses and hair are, as a
-            share of the face's width.
+        temples: How far it is widened beside the eyes, as a share of the face's width.
 
     Returns:
         (N, 2) float32 polygon in the landmarks' coordinates.
@@ -193,7 +172,6 @@ def hull_mask(landmarks, size: int, forehead=0.3, temples=0.0) -> np.ndarray:
 
 def fill(outline, size: int) -> np.ndarray:
     """A polygon in pixels of a picture, filled: (size, size) float32 in [0, 1]."""
-    # OpenCV draws soft edges on uint8 alone; a sixteenth of a pixel is fine enough.
     mask = np.zeros((size, size), np.uint8)
     points = (np.asarray(outline) * 16).round().astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, shift=4)
@@ -215,13 +193,8 @@ def pose(landmarks: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     (width, height), focal = image_size, max(image_size)
     x, y = (width - 1) / 2, (height - 1) / 2
     camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
-    _, rotation, _ = cv2.solvePnP(
-        POSE_POINTS,
-        landmarks[list(POSE_INDEX)].astype(np.float64),
-        camera,
-        None,
-        flags=cv2.SOLVEPNP_SQPNP,
-    )
+    points, how = np.float64(landmarks[list(POSE_INDEX)]), cv2.SOLVEPNP_SQPNP
+    _, rotation, _ = cv2.solvePnP(POSE_POINTS, points, camera, None, flags=how)
     matrix, _ = cv2.Rodrigues(rotation)
     # matrix = Rz(roll) Ry(yaw) Rx(pitch), in image axes (x right, y down, z away).
     yaw = -np.arcsin(np.clip(-matrix[2, 0], -1, 1))

@@ -1,9 +1,8 @@
 """Who is who: in the faces of a folder, and in those of a clip.
 
-A face folder holds one person. The others that the footage shows lie beside, each in
-`others/person_<number>`, a face folder of its own; number 1 is seen most often. Faces
-that are nobody's for sure lie in `others/unsure`, those of footage that has gone in
-`others/removed`.
+A face folder holds one person. The others of the footage are in face folders of their
+own in it, `others/person_<number>`; number 1 is seen most often. `others/unsure` holds
+faces that are nobody's for sure, `others/removed` those of footage that has gone.
 """
 
 import itertools
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import cdist
 
 from deepfakery.faces import detect, faceset, geometry, tracking
 from deepfakery.faces.tracking import Chosen
@@ -39,18 +39,11 @@ ALONE, MARGIN = 0.55, 0.1
 
 
 def group(descriptors: np.ndarray) -> np.ndarray:
-    """Group faces by person.
-
-    Args:
-        descriptors: (N, 128).
+    """Group faces by person, by average-linkage clustering of (N, 128) descriptors.
 
     Returns:
         (N,) int, the number of each face's person, 1 for the most frequent one, 0 for
         a face that is nobody's for sure.
-
-    Reference:
-        Average-linkage clustering: Sokal & Michener 1958, "A Statistical Method for
-        Evaluating Systematic Relationships".
     """
     count = len(descriptors)
     if count < 2:
@@ -59,20 +52,15 @@ def group(descriptors: np.ndarray) -> np.ndarray:
     sample = descriptors[np.linspace(0, count - 1, min(count, 1000)).astype(int)]
     found = fcluster(linkage(sample, "average"), APART, "distance")
     means = np.stack([sample[found == i].mean(0) for i in range(1, found.max() + 1)])
-    distances = np.stack([np.linalg.norm(descriptors - m, axis=1) for m in means], 1)
-    nearest = distances.argmin(1)  # (N, people) → (N,)
-    sure = distances.min(1) < detect.SAME_PERSON
+    distances = cdist(descriptors, means)  # (N, people)
+    nearest, sure = distances.argmin(1), distances.min(1) < detect.SAME_PERSON
     sizes = np.bincount(nearest[sure], minlength=len(means))
     rank = np.argsort(np.argsort(-sizes, kind="stable")) + 1
     return np.where(sure, rank[nearest], 0)
 
 
 def compare(first, second) -> float:
-    """Warn where two `FaceSet`s show one person: there would be nothing to swap.
-
-    Returns:
-        Distance of their mean descriptors.
-    """
+    """Warn where two `FaceSet`s show one person; returns how far they are apart."""
     means = [found.descriptors().mean(0) for found in (first, second)]
     distance = _apart(*means)
     if distance < APART:
@@ -86,25 +74,16 @@ def compare(first, second) -> float:
 
 
 def choose(folder: str | os.PathLike, who: str | int | os.PathLike) -> None:
-    """Leave one person in a face folder and lay the others beside.
+    """Leave one person in a face folder and move the others to `others`.
 
-    The folder remembers it: `extraction.extract` keeps the person until it is asked for
-    another one than before.
+    `extraction.extract` keeps the person until it is asked for another one than before.
 
     Args:
         folder: A face folder whose faces are described.
         who: "most" for the person seen most often, a person's number, the path of a
-            photo of that person, or "everyone".
-
-    Raises:
-        ValueError: There is no such person.
-        BlockingIOError: Another process writes the folder.
+            photo of that person, or "everyone"; ValueError where there is none such.
     """
-    folder = Path(folder)
-    if not (folder / "faces.jsonl").exists():
-        raise FileNotFoundError(
-            f"{folder} is not a face folder: no faces.jsonl is in it."
-        )
+    folder = faceset.FaceSet.load(folder).folder
     with records.one_writer(folder, "chooses a person"):
         sort(folder, who, faceset.read_state(folder))
 
@@ -113,46 +92,40 @@ def sort(folder: Path, who, state: dict | None, known: int = 0) -> None:
     """`choose`, by a caller that holds the folder.
 
     Args:
-        folder, who: As for `choose`.
         state: What `extraction.json` holds; who was chosen is written there.
-        known: Faces up to this number are where they are by choice: the person whose
-            they are in the folder is kept, whatever `who` says.
+        known: The person of the faces up to this number that lie in the folder is kept,
+            whatever `who` says.
     """
     gone = {file["name"] for file in state["files"] if file["gone"]} if state else ()
     found, places = gather(folder)
     there = [record for record in found if record["source"] not in gone]
-    chosen, numbers = 1, [1] * len(there)
+    chosen, numbers = 1, {record["image"]: 1 for record in there}
     if who != "everyone":
         described = faceset.FaceSet(folder, there).descriptors()
-        numbers = group(described).tolist()
-        mine = Counter(
-            number
-            for record, number in zip(there, numbers, strict=True)
-            if number and record["number"] < known and places[record["image"]] == folder
-        )
-        chosen = max(mine, key=mine.get, default=0) or _number(
-            who, described, np.array(numbers), folder
-        )
-    numbers = dict(zip([r["image"] for r in there], numbers, strict=True))
-    others, piles = folder / "others", {folder: []}
+        people = group(described)
+        numbers = dict(zip(numbers, people.tolist(), strict=True))
+        placed = [r["image"] for r in there if r["number"] < known]
+        mine = Counter(numbers[name] for name in placed if places[name] == folder)
+        del mine[0]
+        chosen = max(mine, key=mine.get, default=0)
+        chosen = chosen or _number(who, described, people, folder)
+    others = folder / "others"
     named = {chosen: folder, None: others / "removed", 0: others / "unsure"}
+    new = defaultdict(list, {folder: []})
     for record in found:
         number = numbers.get(record["image"])
-        pile = named.get(number, others / f"person_{number}")
-        piles.setdefault(pile, []).append(record)
-    for pile in (others, *piles):
-        if pile != folder and pile.is_symlink():
-            raise ValueError(f"{pile} is a link; put the folder itself there.")
+        new[named.get(number, others / f"person_{number}")].append(record)
+    faceset.refuse_links(others, *(pile for pile in new if pile != folder))
     # First the others' records, then the pictures, last the person's own records:
     # stopped in between, every face is still found when this is called again.
-    old = [pile for pile in faceset.piles(folder) if pile not in piles]
-    for pile in sorted(piles, key=lambda pile: pile == folder):
+    for pile in sorted(new, key=lambda pile: pile == folder):
         pile.mkdir(parents=True, exist_ok=True)
-        for record in piles[pile]:
+        for record in new[pile]:
             image, place = record["image"], places[record["image"]]
             if place != pile and not (pile / image).exists():
                 os.replace(place / image, pile / image)
-        write_lines(pile / "faces.jsonl", piles[pile])
+        write_lines(pile / "faces.jsonl", new[pile])
+    old = [pile for pile in faceset.piles(folder) if pile not in new]
     for pile in old:
         (pile / "faces.jsonl").unlink(missing_ok=True)
     for pile in (*old, others):
@@ -198,53 +171,45 @@ def _number(who, described, numbers, folder) -> int:
     return int(np.argmin(means)) + 1
 
 
-class _Judged(NamedTuple):
+class _Identified(NamedTuple):
     """A face, and whose it is."""
 
-    identity: str | None  # as whom it is painted
+    identity: str | None  # by whom it is replaced
     landmarks: np.ndarray  # (68, 2) in the frame
-    distance: float  # median, of its descriptors from whom to paint over
+    distance: float  # median, of its descriptors from whom to replace
     rival: float  # the same from the nearest other person known; inf without one
     descriptor: np.ndarray  # (128,), the median
 
 
 def recognised(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """Choose faces by whose they are; nobody else is painted.
+    """Choose faces by whose they are; nobody else is replaced.
 
-    Place and looks carry a face from frame to frame; whose it is its descriptors say,
-    several at a time: one at the end of each `REACH` frames, and more where it has come
-    to look like none that was described. Where two of them disagree, the frame in
-    which the person changes is searched for.
+    Faces are described seldom: at the end of each `REACH` frames, and where they look
+    like none that was described. Where two descriptors of a track disagree, the frame
+    in which the person changes is searched for.
 
     Args:
         stream: (frame, {track: face}), as from `tracking.link`. `REACH` frames are
             held back.
-        people: Who is painted → (N, 128) or (128,) descriptors of the person in the
-            footage to paint over. And None → (N, 128) descriptors of people who stay
-            as they are, one each, where they are known: a face is painted only where
-            these are farther.
+        people: Identity → (N, 128) or (128,) descriptors of the person in the footage
+            whom it replaces. And None → (N, 128) descriptors of people who stay as they
+            are, one each, where known: a face is replaced only where these are farther.
 
     Yields:
         (frame, {track: `tracking.Chosen`}).
-
-    Raises:
-        ValueError: A person comes without descriptors.
     """
-    for frame, found in _judged(stream, people):
+    for frame, found in _identified(stream, people):
         mine = {track: one for track, one in found.items() if one.identity is not None}
         yield frame, {t: Chosen(one.identity, one.landmarks) for t, one in mine.items()}
 
 
-def _judged(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
-    """`recognised` with the reasons: (frame, {track: `_Judged`}) of every face."""
+def _identified(stream: Iterable[tuple], people: dict) -> Iterator[tuple]:
+    """`recognised` with the reasons: (frame, {track: `_Identified`}) of every face."""
     people = dict(people)
     rivals = np.reshape(people.pop(None, ()), (-1, 128))
     for name, who in people.items():
         if np.size(who) == 0 or np.shape(who)[-1] != 128:
-            raise ValueError(
-                f"To paint {name!r}, give (N, 128) descriptors of whom to paint over, "
-                f"not an array of shape {np.shape(who)}."
-            )
+            raise ValueError(f"{name!r} needs (N, 128) descriptors of whom to replace.")
     means = np.stack([np.reshape(who, (-1, 128)).mean(0) for who in people.values()])
     # A rival so near is the same person under another name.
     near = np.linalg.norm(rivals[:, None] - means, axis=2).min(1, initial=np.inf)
@@ -331,15 +296,17 @@ def _apart(a, b) -> float:
     return float(np.linalg.norm(a - b))
 
 
-def _verdict(run, names, everyone) -> _Judged:
+def _verdict(run, names, everyone) -> _Identified:
     """Whose face it is; `everyone`: means of who is asked for, then of the others."""
     seen = np.stack(run.descriptors)
     distances = np.median(np.linalg.norm(seen[:, None] - everyone, axis=2), axis=0)
     mine = int(distances[: len(names)].argmin())
     distance, rival = distances[mine], np.delete(distances, mine).min(initial=np.inf)
-    limit = detect.SAME_PERSON if np.isfinite(rival) else ALONE
-    name = names[mine] if distance < min(limit, rival - MARGIN) else None
-    return _Judged(name, None, float(distance), float(rival), np.median(seen, axis=0))
+    limit = min(detect.SAME_PERSON, rival - MARGIN) if np.isfinite(rival) else ALONE
+    name = names[mine] if distance < limit else None
+    return _Identified(
+        name, None, float(distance), float(rival), np.median(seen, axis=0)
+    )
 
 
 def _once_each(found: dict) -> dict:
@@ -347,57 +314,45 @@ def _once_each(found: dict) -> dict:
     least = {}
     for one in found.values():
         least[one.identity] = min(least.get(one.identity, np.inf), one.distance)
-    return {
-        track: one
-        if one.distance <= least[one.identity] + MARGIN
-        else one._replace(identity=None)
-        for track, one in found.items()
-    }
+    far = {t for t, one in found.items() if one.distance > least[one.identity] + MARGIN}
+    return {t: o._replace(identity=None) if t in far else o for t, o in found.items()}
 
 
-def survey(clip, asked: dict, pictures: int = 8, workers: int | None = None) -> tuple:
-    """Tell who a clip shows, who of them is painted, and how sure that is.
-
-    The clip is looked through once more, as when it is painted.
+def survey(clip, asked: dict, workers: int | None = None) -> tuple:
+    """Tell who a clip shows, who of them is replaced, and how sure that is.
 
     Args:
         clip: The file.
         asked: `people` of `recognised`.
-        pictures: Of each person, at most.
-        workers: 0 looks in this process, else one beside it does.
+        workers: 0 works in this process.
 
     Returns:
-        A `pandas.DataFrame`, a row a person, by frames: `frames`, `painted` of them,
-        median `distance` from whom to paint over (under `detect.SAME_PERSON` is the
-        same person), and `rival`, the same from the nearest other person known. And
-        {person: (N, 96, 96, 3) uint8 faces}. Who is nobody's for sure is called
-        "unsure".
+        A `pandas.DataFrame`, a row a person: `frames`, `painted` of them, median
+        `distance` from whom to replace, and `rival`, the same from the nearest other
+        person known. And {person: (N, 96, 96, 3) uint8 faces, 8 at most}.
     """
     import pandas as pd  # commands that only extract do without
 
     rows, last, crops = [], {}, defaultdict(list)
     found = tracking.link(tracking.follow_clip(clip, workers=workers))
-    for frame, faces in _judged(found, asked):
+    for frame, faces in _identified(found, asked):
         for track, one in faces.items():
             if track not in last or frame.index % REACH == 0:
                 to_crop = geometry.alignment(one.landmarks, 96)
                 crops[track].append(geometry.crop(frame.image, to_crop, 96))
-            rows.append((track, one.identity is not None, one.distance, one.rival))
+            rows.append((track, 1, one.identity is not None, one.distance, one.rival))
             last[track] = one.descriptor
-    groups = group(np.float32([*last.values()]).reshape(-1, 128)).tolist()
-    names = {
-        t: f"person_{n}" if n else "unsure" for t, n in zip(last, groups, strict=True)
-    }
-    table = pd.DataFrame(rows, columns=["track", "painted", "distance", "rival"])
-    table = table.assign(person=table.track.map(names), frames=1)
-    table = table.groupby("person", as_index=False).agg(
+    groups = group(np.float32([*last.values()]).reshape(-1, 128))
+    groups = [f"person_{n}" if n else "unsure" for n in groups]
+    names = dict(zip(last, groups, strict=True))
+    columns = ["track", "frames", "painted", "distance", "rival"]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.groupby(table.track.map(names).rename("person"), as_index=False).agg(
         {"frames": "sum", "painted": "sum", "distance": "median", "rival": "median"}
     )
     shown = {}
     for name in table.person:
-        mine = np.stack(
-            [c for track in last if names[track] == name for c in crops[track]]
-        )
-        few = np.linspace(0, len(mine) - 1, min(pictures, len(mine))).astype(int)
-        shown[name] = mine[few]
+        mine = [c for track in last if names[track] == name for c in crops[track]]
+        few = np.linspace(0, len(mine) - 1, min(8, len(mine))).astype(int)
+        shown[name] = np.stack(mine)[few]
     return table.sort_values("frames", ascending=False, ignore_index=True), shown

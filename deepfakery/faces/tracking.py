@@ -1,14 +1,9 @@
 """Faces over time: found near where they were, linked to tracks, steadied.
 
-Each function takes a stream and gives one, so that only a few frames are in memory:
-
-    found = follow_clip("clip.mp4")            # (frame, list of Face)
-    linked = link(found)                       # (frame, {track: Face})
-    chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
-    steadied = steady(chosen)                  # the same, trembling less
-
-A look at a whole frame takes as long as twenty looks near the last face. It is worth
-its time only where a face was lost, and once in a while for those who have come in.
+found = follow_clip("clip.mp4")            # (frame, list of Face)
+linked = link(found)                       # (frame, {track: Face})
+chosen = largest(linked, "hopper")         # (frame, {track: Chosen}); see `people`
+steadied = steady(chosen)                  # the same, trembling less
 """
 
 import collections
@@ -28,14 +23,14 @@ from deepfakery.faces.detect import Face
 from deepfakery.media import video
 from deepfakery.media.workers import pool
 
-#: Frames between looks at a whole frame: though nobody is missing, and while nobody
-#: is seen. Every so many of the latter makes an effort, the first all that can be.
+#: Frames between detections in a whole frame, which take as long as twenty near the
+#: last face: though nobody is missing, and while nobody is seen. Every so many of the
+#: latter makes an effort, the first all that can be.
 EVERY, EMPTY, EFFORT = 24, 4, 4
-#: `follow_clip` begins afresh every so many frames: whichever frame it is asked for
-#: first, it finds what it would have found from the beginning.
+#: `follow_clip` begins afresh every so many frames, so that it finds the same whichever
+#: frame it starts from.
 PART = 2 * EVERY
-#: A face is looked for at about this size (the detector needs 80), in a square patch
-#: of this side; pixels.
+#: A face is detected at about this size (80 at least), in a patch of this side; pixels.
 SIZE, PATCH = 96, 176
 #: The detector's confidence that is enough where a face is expected, and the score of
 #: a face that it does not see.
@@ -43,12 +38,11 @@ EXPECTED, UNSEEN = -0.5, -1.0
 #: How alike (correlation) a face must look from frame to frame to be followed without
 #: the detector, and for how many frames at most.
 ALIKE, BLIND = 0.8, 15
-#: Grey levels of 255 by which a whole picture changes at a cut, and no more than four
-#: times the usual change is motion.
+#: Grey levels of 255 by which a picture changes at a cut, beyond four times the usual.
 CUT = 5
 #: Frames in which a head that hardly moves is taken to be where it was detected.
 TRUSTED = 3
-#: Degrees of tilt from which a head is put upright before it is looked at.
+#: Degrees of tilt from which a head is put upright before it is detected.
 TILTED = 12
 #: A landmark that moves on by more of the face's size, or looks that correlate less,
 #: are another face's; missed for so many frames it may still be the same.
@@ -56,7 +50,7 @@ STEP, LINKED, GAP = 0.25, 0.75, 3
 
 
 class Chosen(NamedTuple):
-    """A face to be painted: as whom, and its (68, 2) landmarks in the frame."""
+    """A face to be replaced: by whom, and its (68, 2) landmarks in the frame."""
 
     identity: str
     landmarks: np.ndarray
@@ -69,9 +63,9 @@ def follow(frames: Iterable) -> Iterator[tuple]:
         frames: Objects with an `image` (H, W, 3) uint8 RGB, such as `video.Frame`.
 
     Yields:
-        (frame, list of `Face`, largest first). A face that was followed where the
-        detector is not sure of one has a negative score, `UNSEEN` where it sees none.
-        At most `EMPTY` frames are held back.
+        (frame, list of `Face`, largest first). Where the detector is not sure of a face
+        that was there before, its score is negative; `UNSEEN` where it sees none. At
+        most `EMPTY` frames are held back.
     """
     tracks, held, empty, cuts = [], [], 0, _Cuts()
     looked, alert, wait = 0, 0, EMPTY  # the last look at everything, and the next
@@ -145,7 +139,7 @@ class _Cuts:
         if before is None:
             return False
         change = np.abs(small - before).mean()
-        usual = np.median(self.changes) if self.changes else 0
+        usual = np.median(self.changes or [0])
         self.changes.append(change)
         return bool(change > CUT + 4 * usual)
 
@@ -169,10 +163,7 @@ def follow_clip(
     Args:
         clip: The file.
         start: The first frame wanted.
-        workers: 0 looks in this process.
-
-    Yields:
-        (`video.Frame`, list of `Face`, largest first), from `start` on.
+        workers: 0 works in this process.
 
     Raises:
         video.MediaError: The clip cannot be read, or not to its end.
@@ -185,12 +176,10 @@ def follow_clip(
             yield from (item for item in follow(part) if item[0].index >= start)
         return
     with pool(1) as crew:
-        ahead = collections.deque()
-        for place in (first, first + PART):
-            ahead.append(crew.submit(_look_on, clip, place))
+        ahead = [crew.submit(_look_on, clip, place) for place in (first, first + PART)]
         for frame in frames:
             if frame.index % PART == 0:
-                found = iter(ahead.popleft().result())
+                found = iter(ahead.pop(0).result())
                 ahead.append(crew.submit(_look_on, clip, frame.index + 2 * PART))
             faces_ = next(found, [])  # beyond damage nobody was looked for
             if frame.index >= start:
@@ -221,9 +210,9 @@ class _Track:
 
     face: Face
     looks: np.ndarray
-    blind: int = 0  # frames since the detector saw it
-    box: np.ndarray | None = None  # where the detector saw it,
-    trusted: int = 0  # and how many frames ago
+    blind: int = 0  # frames since it was detected
+    box: np.ndarray | None = None  # where that was
+    trusted: int = 0  # frames in which it was taken to be there still
     changed: bool = False  # somebody else may be there now
 
     def next(self, image: np.ndarray) -> "_Track | None":
@@ -240,12 +229,11 @@ class _Track:
             return _Track(Face(points, float(score)), looks(patch, seen), **more)
 
         if self.box is not None and self.trusted < TRUSTED and self.face.score > 0:
-            # A head that hardly moves is where the detector last saw it.
             points = detect.fit_landmarks(image, *self.box)
             step = np.linalg.norm(points.mean(0) - self.face.middle)
             if step < 0.02 * size:
-                new = found(points, self.face.score, box=self.box)
-                new.trusted = self.trusted + 1
+                score, trusted = self.face.score, self.trusted + 1
+                new = found(points, score, box=self.box, trusted=trusted)
                 if _alike(self.looks, new.looks) > ALIKE:
                     return new
         (middle,) = geometry.transform_points(centre[None], to_patch)
@@ -268,13 +256,12 @@ class _Track:
 
 
 def _to_patch(landmarks, centre, size) -> tuple[np.ndarray, bool]:
-    """What puts a head upright into the middle of the patch, and whether it turns."""
+    """The (2, 3) transform of a head into the middle of the patch, and if it turns."""
     x, y = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
     roll = np.arctan2(y, x)
     tilted = bool(abs(roll) >= np.radians(TILTED))
-    # On the scales and places where the detector would look in the whole frame, so
-    # that it finds the same box: each scale is 5/6 of the last, a place 8 pixels of
-    # its scale, and 48 pixels are whole steps of this scale and of the next.
+    # On the detector's own scales, each 5/6 of the last, and its own places, of which
+    # 48 pixels are whole steps: it finds the same box as in the whole frame.
     scale = (5 / 6) ** round(np.log(SIZE / size) / np.log(5 / 6))
     a, b = (scale * np.cos(roll), scale * np.sin(roll)) if tilted else (scale, 0.0)
     turn = np.array([[a, b], [-b, a]])
@@ -288,8 +275,7 @@ def _fit(image, box, to_patch, tilted) -> tuple[np.ndarray, np.ndarray | None]:
     if not tilted:
         box = geometry.transform_points(box, cv2.invertAffineTransform(to_patch))
         return detect.fit_landmarks(image, *box), box
-    # Larger than where it was detected: landmarks profit from pixels.
-    to_large = 2 * to_patch
+    to_large = 2 * to_patch  # landmarks profit from pixels
     points = detect.fit_landmarks(_cut(image, to_large, 2 * PATCH), *box * 2)
     return geometry.transform_points(points, cv2.invertAffineTransform(to_large)), None
 
@@ -311,8 +297,8 @@ def _cut(image: np.ndarray, transform: np.ndarray, side: int) -> np.ndarray:
 
 def looks(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """What an aligned face looks like, small and grey: (32 · 32,) of mean 0, norm 1."""
-    crop = _cut(image, geometry.alignment(landmarks, 32), 32)
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).ravel()
+    small = _cut(image, geometry.alignment(landmarks, 32), 32)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).ravel()
     grey = grey - np.float32(grey.mean())
     return grey / max(float(np.linalg.norm(grey)), 1.0)
 
@@ -325,12 +311,8 @@ def _alike(a: np.ndarray, b: np.ndarray) -> float:
 def link(stream: Iterable[tuple]) -> Iterator[tuple]:
     """Tell which face is the same from frame to frame.
 
-    Args:
-        stream: (frame, list of `Face`), as from `follow`.
-
-    Yields:
-        (frame, {track: face}). A track is a number that a face keeps until it leaves,
-        jumps, looks like another, or the shot ends.
+    From (frame, list of `Face`) to (frame, {track: face}). A track is a number that a
+    face keeps until it leaves, jumps, looks like another, or the shot ends.
     """
     numbers, tracks, cut = itertools.count(), {}, _Cuts()
     for frame, found in stream:
@@ -349,30 +331,20 @@ def link(stream: Iterable[tuple]) -> Iterator[tuple]:
                     taken[track] = i
         new = [i for i in range(len(found)) if i not in taken.values()]
         taken |= {next(numbers): i for i in new}
-        missed = {
-            track: (*last, gap + 1)
-            for track, (*last, gap) in tracks.items()
-            if track not in taken and gap < GAP
-        }
-        tracks = missed | {
-            t: (found[i].landmarks, seen[i], 0) for t, i in taken.items()
-        }
+        missed = ((t, last, gap) for t, (*last, gap) in tracks.items() if gap < GAP)
+        tracks = {track: (*last, gap + 1) for track, last, gap in missed}
+        tracks |= {t: (found[i].landmarks, seen[i], 0) for t, i in taken.items()}
         yield frame, {track: found[i] for track, i in taken.items()}
 
 
 def largest(stream: Iterable[tuple], identity: str) -> Iterator[tuple]:
-    """Choose the largest face of each frame, to be painted as one person.
+    """Choose the largest face of each frame, to be replaced by one person.
 
-    Args:
-        stream: (frame, {track: face}), as from `link`.
-        identity: Who is painted.
-
-    Yields:
-        (frame, {track: `Chosen`}), with one face at most.
+    From (frame, {track: face}) to (frame, {track: `Chosen`}), with one face at most.
     """
     last = None
     for frame, found in stream:
-        # Of two faces alike in size the one painted before stays.
+        # Of two faces alike in size the one chosen before stays.
         sizes = {t: f.size * (1.25 if t == last else 1) for t, f in found.items()}
         last = max(sizes, key=sizes.get, default=None)
         yield frame, {last: Chosen(identity, found[last].landmarks)} if found else {}
@@ -389,17 +361,11 @@ def windows(stream: Iterable, reach: int) -> Iterator[tuple]:
 
 
 def steady(stream: Iterable[tuple]) -> Iterator[tuple]:
-    """Smooth landmarks over time: the detector's tremble goes, motion stays.
+    """Smooth the landmarks of (frame, {track: `Chosen`}) over time.
 
     Each frame takes the middle of the parabola that fits seven frames best, so that
     steady and accelerating motion pass without lag. Where a face appears or leaves it
     is left as it was found; where it is missed for a moment, it is filled in.
-
-    Args:
-        stream: (frame, {track: `Chosen`}).
-
-    Yields:
-        The same, with the landmarks smoothed.
 
     Reference:
         Savitzky & Golay 1964, "Smoothing and Differentiation of Data by Simplified
@@ -422,14 +388,13 @@ def steady(stream: Iterable[tuple]) -> Iterator[tuple]:
 def _fill(tracks, track):
     """Set a face missed in the middle between where it was and where it will be."""
     before = next(i for i in (2, 1, 0) if track in tracks[i])
-    after = next((i for i in (4, 5, 6) if track in tracks[i]), None)
-    if after is not None and after - before <= GAP + 1:
-        last, later = tracks[before][track], tracks[after][track]
-        share = (3 - before) / (after - before)
-        between = (1 - share) * last.landmarks + share * later.landmarks
-        # Not where the same face was found again, as another track.
-        apart = [
-            between.mean(0) - face.landmarks.mean(0) for face in tracks[3].values()
-        ]
-        if all(np.linalg.norm(way) > np.ptp(between[:, 0]) / 2 for way in apart):
-            tracks[3][track] = Chosen(last.identity, between)
+    after = next((i for i in (4, 5, 6) if track in tracks[i]), np.inf)
+    if after - before > GAP + 1:
+        return
+    (identity, last), (_, later) = tracks[before][track], tracks[after][track]
+    share = (3 - before) / (after - before)
+    between = (1 - share) * last + share * later
+    # Not where the same face was found again, as another track.
+    apart = [between.mean(0) - face.landmarks.mean(0) for face in tracks[3].values()]
+    if all(np.linalg.norm(way) > np.ptp(between[:, 0]) / 2 for way in apart):
+        tracks[3][track] = Chosen(identity, between)

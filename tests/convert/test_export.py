@@ -254,7 +254,7 @@ def test_what_cannot_be_written_is_named_before_any_work(footage, untrained, tmp
 
 
 class Tired:
-    """A painter that stops in the middle of its work, as a user would stop it."""
+    """A swapper that stops in the middle of its work, as a user would stop it."""
 
     def __init__(self, swapper, calls):
         self.swapper, self.calls, self.painted = swapper, calls, 0
@@ -442,7 +442,7 @@ def test_parts_that_were_damaged_are_painted_again(
 
 
 class Unasked:
-    """A painter that nobody may ask."""
+    """A swapper that nobody may ask."""
 
     size, preset_name, sha256 = 32, "none", staticmethod(lambda: "0")
 
@@ -518,7 +518,7 @@ def test_the_same_swap_again_takes_the_place_of_the_first(
 
 @pytest.fixture
 def spoiled(untrained, tmp_path, monkeypatch):
-    """A painter while whose work the identity is damaged."""
+    """A swapper while whose work the identity is damaged."""
     monkeypatch.setenv("DEEPFAKERY_IDENTITY", str(tmp_path / "identity"))
 
     class Spoiler(Tired):
