@@ -224,7 +224,7 @@ def test_the_discriminator_learns_to_tell_residuals():
 
 def test_what_is_unknown_is_named():
     upscaler = make()
-    for options in ({"factors": (3,)}, {"train": "colours"}, {"kind": "wasserstein"}):
+    for options in ({"factors": (3,)}, {"train": "colours"}):
         [value] = options.values()
         with pytest.raises(ValueError, match=str(value[0] if value == (3,) else value)):
             upscaler.compile(**options)
