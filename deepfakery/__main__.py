@@ -191,10 +191,9 @@ def extract(footage, out, who):
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
     option("--warp", action="store_true", help="beside a warp (--face: a face folder)"),
-    option("--match", default="index", choices=("index", "time")),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, warp, match, out):
+def evaluate(swap, target, face, truth, warp, out):
     """Figures of any tool's swap."""
     from deepfakery.convert import export
     from deepfakery.evaluate import baselines, measure, tables
@@ -207,7 +206,7 @@ def evaluate(swap, target, face, truth, warp, match, out):
             warped = baselines.LandmarkWarp({"face": FaceSet.load(face)})
             swaps["landmark warp"] = path = out / "landmark_warp.mp4"
             export.swap_clip(target, warped, "face", path, colour="poisson")
-        frames = measure.measure(swaps, target, face, truth, match=match)
+        frames = measure.measure(swaps, target, face, truth)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)

@@ -3,21 +3,19 @@
     frames = measure("swap.mp4", "target.mp4", "data/faces/hopper", truth="true.mp4")
     tables.side_by_side(tables.summarise(frames))
 
-What is measured is defined in `metrics.MEASURES`. Beside the swap stands what it can
-be compared with: the target as it was, which is where a swap begins, and the true swap
-and real footage of the painted person, which is where it would end.
+What is measured is defined in `metrics.MEASURES`. The target as it was, the true swap
+and real footage of the painted person are measured likewise, to compare with.
 """
 
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
@@ -34,41 +32,38 @@ from deepfakery.media.workers import FED, how_many, in_order, pool
 def _look(sources, described: int | None, workers: int | None) -> dict:
     """What dlib sees in each of some clips or folders; each is looked at once."""
     workers = min(how_many(None), FED) if workers is None else workers
-    counts = {source: images.count_frames(source) or 0 for source in sources}
-    bar = tqdm(total=sum(counts.values()), unit="frame", desc="looking")
-    with bar, pool(workers) as crew:
-        seen = {}
-        for source, count in counts.items():
-            step = max(1, math.ceil(count / described)) if described else 1
-            jobs = (
-                (frame, detect.detect, frame.image, number % step == 0)
-                for number, frame in enumerate(images.read_source(source))
-            )
-            seen[source] = _course(source, in_order(crew, workers, jobs), step, bar)
-        return seen
+    with pool(workers) as crew:
+        hand_out = partial(in_order, crew, workers)
+        return {s: _course(s, described, hand_out) for s in dict.fromkeys(sources)}
 
 
-def _course(source, stream, step: int, bar) -> SimpleNamespace:
-    """What (frame, faces) say of a clip, the largest face of each frame alone."""
+def _course(source, described, hand_out) -> SimpleNamespace:
+    """What dlib sees in a clip, of the largest face of each frame."""
+    count = images.count_frames(source) or 0
+    step = max(1, math.ceil(count / described)) if described else 1
+    jobs = (
+        (frame, detect.detect, frame.image, number % step == 0)
+        for number, frame in enumerate(images.read_source(source))
+    )
+    seen = tqdm(hand_out(jobs), f"looking at {Path(source).name}", count, unit="frame")
     # The face that the merge paints, smoothed as there, so that both align it alike.
-    linked, kept = itertools.tee(tracking.link(stream))
-    chosen, frames, sizes = [], [], set()
-    for one, (frame, found) in zip(tracking.largest(linked, ""), kept, strict=True):
-        known = [found[track].descriptor for track in one[1]]
+    linked, kept = itertools.tee(tracking.link(seen))
+    pairs = zip(tracking.largest(linked, ""), kept, strict=True)
+    chosen, times, descriptors, sizes = [], [], [], set()
+    for (_, faces), (frame, found) in pairs:
+        known = [found[track].descriptor for track in faces]
         known = known[0] if known and known[0] is not None else np.full(128, np.nan)
-        frames.append((frame.time, frame.file, known))
+        descriptors.append(known)
+        times.append(frame.time)
         sizes.add(frame.image.shape[1::-1])
-        chosen.append((None, one[1]))
-        bar.update()
-    times, files, descriptors = zip(*frames, strict=True)
+        chosen.append((None, faces))
     landmarks = np.full((len(times), 68, 2), np.nan, np.float32)
     for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
         for face in faces.values():
             place[:] = face.landmarks
     return SimpleNamespace(
-        source=Path(source),
+        source=source,
         times=np.array(times) - times[0],  # seconds; all 0 for pictures
-        files=files,
         sizes=sizes,  # every (width, height) that occurs
         found=np.array([bool(faces) for _, faces in chosen]),
         landmarks=landmarks,  # nan where there is no face for longer than a moment
@@ -80,24 +75,20 @@ def _course(source, stream, step: int, bar) -> SimpleNamespace:
 def gallery(
     folder: str | os.PathLike, people: int = 300, *, workers: int | None = None
 ) -> np.ndarray:
-    """Descriptors of many other people, to look the painted person up among them.
+    """Descriptors of many other people, (N, 128) float32.
 
     Args:
         folder: A sub-folder a person, with photos (the layout of Labeled Faces in the
-            Wild). One photo of each is read.
+            Wild). One photo of each is read; without a face it is left out.
         people: How many, spread over the alphabet.
         workers: Processes; one a core by default.
-
-    Returns:
-        (N, 128) float32. Photos without a face, or that cannot be read, are left out.
     """
-    first = {}
-    for file in filter(images.is_image, images.list_files(folder)):
-        if file.parent != Path(folder):
-            first.setdefault(file.relative_to(folder).parts[0], file)
+    photos = filter(images.is_image, images.list_files(folder))
+    inside = [photo.relative_to(folder) for photo in photos]
+    first = {one.parts[0]: one for one in reversed(inside) if one.parts[1:]}
     if not first:
         raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
-    files = [first[name] for name in sorted(first)]
+    files = [Path(folder, first[name]) for name in sorted(first)]
     chosen = np.linspace(0, len(files) - 1, min(people, len(files))).astype(int)
     pictures = images.read_each([files[i] for i in chosen])
     stream = (SimpleNamespace(image=picture) for picture in pictures)
@@ -113,12 +104,11 @@ def measure(
     face: str | os.PathLike | np.ndarray,
     truth: str | os.PathLike | None = None,
     *,
-    match: str = "index",
     gallery: np.ndarray | None = None,
     described: int | None = 60,
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Score swaps of one target, frame by frame.
+    """Score swaps of one target, frame by frame; the n-th belongs to the n-th.
 
     Args:
         swaps: A clip or a folder of frames that any tool made from the target; or
@@ -126,8 +116,6 @@ def measure(
         target: The clip, or folder of frames, as it was before.
         face: The painted person: a face folder, footage, or (N, 128) descriptors.
         truth: The same motion played by the painted person, where that exists.
-        match: Which frames are partners. "index": the n-th and the n-th. "time": what
-            is shown at the same time, counted from each clip's first frame.
         gallery: (N, 128) descriptors of other people, from `gallery`.
         described: Frames of a clip, evenly spread, whose identity is read (a tenth of
             a second each); None for all.
@@ -139,7 +127,7 @@ def measure(
         where there is nothing to say.
 
     Raises:
-        ValueError: Frames do not match in size, number or time; or nobody is shown.
+        ValueError: Frames do not match in size or number; or nobody is shown.
     """
     swaps = dict(swaps) if isinstance(swaps, dict) else {"swap": swaps}
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
@@ -148,42 +136,26 @@ def measure(
     known = face if isinstance(face, np.ndarray) else None
     if known is None and (Path(face) / "faces.jsonl").exists():
         known = FaceSet.load(face).descriptors()
-    looked = dict.fromkeys([*sources.values(), *([face] if known is None else [])])
+    looked = [*sources.values(), *([face] if known is None else [])]
     seen = _look(looked, described, workers)
     painted = _known(seen[face].descriptors if known is None else known)
-    before = _known(seen[target].descriptors)
+    here = seen[target]
+    before = _known(here.descriptors)
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
             raise ValueError(f"{source} shows no face to compare with.")
     people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
-    clips, here = {}, seen[target]
-    for name, source in sources.items():
-        own = seen[source]
-        at = _match(own, here, match)
-        clips[name] = SimpleNamespace(
-            source=source,
-            at=at,
-            found=own.found[at],
-            landmarks=own.landmarks[at],
-            asked=own.asked[at],
-            distances=cdist(own.descriptors[at], people),
-        )
-        if own is here:
-            clips[name].distances[:, 1] = _from_other_half(own.descriptors)
-    # A swap's faces belong where the target's are; those of the true swap, which is
-    # other footage, where its own are.
-    anchors = [clips[name] for name in (TARGET, TRUTH) if name in clips]
-    for clip in clips.values():
-        away = [_away(clip.landmarks, anchor.landmarks) for anchor in anchors]
-        clip.is_swap = np.argmin(away) == 0
-        clip.places = anchors[np.argmin(away)].landmarks
-
-    size, pixels, parts = next(iter(here.sizes)), _pixels(clips, workers), []
+    clips = {name: seen[source] for name, source in sources.items()}
+    size, parts = _refuse_other_frames(clips), []
+    pixels = _pixels(clips, workers)
     for name, clip in clips.items():
+        distances = cdist(clip.descriptors, people)
+        if clip is here:
+            distances[:, 1] = _from_other_half(clip.descriptors)
         rows = {"clip": name, "frame": np.arange(len(here.times)), "time": here.times}
-        rows |= _verdicts(clip.distances, clip.asked) | {"found": clip.found}
-        rows |= _geometry(clip, clips[TARGET], clips.get(TRUTH), size)
+        rows |= _verdicts(distances, clip.asked) | {"found": clip.found}
+        rows |= _geometry(name, clips, size)
         parts.append(pd.DataFrame(rows).join(pd.DataFrame(pixels[name])))
     distances = cdist(painted, people)
     distances[:, 0] = _from_other_half(painted)
@@ -195,66 +167,33 @@ def measure(
     return pd.concat(parts, ignore_index=True)
 
 
-def _match(clip, target, by: str) -> np.ndarray:
-    """Which frame of a clip belongs to each frame of the target, as for `measure`."""
-    if by not in ("index", "time"):
-        raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
-    times, wanted = clip.times, target.times
-    if clip.sizes != target.sizes or len(clip.sizes) > 1:
-        mine, theirs = (
-            " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
-            for one in (clip, target)
-        )
-        raise ValueError(
-            f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
-            "must have the target's size."
-        )
-    if by == "index":
-        if len(times) != len(wanted):
-            raise ValueError(
-                f"{clip.source} holds {len(times)} frames, {target.source} "
-                f"{len(wanted)}{_missing(clip)}; export every frame, or match by time "
-                "where both are clips."
+def _refuse_other_frames(clips: dict) -> tuple:
+    """The (width, height) of all frames; ValueError if sizes or numbers differ."""
+    target = clips[TARGET]
+    for clip in clips.values():
+        if clip.sizes != target.sizes or len(clip.sizes) > 1:
+            mine, theirs = (
+                " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
+                for one in (clip, target)
             )
-        return np.arange(len(wanted))
-    for one in (clip, target):
-        if len(one.times) > 1 and one.times[-1] <= 0:
             raise ValueError(
-                f"{one.source} holds pictures, which have no time; match by index."
+                f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
+                "must have the target's size."
             )
-    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, wanted)
-    away = np.abs(times[nearest] - wanted)
-    step = np.median(np.diff(wanted)) if len(wanted) > 1 else 0
-    worst = int(away.argmax())
-    if away[worst] > step / 2 + 1e-3:
-        raise ValueError(
-            f"{clip.source} shows nothing at {wanted[worst]:.2f} s, where "
-            f"{target.source} has frame {worst}; is it the whole clip?"
-        )
-    return nearest
+        mine, theirs = len(clip.times), len(target.times)
+        if mine != theirs:
+            raise ValueError(
+                f"{clip.source} holds {mine} frames, {target.source} {theirs}; export "
+                "every frame, at the target's frame rate."
+            )
+    return next(iter(target.sizes))
 
 
-def _missing(clip) -> str:
-    """Which numbers are missing among numbered pictures, for a message."""
-    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in clip.files]
-    if clip.source.is_file() or not all(numbers):
-        return ""
-    there = {int(number) for (number,) in numbers}
-    missing = sorted(set(range(min(there), max(there))) - there)
-    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
-    return f" (between its first and its last there is no {shown})" if missing else ""
-
-
-def _away(mine: np.ndarray, other: np.ndarray) -> float:
-    """How far the boxes of two clips' aligned faces lie apart, in pixels."""
-    corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
-    steps = []
-    for pair in zip(mine, other, strict=True):
-        if np.isfinite(pair).all():
-            back = [cv2.invertAffineTransform(geometry.alignment(p, 1)) for p in pair]
-            a, b = (geometry.transform_points(corners, transform) for transform in back)
-            steps.append(np.linalg.norm(a - b, axis=1).mean())
-    return float(np.median(steps)) if steps else math.inf
+def _places(name: str, clips: dict) -> np.ndarray:
+    """Where faces belong: the true swap's where they are, all others where the target's
+    are.
+    """
+    return clips[TRUTH if name == TRUTH else TARGET].landmarks
 
 
 def _known(descriptors: np.ndarray) -> np.ndarray:
@@ -262,7 +201,7 @@ def _known(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
-    """Distance of each to the mean of the other half: no frame judges itself."""
+    """Distance of each to the mean of the other half, in which it is not itself."""
     half = len(descriptors) // 2
     parts = descriptors[:half], descriptors[half:]
     known = [_known(part) for part in parts[::-1]]
@@ -287,9 +226,10 @@ def _verdicts(distances: np.ndarray, asked) -> dict:
     return columns
 
 
-def _geometry(clip, target, truth, size) -> dict:
+def _geometry(name: str, clips: dict, size) -> dict:
     """Columns that landmarks give."""
-    wanted = truth or target
+    clip, truth = clips[name], clips.get(TRUTH)
+    wanted = truth or clips[TARGET]
     does, asked = (
         np.stack([metrics.expression(points) for points in one.landmarks])
         for one in (clip, wanted)
@@ -297,11 +237,12 @@ def _geometry(clip, target, truth, size) -> dict:
     apart = does - asked
     both = np.isfinite(apart[:, 0])
     pose, error = np.full((len(both), 3), np.nan), np.full(len(both), np.nan)
+    places = _places(name, clips)
     for i in np.flatnonzero(both):
-        mine, theirs, place = clip.landmarks[i], wanted.landmarks[i], clip.places[i]
+        mine, theirs = clip.landmarks[i], wanted.landmarks[i]
         pose[i] = geometry.pose(mine, size) - geometry.pose(theirs, size)
-        if np.isfinite(place).all():
-            error[i] = metrics.landmark_error(mine, place, theirs)
+        if np.isfinite(places[i]).all():
+            error[i] = metrics.landmark_error(mine, places[i], theirs)
     columns = {}
     if truth:
         eye, mouth = np.abs(apart[:, :2]).T
@@ -318,43 +259,39 @@ def _geometry(clip, target, truth, size) -> dict:
 def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
     """Figures that need the pictures: all clips decoded once more, side by side."""
 
-    def judge(window):
-        return [_judge(name, clip, *window) for name, clip in clips.items()]
+    def score(window):
+        return [_score(name, *window) for name in clips]
 
-    frames = zip(*map(_frames, clips.values()), strict=True)
+    frames = zip(*(_frames(name, clips) for name in clips), strict=True)
     frames = (dict(zip(clips, now, strict=True)) for now in frames)
-    stream, judged = tracking.windows(frames, 1), []
+    stream, scored = tracking.windows(frames, 1), []
     threads = max(1, how_many(workers))
-    bar = tqdm(total=len(clips[TARGET].at), unit="frame", desc="measuring")
+    bar = tqdm(total=len(clips[TARGET].times), unit="frame", desc="measuring")
     with ThreadPoolExecutor(threads) as crew, bar:
         # A few frames at a time, so that a long clip does not fill the memory.
         while chunk := list(itertools.islice(stream, 8 * threads)):
-            judged += crew.map(judge, chunk)
+            scored += crew.map(score, chunk)
             bar.update(len(chunk))
-    return dict(zip(clips, zip(*judged, strict=True), strict=True))
+    return dict(zip(clips, zip(*scored, strict=True), strict=True))
 
 
-def _frames(clip) -> Iterator[SimpleNamespace]:
-    """The frames of a clip that count, each with its aligned face, if it has one."""
-    partners, positions = itertools.count(), iter(clip.at)
-    position = next(positions)
-    for number, frame in enumerate(images.read_source(clip.source)):
-        while number == position:  # several times, where the target has more frames
-            shown = {"image": frame.image, "place": clip.places[next(partners)]}
-            face, inside = None, None
-            if np.isfinite(shown["place"]).all():
-                face, inside = metrics.align(*shown.values())
-            yield SimpleNamespace(**shown, face=face, inside=inside)
-            position = next(positions, None)
+def _frames(name: str, clips: dict) -> Iterator[SimpleNamespace]:
+    """The frames of a clip, each with its aligned face, if it has one."""
+    stream = images.read_source(clips[name].source)
+    for frame, place in zip(stream, _places(name, clips), strict=True):
+        face, inside = None, None
+        if np.isfinite(place).all():
+            face, inside = metrics.align(frame.image, place)
+        yield SimpleNamespace(image=frame.image, place=place, face=face, inside=inside)
 
 
-def _judge(name, clip, before, now, after) -> dict:
+def _score(name, before, now, after) -> dict:
     """What the pictures of one frame say of one clip."""
     mine, target, truth = now[name], now[TARGET], now.get(TRUTH)
     if mine.face is None:
         return {}
     wanted, figures = truth or target, {}
-    if clip.is_swap:  # the true swap has surroundings of its own: nothing to compare
+    if name != TRUTH:  # which has surroundings of its own
         trio = mine.image, target.image, mine.place
         figures["background_ssim"] = metrics.background_ssim(*trio)
         figures["seam"] = metrics.seam(*trio)
@@ -383,26 +320,26 @@ def identity(
     """Whom a finished clip or folder of frames shows.
 
     Args:
-        source: The clip, folder or photo to judge.
+        source: The clip, folder or photo.
         painted, target: (N, 128) descriptors of the person who was painted, and of the
             one who was there before.
         among: Indices of the frames that were painted; all frames by default.
         workers: Processes; one a core by default.
 
     Returns:
-        `frames`: how many were judged. `found_fraction`, `verified_fraction`: `found`
+        `frames`: how many. `found_fraction`, `verified_fraction`: `found`
         and `verified` of `metrics.MEASURES`. `nearer_fraction`: share nearer to the
         painted person. `distance_painted`, `distance_target`: median distances.
         `distances`: (frames, 2) array of both, nan where no face was found.
     """
     seen = _look([source], None, workers)[source]
-    judged = ... if among is None else np.array(sorted(among), int)
-    distances = cdist(seen.descriptors[judged], [painted.mean(0), target.mean(0)])
+    chosen = ... if among is None else np.array(sorted(among), int)
+    distances = cdist(seen.descriptors[chosen], [painted.mean(0), target.mean(0)])
     known = _known(distances)
     median = np.median(known, axis=0) if len(known) else [np.nan, np.nan]
     return {
         "frames": len(distances),
-        "found_fraction": float(seen.found[judged].mean()),
+        "found_fraction": float(seen.found[chosen].mean()),
         "verified_fraction": float(_verdicts(distances, True)["verified"].mean()),
         "nearer_fraction": float((distances[:, 0] < distances[:, 1]).mean()),
         "distance_painted": float(median[0]),
@@ -412,32 +349,27 @@ def identity(
 
 
 def against_truth(
-    source: str | os.PathLike,
-    truth: str | os.PathLike,
-    *,
-    every: int = 5,
-    workers: int | None = None,
+    source: str | os.PathLike, truth: str | os.PathLike, *, workers: int | None = None
 ) -> dict:
     """How near a swap comes to the true swap, each aligned by its own landmarks.
 
     Args:
         source: The swapped clip.
         truth: The same motion played by the painted person.
-        every: Judge every n-th frame.
         workers: Processes; one a core by default.
 
     Returns:
-        Means inside the face: `ssim`, 1 at best, and `psnr` in dB.
+        Means inside the face over every fifth frame: `ssim`, and `psnr` in dB.
 
     Raises:
         ValueError: No frame shows a face in both.
     """
-    seen, figures = _look(dict.fromkeys([source, truth]), 1, workers), []
+    seen, figures = _look([source, truth], 1, workers), []
     streams = (
         zip(images.read_source(s), seen[s].landmarks, strict=True)
         for s in (source, truth)
     )
-    for pair in itertools.islice(zip(*streams, strict=False), 0, None, every):
+    for pair in itertools.islice(zip(*streams, strict=False), 0, None, 5):
         if all(np.isfinite(points).all() for _, points in pair):
             (made, _), true = (metrics.align(frame.image, p) for frame, p in pair)
             figures.append((metrics.ssim(made, *true), metrics.psnr(made, *true)))

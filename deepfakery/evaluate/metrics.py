@@ -1,9 +1,7 @@
 """What is measured in a swap, frame by frame, and what each figure means.
 
-`MEASURES` is the one place where a figure is defined: tables, figures and pages print
-it from here. The functions below compute them for one frame; `measure` runs them over
-clips. No network of ours takes part: what judges (dlib's landmarks and descriptor) is
-never trained on, or it would stop being a judge.
+`MEASURES` defines the figures; the functions below compute them for one frame. They
+rest on dlib's landmarks and descriptor, on which nothing is trained.
 
 Throughout, pictures are (H, W, 3) uint8 RGB (`made` by a swap, the target's `own`, or
 `true`), landmarks (68, 2) pixels, and `inside` is (H, W) bool: which pixels count.

@@ -3,7 +3,6 @@
 import ast
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -112,7 +111,7 @@ def figure(table):
     return table.set_index(["clip", "measure"])["value"].get
 
 
-# --- floors and ceilings -------------------------------------------------------------
+# --- baselines and bounds ------------------------------------------------------------
 
 
 def test_the_true_swap_is_perfect(figure):
@@ -130,7 +129,7 @@ def test_the_true_swap_has_surroundings_of_its_own(figure):
     assert figure((TRUTH, "seam")) is None
 
 
-def test_the_target_as_it_was_is_the_floor(figure):
+def test_the_target_as_it_was_is_the_baseline(figure):
     assert figure((TARGET, "verified")) == 0 > figure((TARGET, "margin"))
     assert figure((TARGET, "background_ssim")) == pytest.approx(1)
     assert figure((TARGET, "seam")) == 0
@@ -175,7 +174,6 @@ def test_the_painted_person_is_not_compared_with_the_same_frames(figure, frames)
         ("backwards", "mouth_error", 1),
         ("frozen", "pose_error", 1),
         ("frozen", "expression_error", 0.5),
-        ("frozen", "flicker", 0.5),
         ("half gone", "found", -0.5),
         ("half gone", "verified", -0.5),
     ],
@@ -278,11 +276,11 @@ def score(swap, pair, facesets, **more):
     return measure.measure(swap, pair[0], facesets["hopper"].descriptors(), **options)
 
 
-def test_a_missing_frame_is_named(made, pair, facesets, tmp_path):
+def test_another_number_of_frames_is_refused(made, pair, facesets, tmp_path):
     for frame in video.read_frames(made["good"]):
         if frame.index != 5:
             images.write_image(tmp_path / f"{frame.index:04d}.png", frame.image)
-    with pytest.raises(ValueError, match=r"13 frames, .*collins.mp4 14 .* no 5\)"):
+    with pytest.raises(ValueError, match=r"13 frames, .*collins.mp4 14; .*every"):
         score(tmp_path, pair, facesets)
 
 
@@ -292,32 +290,6 @@ def test_another_size_is_refused(made, pair, facesets, tmp_path):
             writer.write(cv2.resize(frame.image, (192, 192)))
     with pytest.raises(ValueError, match=r"small.mp4 has frames of 192 × 192, .*384"):
         score(tmp_path / "small.mp4", pair, facesets)
-
-
-def test_frames_of_another_rate_are_matched_by_time(made, pair, facesets, tmp_path):
-    doubled = tmp_path / "doubled.mp4"
-    with video.VideoWriter(doubled, fps=60, crf=8) as writer:
-        for frame in video.read_frames(made["good"]):
-            for _ in range(2):
-                writer.write(frame.image)
-    with pytest.raises(ValueError, match=r"doubled.mp4 holds 28 frames, .* 14;"):
-        score(doubled, pair, facesets)
-    frames = score(
-        {"good": made["good"], "doubled": doubled}, pair, facesets, match="time"
-    )
-    good, twice = (
-        frames[frames["clip"] == n]["pose_error"] for n in ("good", "doubled")
-    )
-    assert abs(good.mean() - twice.mean()) < 0.5
-
-
-def test_half_a_clip_is_refused_by_time_too(made, pair, facesets, tmp_path):
-    with video.VideoWriter(tmp_path / "half.mp4", fps=30) as writer:
-        for frame in video.read_frames(made["good"]):
-            if frame.index < 6:
-                writer.write(frame.image)
-    with pytest.raises(ValueError, match=r"half.mp4 shows nothing at 0\.4\d s"):
-        score(tmp_path / "half.mp4", pair, facesets, match="time")
 
 
 def test_nobody_is_no_swap(pair, facesets, tmp_path):
@@ -379,34 +351,20 @@ def test_the_table_for_reading_says_unit_and_direction(table):
     assert shown.loc["SSIM ↑", PERSON] == ""
 
 
-def test_a_few_figures_of_all_clips_at_a_glance(table):
-    shown = tables.at_a_glance(table, ("ssim", "verified"))
-    assert list(shown.index) == list(dict.fromkeys(table["clip"]))
-    assert list(shown.columns) == ["SSIM ↑", "verified, share ↑"]
-    assert shown.loc[TRUTH, "SSIM ↑"] == "1.00" and shown.loc[PERSON, "SSIM ↑"] == ""
-
-
-def test_a_page_can_print_the_table(table):
-    lines = tables.markdown(tables.side_by_side(table)).splitlines()
-    assert lines[0].startswith("|  | good | blurred |")
-    assert len({line.count("|") for line in lines}) == 1
-    assert any(line.startswith("| SSIM ↑ | 0.") for line in lines)
-
-
 def test_every_measure_is_defined():
     for name, m in MEASURES.items():
         assert m.name == name and m.better in ("higher", "lower", "near 1")
         assert len(m.definition) > 40 and m.definition.endswith(".") and m.range
 
 
-# --- the judge ------------------------------------------------------------------------
+# --- dlib ----------------------------------------------------------------------------
 
 
-def test_what_trains_never_sees_the_judge(facesets, make_swapper, monkeypatch):
+def test_what_trains_never_asks_dlib(facesets, make_swapper, monkeypatch):
     """Training works with dlib locked away: no loss can depend on it."""
 
     def locked(*arguments, **more):
-        raise AssertionError("training asked the judge")
+        raise AssertionError("training asked dlib")
 
     monkeypatch.setattr(detect, "_dlib", locked)
     swapper = make_swapper()
@@ -416,8 +374,8 @@ def test_what_trains_never_sees_the_judge(facesets, make_swapper, monkeypatch):
         detect.detect(np.zeros((64, 64, 3), np.uint8))
 
 
-def test_no_module_that_trains_names_the_judge():
-    judges = {"dlib", "measure", "metrics"}
+def test_no_module_that_trains_names_dlib():
+    measures = {"dlib", "measure", "metrics"}
     looks = {"descriptor", "descriptors", "describe_chips", "detect", "detect_each"}
     trains = {"batches"}
     # These train with what is there, then measure.
@@ -433,7 +391,7 @@ def test_no_module_that_trains_names_the_judge():
         elif "keras" in imported or file.stem in trains:
             trains.add(file.stem)
             used = {n.attr for n in nodes if isinstance(n, ast.Attribute)}
-            assert not imported & judges, file.name
+            assert not imported & measures, file.name
             assert not used & looks, file.name
     assert {"swapper", "losses", "networks", "training"} <= trains
 
@@ -468,9 +426,7 @@ def test_the_command_says_what_does_not_fit(made, short_clips, facesets, capsys)
 def test_memory_does_not_grow_with_the_square_of_a_clip(facesets):
     """Twenty minutes: 36,000 frames, which a matrix of all pairs would not bear."""
     times = np.arange(36_000) / 30
-    clip = SimpleNamespace(times=times, sizes={(9, 9)})
     tracemalloc.start()
-    assert (measure._match(clip, clip, "time") == np.arange(36_000)).all()
     tables.interval(times, 30)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

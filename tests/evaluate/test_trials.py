@@ -64,8 +64,7 @@ def compare(short_clips):
     """A function: a change of the painted faces → how much it shows."""
 
     def compared(change=lambda faces: faces):
-        # Drawn in, the edge runs over skin, where nothing else is steep.
-        look = {"colour": "none", "erode": 0.08, "feather": 0.02, "workers": 0}
+        look = {"colour": "none", "feather": 0.02, "workers": 0}
         painter = Painter(change, 256)
         stream = merge.paint_frames(short_clips["collins"], painter, "anybody", **look)
         return trials.compare(stream)
@@ -76,7 +75,7 @@ def compare(short_clips):
 def test_a_face_painted_as_it_was_shows_neither_seam_nor_flicker(compare):
     figures = compare()
     assert figures["frames"] == 12
-    assert figures["seam"] == pytest.approx(1, abs=0.15)
+    assert figures["seam"] < 1
     assert figures["flicker"] == pytest.approx(1, abs=0.1)
 
 
@@ -86,19 +85,8 @@ def test_a_darker_face_shows_a_seam_and_an_unsteady_one_flickers(compare):
         return faces * np.float32(moods)[:, None, None, None]
 
     steady, unsteady = compare(lambda faces: 0.6 * faces), compare(moody)
-    assert steady["seam"] > 1.5
+    assert steady["seam"] > 5
     assert unsteady["flicker"] > 1.3 * steady["flicker"]
-
-
-def test_a_seam_is_what_lies_across_the_edge():
-    alpha = np.zeros((64, 64), np.float32)
-    alpha[:, 32:] = 1
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 2)
-    across, along = np.zeros((2, 64, 64, 3), np.uint8)
-    across[:, 32:], along[32:] = 100, 100
-    assert trials._edge(across, alpha) > 5
-    assert trials._edge(along, alpha) < 0.1
-    assert trials._edge(across, 0 * alpha) == 0
 
 
 def test_frames_without_a_face_are_nothing_to_compare():
