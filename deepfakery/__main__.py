@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -57,9 +56,8 @@ def main(arguments=None) -> int:
 
 def read(arguments=None) -> dict:
     """The command of a command line, and its options by name."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("deepfakery", description=__doc__)
-    parser.formatter_class = style
+    style = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("deepfakery", description=__doc__, **style)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (function, options) in COMMANDS.items():
         command = commands.add_parser(name, help=function.__doc__.splitlines()[0])
@@ -93,16 +91,15 @@ def demo(out):
 
 
 @command(
-    option("--face", required=True, help="footage of the person to paint"),
-    option("--target", required=True, help="footage to paint into"),
+    option("--face", required=True, help="footage of whose face to generate"),
+    option("--target", required=True, help="the clip that it goes into"),
     option("--face-who", default="most", help=WHO),
     option("--target-who", default="most", help=WHO),
     option("--minutes", type=float, default=5, help="of training"),
     option("--preset", default="light", choices=PRESETS),
     output("swap"),
-    option("--study", action="store_true", help="also compare choices: minutes more"),
 )
-def swap(out, study, **given):
+def swap(out, **given):
     """The whole way on your own footage."""
     if given["minutes"] <= 0:
         raise ValueError("--minutes (MINUTES=) must be above 0.")
@@ -110,7 +107,7 @@ def swap(out, study, **given):
     for who in (given["face_who"], given["target_who"]):
         if who != "most" and not who.isdecimal():
             images.read_image(who)  # says what is wrong with it
-    swap_in(out, given, "swap.json", study)
+    swap_in(out, given, "swap.json")
 
 
 def check(face: str, target: str, out: Path) -> None:
@@ -128,27 +125,20 @@ def check(face: str, target: str, out: Path) -> None:
 def workspace(out: Path):
     """Hold the folder of a command's results: a new one, or one of an earlier command.
 
-    A new one in which no file is left is removed again.
-
     Raises:
         ValueError: It holds somebody's files.
         OSError: Another command writes into it at this moment.
     """
-    is_new, marks = not out.exists(), {".deepfakery", ".lock"}
     known = (".deepfakery", "faces", "run")  # a notebook leaves those alone
-    if not is_new and not any((out / name).exists() for name in known):
+    if out.exists() and not any((out / name).exists() for name in known):
         for file in out.iterdir():
             raise ValueError(
                 f"{out} holds files that are not of this project, such as {file.name}; "
                 "choose a new or an empty folder."
             )
-    try:
-        with records.one_writer(out, "leaves its results there"):
-            (out / ".deepfakery").touch()
-            yield
-    finally:
-        if is_new and all(f.is_dir() or f.name in marks for f in out.rglob("*")):
-            shutil.rmtree(out)
+    with records.one_writer(out, "leaves its results there"):
+        (out / ".deepfakery").touch()
+        yield
 
 
 def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
@@ -190,23 +180,15 @@ def extract(footage, out, who):
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
-    option("--warp", action="store_true", help="beside a warp (--face: a face folder)"),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, warp, out):
+def evaluate(swap, target, face, truth, out):
     """Figures of any tool's swap."""
-    from deepfakery.convert import export
-    from deepfakery.evaluate import baselines, measure, tables
-    from deepfakery.faces.faceset import FaceSet
+    from deepfakery.evaluate import measure, tables
     from deepfakery.notebook import plots
 
     with workspace(out):
-        swaps = {"swap": swap}
-        if warp:
-            warped = baselines.LandmarkWarp({"face": FaceSet.load(face)})
-            swaps["landmark warp"] = path = out / "landmark_warp.mp4"
-            export.swap_clip(target, warped, "face", path, colour="poisson")
-        frames = measure.measure(swaps, target, face, truth)
+        frames = measure.measure(swap, target, face, truth)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)
@@ -217,8 +199,8 @@ def evaluate(swap, target, face, truth, warp, out):
 
 
 @command(
-    option("--face", default="hopper", help="whose face to paint"),
-    option("--target", default="collins", help="what to paint it into"),
+    option("--face", default="hopper", help="whose face to generate"),
+    option("--target", default="collins", help="what it goes into"),
     option("--presets", nargs="+", default=["light", "hd"], choices=PRESETS),
     option("--minutes", nargs="+", type=float, default=[2.0, 5.0]),
     output("compare"),

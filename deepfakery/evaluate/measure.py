@@ -61,10 +61,12 @@ def _course(source, described, hand_out) -> SimpleNamespace:
     for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
         for face in faces.values():
             place[:] = face.landmarks
+    shown = " and ".join(f"{w} × {h}" for w, h in sorted(sizes))
     return SimpleNamespace(
         source=source,
         times=np.array(times) - times[0],  # seconds; all 0 for pictures
         sizes=sizes,  # every (width, height) that occurs
+        holds=f"{len(times)} frames of {shown}",
         found=np.array([bool(faces) for _, faces in chosen]),
         landmarks=landmarks,  # nan where there is no face for longer than a moment
         asked=np.arange(len(times)) % step == 0,  # whether the identity was read
@@ -146,8 +148,13 @@ def measure(
             raise ValueError(f"{source} shows no face to compare with.")
     people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
-    clips = {name: seen[source] for name, source in sources.items()}
-    size, parts = _refuse_other_frames(clips), []
+    clips, parts = {name: seen[source] for name, source in sources.items()}, []
+    for clip in clips.values():
+        if clip.holds != here.holds or len(clip.sizes) > 1:
+            raise ValueError(
+                f"{clip.source} holds {clip.holds}, {target} {here.holds}; export all "
+                "frames, at the target's size and frame rate."
+            )
     pixels = _pixels(clips, workers)
     for name, clip in clips.items():
         distances = cdist(clip.descriptors, people)
@@ -155,7 +162,7 @@ def measure(
             distances[:, 1] = _from_other_half(clip.descriptors)
         rows = {"clip": name, "frame": np.arange(len(here.times)), "time": here.times}
         rows |= _verdicts(distances, clip.asked) | {"found": clip.found}
-        rows |= _geometry(name, clips, size)
+        rows |= _geometry(name, clips)
         parts.append(pd.DataFrame(rows).join(pd.DataFrame(pixels[name])))
     distances = cdist(painted, people)
     distances[:, 0] = _from_other_half(painted)
@@ -167,32 +174,8 @@ def measure(
     return pd.concat(parts, ignore_index=True)
 
 
-def _refuse_other_frames(clips: dict) -> tuple:
-    """The (width, height) of all frames; ValueError if sizes or numbers differ."""
-    target = clips[TARGET]
-    for clip in clips.values():
-        if clip.sizes != target.sizes or len(clip.sizes) > 1:
-            mine, theirs = (
-                " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
-                for one in (clip, target)
-            )
-            raise ValueError(
-                f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
-                "must have the target's size."
-            )
-        mine, theirs = len(clip.times), len(target.times)
-        if mine != theirs:
-            raise ValueError(
-                f"{clip.source} holds {mine} frames, {target.source} {theirs}; export "
-                "every frame, at the target's frame rate."
-            )
-    return next(iter(target.sizes))
-
-
 def _places(name: str, clips: dict) -> np.ndarray:
-    """Where faces belong: the true swap's where they are, all others where the target's
-    are.
-    """
+    """Where faces belong: where the target's are, but for those of the true swap."""
     return clips[TRUTH if name == TRUTH else TARGET].landmarks
 
 
@@ -226,10 +209,10 @@ def _verdicts(distances: np.ndarray, asked) -> dict:
     return columns
 
 
-def _geometry(name: str, clips: dict, size) -> dict:
+def _geometry(name: str, clips: dict) -> dict:
     """Columns that landmarks give."""
     clip, truth = clips[name], clips.get(TRUTH)
-    wanted = truth or clips[TARGET]
+    wanted, [size] = truth or clips[TARGET], clip.sizes
     does, asked = (
         np.stack([metrics.expression(points) for points in one.landmarks])
         for one in (clip, wanted)
@@ -360,9 +343,7 @@ def against_truth(
 
     Returns:
         Means inside the face over every fifth frame: `ssim`, and `psnr` in dB.
-
-    Raises:
-        ValueError: No frame shows a face in both.
+        ValueError where no frame shows a face in both.
     """
     seen, figures = _look([source, truth], 1, workers), []
     streams = (

@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pandas as pd
 
-from deepfakery.evaluate.metrics import MEASURES, SIGNS
+from deepfakery.evaluate.metrics import MEASURES
 
 
 def summarise(frames: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Means over frames, with intervals that know that frames are not independent.
+    """Means over frames, with intervals by a block bootstrap.
 
-    Whole blocks of frames (of a second, at most a quarter of the clip) are drawn. The
-    interval says how much a figure would change with other moments of the same footage,
-    not with other people.
+    Neighbouring frames look alike, so whole blocks (of a second, at most a quarter of
+    the clip) are drawn. The interval says how much a figure would change with other
+    moments of the same footage, not with other people.
 
     Args:
         frames: As from `measure`.
@@ -67,15 +67,7 @@ def interval(
 def draw_blocks(
     count: int, block: int, draws: int = 1000, seed: int | np.random.Generator = 0
 ) -> np.ndarray:
-    """Which frames each bootstrap sample is made of: whole blocks, round and round.
-
-    Args:
-        count: Frames there are.
-        block, draws, seed: As for `interval`.
-
-    Returns:
-        (draws, count) indices.
-    """
+    """(draws, count) frames of bootstrap samples: whole blocks, round and round."""
     random = np.random.default_rng(seed)
     starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
     return (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
@@ -86,10 +78,8 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     cells = {}
     for m in MEASURES.values():
         digits = 1 if m.unit not in ("", "share") else 2
-        unit = f", {m.unit}" if m.unit else ""
-        heading = f"{m.label}{unit} {SIGNS[m.better]}"
         for row in table[table["measure"] == m.name].itertuples():
             figures = (f"{v:.{digits}f}" for v in (row.value, row.low, row.high))
-            cells.setdefault(heading, {})[row.clip] = "{} ({} to {})".format(*figures)
+            cells.setdefault(m.heading, {})[row.clip] = "{} ({} to {})".format(*figures)
     clips = table["clip"].unique()
     return pd.DataFrame.from_dict(cells, "index", columns=clips).fillna("")

@@ -1,14 +1,12 @@
 """Things to click in a notebook: whose faces to keep, and how a swap is to look.
 
-    chooser = controls.Chooser("family.mp4", "data/faces/aunt")
-    chooser                                            # a button beside each person
-    chooser.faceset                                    # the faces of whom was clicked
+chooser = controls.Chooser("family.mp4", "data/faces/aunt")
+chooser                                            # a button beside each person
+chooser.faceset                                    # the faces of whom was clicked
 
-    panel = controls.Panel(clip, swapper, "hopper")
-    panel                                              # the last line of a cell
-    export.swap_clip(clip, swapper, panel.identity, "swap.mp4", **panel.look)
-
-What is set in the panel is what the export uses.
+panel = controls.Panel(clip, swapper, "hopper")
+panel                                              # the last line of a cell
+export.swap_clip(clip, swapper, "hopper", "swap.mp4", **panel.look)
 """
 
 import functools
@@ -21,9 +19,12 @@ import numpy as np
 from deepfakery import batches
 from deepfakery.convert import colour, export, masks, merge
 from deepfakery.faces import detect, extraction, faceset, geometry, people, tracking
-from deepfakery.media import images, provenance
+from deepfakery.media import images
 from deepfakery.notebook import plots
 from deepfakery.studies.upscaler import shipped
+
+#: Of the panel's picture in pixels.
+WIDTH = 720
 
 #: Name in `merge.LOOK` → choices, or (smallest, largest, step).
 CONTROLS = {
@@ -39,43 +40,33 @@ CONTROLS = {
 
 
 class Panel(widgets.HBox):
-    """The look of a swap, shown on one frame while it is moved.
+    """The blend options of a swap, shown on one frame while they are moved.
 
-    A frame is decoded, searched and painted when it is first looked at; after that
+    A frame is decoded, searched and generated when it is first looked at; after that
     only the blending is done again.
 
     Args:
         source: The clip, photo or folder of photos.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
         identity: Who is painted, as for `merge.paint_frames`.
-        width: Of the picture in pixels.
         **look: Where the controls stand at first; `merge.LOOK` by default.
     """
 
-    def __init__(self, source: str | os.PathLike, swapper, identity, width=720, **look):
-        self.source, self.swapper, self.width = source, swapper, width
-        self._identity = identity
+    def __init__(self, source: str | os.PathLike, swapper, identity, **look):
+        self.source, self.swapper, self.identity = source, swapper, identity
         self._painted = functools.lru_cache(24)(self._paint)
-        look = merge.LOOK | look
-        self._upscaler = merge.upscaler_of(look)
-        look["sharpen"] = merge.LOOK["sharpen"] if self._upscaler else look["sharpen"]
         last = max(0, (images.count_frames(source) or 1) - 1)
         self.controls = {
             "frame": widgets.IntSlider(0, 0, last, description="frame"),
             "view": _choice("view", export.PANELS, "pair"),
+            "upscaler": widgets.Checkbox(False, description="upscaler"),
         }
-        if isinstance(identity, str):
-            names = getattr(swapper, "identities", (identity,))
-            self.controls["identity"] = _choice("paint", names, identity)
-        self.controls["upscaler"] = widgets.Checkbox(
-            self._upscaler is not None, description="upscaler"
-        )
         for name, choices in CONTROLS.items():
             control = _choice if isinstance(choices[0], str) else _slider
-            self.controls[name] = control(name, choices, look[name])
+            self.controls[name] = control(name, choices, (merge.LOOK | look)[name])
         for control in self.controls.values():
             control.observe(lambda _: self.refresh(), "value")
-        self.image = widgets.Image(format="jpeg", layout={"max_width": f"{width}px"})
+        self.image = widgets.Image(format="jpeg", layout={"max_width": f"{WIDTH}px"})
         super().__init__([widgets.VBox(list(self.controls.values())), self.image])
         self.refresh()
 
@@ -84,45 +75,36 @@ class Panel(widgets.HBox):
         """What the controls say, for `merge.merge` and `export.swap_clip`."""
         look = {name: self.controls[name].value for name in CONTROLS}
         if self.controls["upscaler"].value:
-            look["sharpen"] = self._upscaler or shipped()
+            look["sharpen"] = shipped()
         return look
-
-    @property
-    def identity(self):
-        """Who is painted."""
-        chosen = self.controls.get("identity")
-        return chosen.value if chosen else self._identity
 
     def picture(self) -> np.ndarray:
         """What the panel shows, (H, W, 3) uint8 RGB, at the frame's full size."""
         index, view = (self.controls[name].value for name in ("frame", "view"))
-        name = self.identity if "identity" in self.controls else None
-        frame, painted = self._painted(index, name)
+        frame, painted = self._painted(index)
         look = self.look
         layers = [merge.lay(frame.image, *face, **look) for face in painted]
         image = merge.blend(frame.image, layers, seed=frame.index)
-        if layers:
-            image = provenance.label(image)
-        return export.panel(frame.image, image, layers, view)
+        return export.panel(frame.image, image, layers, view, label=True)
 
     def refresh(self) -> None:
         """Draw the picture again."""
         picture = self.picture()
-        scale = self.width / picture.shape[1]
+        scale = WIDTH / picture.shape[1]
         if scale < 1:
-            picture = cv2.resize(
-                picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-            )
+            area = cv2.INTER_AREA
+            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=area)
         self.image.value = _jpeg(picture)
 
-    def _paint(self, index: int, name: str | None):
-        """A frame and its painted faces: (frame, [(landmarks, rgb, mask)])."""
+    def _paint(self, index: int):
+        """A frame and its generated faces: (frame, [(landmarks, rgb, mask)])."""
         frame = next(images.read_source(self.source, index), None)
         if frame is None:  # the header promised more
             *_, frame = images.read_source(self.source)
         found = [(frame, dict(enumerate(detect.detect(frame.image))))]
-        choose = tracking.largest if name else people.recognised
-        [(_, chosen)] = choose(found, name or self._identity)
+        is_name = isinstance(self.identity, str)
+        choose = tracking.largest if is_name else people.recognised
+        [(_, chosen)] = choose(found, self.identity)
         painted, size = [], self.swapper.size
         for who, landmarks in chosen.values():
             crop = geometry.crop(frame.image, geometry.alignment(landmarks, size), size)
@@ -158,16 +140,11 @@ class Chooser(widgets.VBox):
 
     def _show(self, found: faceset.FaceSet) -> None:
         self.faceset = found
-        numbered = {
-            int(name.removeprefix("person_")): other
-            for name, other in found.others().items()
-        }
+        others = found.others().items()
+        numbered = {int(name.removeprefix("person_")): other for name, other in others}
         mine = min(set(range(1, len(numbered) + 2)) - numbered.keys())
         numbered[mine] = found
-        rows = [
-            self._row(number, numbered[number], mine) for number in sorted(numbered)
-        ]
-        self.children = rows
+        self.children = [self._row(*one, mine) for one in sorted(numbered.items())]
 
     def _row(self, number: int, found: faceset.FaceSet, mine: int) -> widgets.HBox:
         button = widgets.Button(

@@ -49,7 +49,7 @@ PRESETS = {
 def build_generator(
     latent: int = 100, widths=(1024, 512, 256, 128), kernel: int = 5, unit: bool = True
 ) -> keras.Model:
-    """Noise → face.
+    """A model: noise (B, latent) → (B, S, S, 3), S = 4 · 2 ** len(widths).
 
     Args:
         latent: Numbers of noise.
@@ -57,9 +57,6 @@ def build_generator(
         kernel: Side of the kernels.
         unit: Bring tanh's [-1, 1] to the [0, 1] of real pictures. Without it the two
             never share a range: a mistake that notebook 5 shows.
-
-    Returns:
-        A model (B, latent) → (B, S, S, 3), S = 4 · 2 ** len(widths).
     """
     start = keras.initializers.RandomNormal(stddev=0.02)
     noise = keras.Input((latent,), dtype="float32", name="noise")
@@ -82,18 +79,15 @@ def build_discriminator(
     spectral: bool = False,
     activation: str = "linear",
 ) -> keras.Model:
-    """Face → one score.
+    """A model: (B, size, size, 3) in [0, 1] → one score (B, 1), higher for real.
 
     Args:
         size: Side of the face in pixels.
         widths: Channels of each convolution of stride 2.
         kernel: Side of their kernels.
-        spectral: Normalise kernels spectrally, instead of batches.
+        spectral: Normalize kernels spectrally, instead of batches.
         activation: Of the score. Anything but "linear" is a mistake that notebook 5
             shows: the loss wants a number without bounds.
-
-    Returns:
-        A model (B, size, size, 3) in [0, 1] → (B, 1), higher for real.
     """
     start = keras.initializers.RandomNormal(stddev=0.02)
     faces = keras.Input((size, size, 3), dtype="float32", name="face")
@@ -104,8 +98,7 @@ def build_discriminator(
         else:
             options = {"kernel_initializer": start, **LAST}
             x = layers.Conv2D(width, kernel, 2, "same", **options)(x)
-            # Not on what comes in, which would take away its brightness.
-            x = layers.BatchNormalization()(x) if i else x
+            x = layers.BatchNormalization()(x) if i else x  # the first keeps brightness
         x = layers.LeakyReLU(0.2)(x)
     x = layers.Dense(1, kernel_initializer=start)(layers.Flatten(**LAST)(x))
     x = layers.Activation(activation, dtype="float32", name="score")(x)
@@ -152,8 +145,7 @@ class DCGAN(keras.Model):
         Args:
             optimizer: A Keras optimizer; by default the paper's. `rates` makes others.
             kind: The adversarial loss, one of `losses.KINDS`.
-            augment: Show the discriminator real and generated pictures changed at
-                random, in ways that gradients pass: for few photos.
+            augment: Change what the discriminator sees at random, for few photos.
             average: How slowly the averaged generator follows, 0 to 1; 0: at once.
             **kwargs: Of `keras.Model.compile`.
         """
@@ -207,9 +199,8 @@ class DCGAN(keras.Model):
         step = adversarial.step(self.discriminator, real, fake, self.kind, **options)
         step.record(self.adversarial)
         if training:
-            for slow, fast in zip(
-                self.averaged.variables, self.generator.variables, strict=True
-            ):
+            pairs = zip(self.averaged.variables, self.generator.variables, strict=True)
+            for slow, fast in pairs:
                 if keras.backend.is_float_dtype(slow.dtype):
                     slow.assign(self.average * slow + (1 - self.average) * fast)
         return losses.per_replica(step.loss())
@@ -249,15 +240,12 @@ class DCGAN(keras.Model):
 
 
 def invert(gan: DCGAN, photos: np.ndarray, steps: int = 300) -> np.ndarray:
-    """The noise whose faces come nearest to some photos.
+    """The noise (N, latent) whose faces come nearest to some photos.
 
     Args:
         gan: A trained one.
         photos: (N, S, S, 3) float32 in [0, 1], cropped as those it was trained on.
         steps: Of gradient descent.
-
-    Returns:
-        (N, latent) float32, for `gan.imagine`, or to walk from.
 
     Reference:
         Creswell & Bharath 2018, "Inverting the Generator of a Generative Adversarial
@@ -283,7 +271,7 @@ def invert(gan: DCGAN, photos: np.ndarray, steps: int = 300) -> np.ndarray:
 
 
 def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
-    """Noise on the way from one face to the next, along arcs.
+    """Noise on the way from one face to the next, along arcs: (frames · N, latent).
 
     A straight line between two draws passes where noise is almost never drawn.
 
@@ -291,9 +279,6 @@ def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
         stops: (N, latent), at least two.
         frames: From each stop to the next.
         loop: Go back to the first at the end.
-
-    Returns:
-        (frames · N, latent), or (frames · (N - 1), latent) without the way back.
     """
     stops = np.asarray(stops, np.float64)
     stops = np.concatenate([stops, stops[:1]]) if loop else stops

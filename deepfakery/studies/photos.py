@@ -40,16 +40,13 @@ PART = 16
 def split(
     folder: str | os.PathLike, held_out: float = 0.1, people: bool = False
 ) -> tuple[list, list]:
-    """Photos to train on and photos held out.
+    """Photos to train on, and photos held out: two lists of paths.
 
     Args:
         folder: Photos, in subfolders or not. CelebA's `list_eval_partition.txt` (or
             `.csv`), in it or beside it, is followed: validation and test are held out.
         held_out: Share of the files to hold out otherwise, the last in order of name.
         people: A subfolder is a person, none of whom may be on both sides.
-
-    Returns:
-        (paths to train on, paths held out).
 
     Raises:
         video.MediaError: There is no photo, or not one of another person.
@@ -80,20 +77,16 @@ def split(
 
 
 def fingerprint(files: list) -> str:
-    """How many photos and which, in a few letters, for a run's configuration.
-
-    By their names, their folders' names and their sizes: to read all takes minutes.
-    """
+    """How many photos and which, for a run's configuration: names and sizes alone."""
     facts = [(f.parent.name, f.name, f.stat().st_size) for f in map(Path, files)]
     digest = hashlib.sha256("".join(map(repr, facts)).encode()).hexdigest()
     return f"{len(files)} photos, {digest[:12]}"
 
 
 def crop(image: np.ndarray, size: int) -> np.ndarray:
-    """The one crop of every photo: the largest square in its middle, made smaller.
+    """The largest square in the middle, made smaller: (size, size, 3) uint8.
 
     Of CelebA's aligned photos (178 × 218) that leaves the face with its hair and chin.
-    (H, W, 3) uint8 → (size, size, 3).
     """
     height, width = image.shape[:2]
     side = min(height, width)
@@ -106,10 +99,7 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
 def read(files: list, size: int) -> np.ndarray:
     """Photos in order, (N, size, size, 3) uint8, as `crop` cuts them.
 
-    One that cannot be read is warned of and left out.
-
-    Raises:
-        video.MediaError: None can be read.
+    One that cannot be read is warned of and left out; MediaError where none can.
     """
     out = [crop(picture, size) for picture in images.read_each(files, size)]
     if not out:
@@ -195,7 +185,7 @@ def batches(
     Args:
         files, batch, seed, start: As for `stream`.
         size: Side in pixels.
-        latent: Numbers of noise for each generated face.
+        latent: Numbers of noise.
 
     Yields:
         (noise (batch, latent), photos (batch, size, size, 3) in [0, 1]), float32.

@@ -29,16 +29,13 @@ from deepfakery.evaluate import metrics
 from deepfakery.faces import detect
 from deepfakery.studies import photos
 
-#: Sides in pixels of what dlib's descriptor reads, and of where its detector looks.
-CHIP, LOOK = 150, 256
-
 
 def describe(pictures: np.ndarray) -> np.ndarray:
     """Descriptors of whole pictures, whether a face is found in them or not.
 
     Pictures (N, S, S, 3) float32 in [0, 1], faces in their middle → (N, 128) float32.
     """
-    chips = _enlarged(pictures, CHIP)
+    chips = _enlarged(pictures, 150)  # which dlib's descriptor reads
     parts = [chips[i : i + 32] for i in range(0, len(chips), 32)]
     return np.concatenate([detect.describe_chips(part) for part in parts])
 
@@ -81,8 +78,8 @@ def nearest(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def found(pictures: np.ndarray) -> float:
-    """Share of pictures, (N, S, S, 3) float32 in [0, 1], in which dlib finds a face."""
-    return float(np.mean([bool(detect.detect(p)) for p in _enlarged(pictures, LOOK)]))
+    """Share of pictures, as for `describe`, in which dlib finds a face."""
+    return float(np.mean([bool(detect.detect(p)) for p in _enlarged(pictures, 256)]))
 
 
 def score(made: np.ndarray, real: np.ndarray) -> dict:

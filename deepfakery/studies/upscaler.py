@@ -106,15 +106,13 @@ class Share(layers.Layer):
 
 
 def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
-    """Small picture → large one, for every doubling.
+    """Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3).
+
+    Of any height and width. All share their layers; the largest holds them all.
 
     Args:
         widths: Channels of each stage.
         blocks: Residual blocks of each stage.
-
-    Returns:
-        Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3), of any
-        height and width. All of them share their layers; the largest holds them all.
     """
     small = keras.Input((None, None, 3), dtype="float32", name="small")
     x = Conv2D(widths[0], name="x2_first")(layers.Rescaling(1.0, -0.5)(small))
@@ -150,8 +148,7 @@ def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
 class Upscaler(keras.Model):
     """A pyramid of doublings, and for each factor a discriminator.
 
-    `fit` takes ({factor: small}, {factor: large}), as `photos.pairs` yields them, for
-    all factors that train.
+    `fit` takes ({factor: small}, {factor: large}), as `photos.pairs` yields them.
 
     Args:
         preset: A name in `PRESETS`, or such a dict.
@@ -200,8 +197,7 @@ class Upscaler(keras.Model):
                 discriminators too.
             adversarial, matching: Weights of the generator loss and of the feature
                 matching loss, where both train.
-            fade: Steps over which the largest stage that trains is faded in; 0: it
-                counts in full from the first.
+            fade: Steps over which the largest stage that trains is faded in.
             **kwargs: Of `keras.Model.compile`.
         """
         for given, known in ((train, ADAM), *((k, self.pyramid) for k in factors)):
@@ -328,8 +324,8 @@ def train(
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)
-        place = Path(folder) / name
-        run = training.Run(place, upscaler, config, steps=steps, after=after)
+        options = {"steps": steps, "after": after}
+        run = training.Run(Path(folder) / name, upscaler, config, **options)
         run.fit(partial(feed, factors=stage["factors"], seed=seed, **fed))
         histories[name], after = run.history, run.folder
     return histories
