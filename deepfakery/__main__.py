@@ -142,12 +142,11 @@ def workspace(out: Path):
 
 
 def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
-    """Execute the three notebooks of a swap.
+    """Execute the three notebooks of a swap in a workspace.
 
     Args:
-        out: The workspace.
         given: Parameters; each notebook takes those that it knows.
-        report: Name of the JSON file of figures in it.
+        report: Name of the JSON file of figures in the workspace.
         study: Also run the cells tagged `study`.
     """
     seconds, given = {}, given | {"workspace": out, "report": report}
@@ -234,7 +233,7 @@ def upscale(source, out, size, fit, weights):
     sides = re.fullmatch(r"0*([1-9]\d*)[xX×]0*([1-9]\d*)", size)
     if not sides:
         raise ValueError(f"--size {size} is no size; give one as 1920x1080.")
-    is_clip = not existing(source).is_dir() and not images.is_image(source)
+    is_clip = not source.is_dir() and not images.is_image(source)
     if is_clip:
         video.probe(source)  # says what is wrong with it
     suffixes = {".mp4"} if is_clip else images.IMAGE_SUFFIXES

@@ -16,7 +16,7 @@ from deepfakery.faces.faceset import FaceSet
 
 
 class LandmarkWarp:
-    """The classical swap: the likeliest picture of a person, bent onto the landmarks.
+    """A swap without a network: a picture of a person, bent onto the landmarks.
 
     Of the person's faces the one is taken whose landmarks lie nearest, and thin-plate
     splines carry them onto those of the frame. Blend it with `colour="poisson"`.
@@ -34,7 +34,7 @@ class LandmarkWarp:
     preset_name, source_kind = "landmark warp", "animated"
 
     def __init__(self, facesets: dict[str, FaceSet], size: int = 256, limit: int = 200):
-        self.size, self.identities, self.people = size, tuple(facesets), {}
+        self.size, self.people = size, {}
         for name, people in facesets.items():
             few = FaceSet(people.folder, people.records[:: -(-len(people) // limit)])
             masks = np.uint8(few.masks(size)[..., None] * 255)
@@ -62,7 +62,7 @@ class LandmarkWarp:
         found = detect.detect(batches.restore(picture))
         if found:
             return found[0].landmarks
-        # Where the crop alone is not enough to find its face, the average one is.
+        # Where no face is found in the crop: the average one.
         mean = next(iter(self.people.values()))[1].mean(0)
         mean[17:] = geometry.mean_landmarks(self.size)
         return mean

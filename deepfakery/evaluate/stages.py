@@ -52,11 +52,10 @@ def look(
 
     Returns:
         A row a frame and stage; and of every 40th frame each stage's aligned face,
-        beside the truth's (or target's). The columns: `stage`, `frame`, `ssim` (nan
-        without truth), `sharpness` (as a share of the truth's, or target's), `mouth`
-        and `true_mouth` (opening in % of the distance between the eyes), `shut` and
-        `true_shut`, `landmark_error` in %, `seam` in ΔE, `flicker` and `true_flicker`
-        in grey levels. Crops have no seam.
+        beside the truth's (or target's). The columns: `stage`, `frame`; `sharpness`, a
+        share of the truth's (or target's); `mouth` and `true_mouth`, in % of the
+        distance between the eyes; `shut` and `true_shut`; and of `metrics.MEASURES`
+        `ssim`, `landmark_error`, `seam`, `flicker`, and `true_flicker`.
     """
     rows, last, shown = [], defaultdict(list), defaultdict(list)
     beside = "target" if truth is None else "ground truth"
@@ -65,7 +64,7 @@ def look(
         real, inside = metrics.align(*true)
         same = {"frame": number, "true_mouth": metrics.expression(true[1])[1]}
         same["true_flicker"] = _flicker(last[beside], real, inside)
-        if shut and truth is not None:
+        if shut:
             same["true_shut"] = shut(*true)
         fine, faces = metrics.detail(real, inside), {beside: real}
         for stage, image in pictures.items():
@@ -99,11 +98,10 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
     """The figures of `look`, a row a stage.
 
     Returns:
-        `ssim`; `of_bound`, the SSIM as a share of the upper bound's; `landmark_error`
-        in %; `mouth`, the correlation of its opening with the truth's, or target's;
-        `eyes`, the share of frames with shut eyes that show them shut, and
-        `eyes_wrong`, of open eyes that show them shut; `sharpness` as a share; `seam`
-        as a share of the upper bound's, `flicker` of the truth's.
+        Means; `of_bound`, the SSIM as a share of the upper bound's; `mouth`, the
+        correlation of its opening with the truth's (or target's); `eyes`, the share of
+        frames with shut eyes that show them shut, and `eyes_wrong`, of open ones;
+        `seam` as a share of the upper bound's, `flicker` of the truth's.
     """
     asked = ["ssim", "landmark_error", "mouth", "seam", "shut", "true_shut"]
     frames = frames.reindex(columns=frames.columns.union(asked))
