@@ -254,8 +254,6 @@ def inspect(files, trust):
     """A file's Content Credentials, in words."""
     for file in files:
         found = images.list_files(file) if existing(file).is_dir() else [file]
-        if not found:
-            print(f"{file}\n  no picture or clip.")
         for one in found:
             print(provenance.describe(one, trust=trust))
 

@@ -182,7 +182,7 @@ def test_what_an_autoencoder_makes_lies_beside_the_face(people, untrained):
         np.stack([np.asarray(Image.fromarray(p).reduce(2)) for p in large]) / 255.0,
         "hopper",
     )
-    assert np.abs(painted * 255 - small).mean() < 12  # it is what it paints of them
+    assert np.abs(painted * 255 - small).mean() < 12  # it is what it makes of them
     with pytest.raises(MediaError, match="1 photos"):
         grey = people[0].with_name("grey.png")
         images.write_image(grey, np.full((64, 64, 3), 90, np.uint8))
