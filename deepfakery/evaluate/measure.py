@@ -10,12 +10,13 @@ and real footage of the painted person are measured likewise, to compare with.
 import itertools
 import math
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
@@ -32,41 +33,43 @@ from deepfakery.media.workers import FED, how_many, in_order, pool
 def _look(sources, described: int | None, workers: int | None) -> dict:
     """What dlib sees in each of some clips or folders; each is looked at once."""
     workers = min(how_many(None), FED) if workers is None else workers
-    with pool(workers) as crew:
-        hand_out = partial(in_order, crew, workers)
-        return {s: _course(s, described, hand_out) for s in dict.fromkeys(sources)}
+    counts = {source: images.count_frames(source) or 0 for source in sources}
+    bar, seen = tqdm(total=sum(counts.values()), unit="frame", desc="looking"), {}
+    with bar, pool(workers) as crew:
+        for source, count in counts.items():
+            step = max(1, math.ceil(count / described)) if described else 1
+            jobs = (
+                (frame, detect.detect, frame.image, number % step == 0)
+                for number, frame in enumerate(images.read_source(source))
+            )
+            seen[source] = _course(source, in_order(crew, workers, jobs), step, bar)
+    return seen
 
 
-def _course(source, described, hand_out) -> SimpleNamespace:
-    """What dlib sees in a clip, of the largest face of each frame."""
-    count = images.count_frames(source) or 0
-    step = max(1, math.ceil(count / described)) if described else 1
-    jobs = (
-        (frame, detect.detect, frame.image, number % step == 0)
-        for number, frame in enumerate(images.read_source(source))
-    )
-    seen = tqdm(hand_out(jobs), f"looking at {Path(source).name}", count, unit="frame")
+def _course(source, stream, step: int, bar) -> SimpleNamespace:
+    """What (frame, faces) say of a clip, the largest face of each frame alone."""
     # The face that the merge paints, smoothed as there, so that both align it alike.
-    linked, kept = itertools.tee(tracking.link(seen))
+    linked, kept = itertools.tee(tracking.link(stream))
     pairs = zip(tracking.largest(linked, ""), kept, strict=True)
-    chosen, times, descriptors, sizes = [], [], [], set()
+    chosen, times, files, descriptors, sizes = [], [], [], [], set()
     for (_, faces), (frame, found) in pairs:
         known = [found[track].descriptor for track in faces]
         known = known[0] if known and known[0] is not None else np.full(128, np.nan)
         descriptors.append(known)
         times.append(frame.time)
+        files.append(frame.file)
         sizes.add(frame.image.shape[1::-1])
         chosen.append((None, faces))
+        bar.update()
     landmarks = np.full((len(times), 68, 2), np.nan, np.float32)
     for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
         for face in faces.values():
             place[:] = face.landmarks
-    shown = " and ".join(f"{w} × {h}" for w, h in sorted(sizes))
     return SimpleNamespace(
-        source=source,
+        source=Path(source),
         times=np.array(times) - times[0],  # seconds; all 0 for pictures
+        files=files,
         sizes=sizes,  # every (width, height) that occurs
-        holds=f"{len(times)} frames of {shown}",
         found=np.array([bool(faces) for _, faces in chosen]),
         landmarks=landmarks,  # nan where there is no face for longer than a moment
         asked=np.arange(len(times)) % step == 0,  # whether the identity was read
@@ -106,11 +109,12 @@ def measure(
     face: str | os.PathLike | np.ndarray,
     truth: str | os.PathLike | None = None,
     *,
+    match: str = "index",
     gallery: np.ndarray | None = None,
     described: int | None = 60,
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Score swaps of one target, frame by frame; the n-th belongs to the n-th.
+    """Score swaps of one target, frame by frame.
 
     Args:
         swaps: A clip or a folder of frames that any tool made from the target; or
@@ -118,6 +122,8 @@ def measure(
         target: The clip, or folder of frames, as it was before.
         face: The painted person: a face folder, footage, or (N, 128) descriptors.
         truth: The same motion played by the painted person, where that exists.
+        match: Which frames are partners. "index": the n-th and the n-th. "time": what
+            is shown at the same time, counted from each clip's first frame.
         gallery: (N, 128) descriptors of other people, from `gallery`.
         described: Frames of a clip, evenly spread, whose identity is read (a tenth of
             a second each); None for all.
@@ -129,7 +135,7 @@ def measure(
         where there is nothing to say.
 
     Raises:
-        ValueError: Frames do not match in size or number; or nobody is shown.
+        ValueError: Frames do not match in size, number or time; or nobody is shown.
     """
     swaps = dict(swaps) if isinstance(swaps, dict) else {"swap": swaps}
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
@@ -138,31 +144,42 @@ def measure(
     known = face if isinstance(face, np.ndarray) else None
     if known is None and (Path(face) / "faces.jsonl").exists():
         known = FaceSet.load(face).descriptors()
-    looked = [*sources.values(), *([face] if known is None else [])]
+    looked = dict.fromkeys([*sources.values(), *([face] if known is None else [])])
     seen = _look(looked, described, workers)
     painted = _known(seen[face].descriptors if known is None else known)
-    here = seen[target]
-    before = _known(here.descriptors)
+    before = _known(seen[target].descriptors)
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
             raise ValueError(f"{source} shows no face to compare with.")
     people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
-    clips, parts = {name: seen[source] for name, source in sources.items()}, []
+    clips, here = {}, seen[target]
+    for name, source in sources.items():
+        own = seen[source]
+        at = _match(own, here, match)
+        clips[name] = SimpleNamespace(
+            source=source,
+            at=at,
+            found=own.found[at],
+            landmarks=own.landmarks[at],
+            asked=own.asked[at],
+            distances=cdist(own.descriptors[at], people),
+        )
+        if own is here:
+            clips[name].distances[:, 1] = _from_other_half(own.descriptors)
+    # A swap's faces belong where the target's are; those of the true swap, which is
+    # other footage, where its own are.
+    anchors = [clips[name] for name in (TARGET, TRUTH) if name in clips]
     for clip in clips.values():
-        if clip.holds != here.holds or len(clip.sizes) > 1:
-            raise ValueError(
-                f"{clip.source} holds {clip.holds}, {target} {here.holds}; export all "
-                "frames, at the target's size and frame rate."
-            )
-    pixels = _pixels(clips, workers)
+        away = [_away(clip.landmarks, anchor.landmarks) for anchor in anchors]
+        clip.is_swap = np.argmin(away) == 0
+        clip.places = anchors[np.argmin(away)].landmarks
+
+    size, pixels, parts = next(iter(here.sizes)), _pixels(clips, workers), []
     for name, clip in clips.items():
-        distances = cdist(clip.descriptors, people)
-        if clip is here:
-            distances[:, 1] = _from_other_half(clip.descriptors)
         rows = {"clip": name, "frame": np.arange(len(here.times)), "time": here.times}
-        rows |= _verdicts(distances, clip.asked) | {"found": clip.found}
-        rows |= _geometry(name, clips)
+        rows |= _verdicts(clip.distances, clip.asked) | {"found": clip.found}
+        rows |= _geometry(clip, clips[TARGET], clips.get(TRUTH), size)
         parts.append(pd.DataFrame(rows).join(pd.DataFrame(pixels[name])))
     distances = cdist(painted, people)
     distances[:, 0] = _from_other_half(painted)
@@ -174,9 +191,66 @@ def measure(
     return pd.concat(parts, ignore_index=True)
 
 
-def _places(name: str, clips: dict) -> np.ndarray:
-    """Where faces belong: where the target's are, but for those of the true swap."""
-    return clips[TRUTH if name == TRUTH else TARGET].landmarks
+def _match(clip, target, by: str) -> np.ndarray:
+    """Which frame of a clip belongs to each frame of the target, as for `measure`."""
+    if by not in ("index", "time"):
+        raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
+    times, wanted = clip.times, target.times
+    if clip.sizes != target.sizes or len(clip.sizes) > 1:
+        mine, theirs = (
+            " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
+            for one in (clip, target)
+        )
+        raise ValueError(
+            f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
+            "must have the target's size."
+        )
+    if by == "index":
+        if len(times) != len(wanted):
+            raise ValueError(
+                f"{clip.source} holds {len(times)} frames, {target.source} "
+                f"{len(wanted)}{_missing(clip)}; export every frame, or match by time "
+                "where both are clips."
+            )
+        return np.arange(len(wanted))
+    for one in (clip, target):
+        if len(one.times) > 1 and one.times[-1] <= 0:
+            raise ValueError(
+                f"{one.source} holds pictures, which have no time; match by index."
+            )
+    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, wanted)
+    away = np.abs(times[nearest] - wanted)
+    step = np.median(np.diff(wanted)) if len(wanted) > 1 else 0
+    worst = int(away.argmax())
+    if away[worst] > step / 2 + 1e-3:
+        raise ValueError(
+            f"{clip.source} shows nothing at {wanted[worst]:.2f} s, where "
+            f"{target.source} has frame {worst}; is it the whole clip?"
+        )
+    return nearest
+
+
+def _missing(clip) -> str:
+    """Which numbers are missing among numbered pictures, for a message."""
+    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in clip.files]
+    if clip.source.is_file() or not all(numbers):
+        return ""
+    there = {int(number) for (number,) in numbers}
+    missing = sorted(set(range(min(there), max(there))) - there)
+    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+    return f" (between its first and its last there is no {shown})" if missing else ""
+
+
+def _away(mine: np.ndarray, other: np.ndarray) -> float:
+    """How far the boxes of two clips' aligned faces lie apart, in pixels."""
+    corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
+    steps = []
+    for pair in zip(mine, other, strict=True):
+        if np.isfinite(pair).all():
+            back = [cv2.invertAffineTransform(geometry.alignment(p, 1)) for p in pair]
+            a, b = (geometry.transform_points(corners, transform) for transform in back)
+            steps.append(np.linalg.norm(a - b, axis=1).mean())
+    return float(np.median(steps)) if steps else math.inf
 
 
 def _known(descriptors: np.ndarray) -> np.ndarray:
@@ -209,10 +283,9 @@ def _verdicts(distances: np.ndarray, asked) -> dict:
     return columns
 
 
-def _geometry(name: str, clips: dict) -> dict:
+def _geometry(clip, target, truth, size) -> dict:
     """Columns that landmarks give."""
-    clip, truth = clips[name], clips.get(TRUTH)
-    wanted, [size] = truth or clips[TARGET], clip.sizes
+    wanted = truth or target
     does, asked = (
         np.stack([metrics.expression(points) for points in one.landmarks])
         for one in (clip, wanted)
@@ -220,12 +293,11 @@ def _geometry(name: str, clips: dict) -> dict:
     apart = does - asked
     both = np.isfinite(apart[:, 0])
     pose, error = np.full((len(both), 3), np.nan), np.full(len(both), np.nan)
-    places = _places(name, clips)
     for i in np.flatnonzero(both):
-        mine, theirs = clip.landmarks[i], wanted.landmarks[i]
+        mine, theirs, place = clip.landmarks[i], wanted.landmarks[i], clip.places[i]
         pose[i] = geometry.pose(mine, size) - geometry.pose(theirs, size)
-        if np.isfinite(places[i]).all():
-            error[i] = metrics.landmark_error(mine, places[i], theirs)
+        if np.isfinite(place).all():
+            error[i] = metrics.landmark_error(mine, place, theirs)
     columns = {}
     if truth:
         eye, mouth = np.abs(apart[:, :2]).T
@@ -243,13 +315,13 @@ def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
     """Figures that need the pictures: all clips decoded once more, side by side."""
 
     def score(window):
-        return [_score(name, *window) for name in clips]
+        return [_score(name, clip, *window) for name, clip in clips.items()]
 
-    frames = zip(*(_frames(name, clips) for name in clips), strict=True)
+    frames = zip(*map(_frames, clips.values()), strict=True)
     frames = (dict(zip(clips, now, strict=True)) for now in frames)
     stream, scored = tracking.windows(frames, 1), []
     threads = max(1, how_many(workers))
-    bar = tqdm(total=len(clips[TARGET].times), unit="frame", desc="measuring")
+    bar = tqdm(total=len(clips[TARGET].at), unit="frame", desc="measuring")
     with ThreadPoolExecutor(threads) as crew, bar:
         # A few frames at a time, so that a long clip does not fill the memory.
         while chunk := list(itertools.islice(stream, 8 * threads)):
@@ -258,23 +330,27 @@ def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
     return dict(zip(clips, zip(*scored, strict=True), strict=True))
 
 
-def _frames(name: str, clips: dict) -> Iterator[SimpleNamespace]:
-    """The frames of a clip, each with its aligned face, if it has one."""
-    stream = images.read_source(clips[name].source)
-    for frame, place in zip(stream, _places(name, clips), strict=True):
-        face, inside = None, None
-        if np.isfinite(place).all():
-            face, inside = metrics.align(frame.image, place)
-        yield SimpleNamespace(image=frame.image, place=place, face=face, inside=inside)
+def _frames(clip) -> Iterator[SimpleNamespace]:
+    """The frames of a clip that count, each with its aligned face, if it has one."""
+    partners = iter(zip(clip.at, clip.places, strict=True))
+    position, place = next(partners)
+    for number, frame in enumerate(images.read_source(clip.source)):
+        while number == position:  # several times, where the target has more frames
+            face, inside = None, None
+            if np.isfinite(place).all():
+                face, inside = metrics.align(frame.image, place)
+            image = frame.image
+            yield SimpleNamespace(image=image, place=place, face=face, inside=inside)
+            position, place = next(partners, (None, None))
 
 
-def _score(name, before, now, after) -> dict:
+def _score(name, clip, before, now, after) -> dict:
     """What the pictures of one frame say of one clip."""
     mine, target, truth = now[name], now[TARGET], now.get(TRUTH)
     if mine.face is None:
         return {}
     wanted, figures = truth or target, {}
-    if name != TRUTH:  # which has surroundings of its own
+    if clip.is_swap:  # the true swap has surroundings of its own
         trio = mine.image, target.image, mine.place
         figures["background_ssim"] = metrics.background_ssim(*trio)
         figures["seam"] = metrics.seam(*trio)
@@ -345,7 +421,7 @@ def against_truth(
         Means inside the face over every fifth frame: `ssim`, and `psnr` in dB.
         ValueError where no frame shows a face in both.
     """
-    seen, figures = _look([source, truth], 1, workers), []
+    seen, figures = _look(dict.fromkeys([source, truth]), 1, workers), []
     streams = (
         zip(images.read_source(s), seen[s].landmarks, strict=True)
         for s in (source, truth)

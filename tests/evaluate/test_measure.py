@@ -3,6 +3,7 @@
 import ast
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -174,6 +175,7 @@ def test_the_painted_person_is_not_compared_with_the_same_frames(figure, frames)
         ("backwards", "mouth_error", 1),
         ("frozen", "pose_error", 1),
         ("frozen", "expression_error", 0.5),
+        ("frozen", "flicker", 0.5),
         ("half gone", "found", -0.5),
         ("half gone", "verified", -0.5),
     ],
@@ -276,11 +278,11 @@ def score(swap, pair, facesets, **more):
     return measure.measure(swap, pair[0], facesets["hopper"].descriptors(), **options)
 
 
-def test_another_number_of_frames_is_refused(made, pair, facesets, tmp_path):
+def test_a_missing_frame_is_named(made, pair, facesets, tmp_path):
     for frame in video.read_frames(made["good"]):
         if frame.index != 5:
             images.write_image(tmp_path / f"{frame.index:04d}.png", frame.image)
-    with pytest.raises(ValueError, match=r"13 frames .*collins.mp4 14 .*all frames"):
+    with pytest.raises(ValueError, match=r"13 frames, .*collins.mp4 14 .* no 5\)"):
         score(tmp_path, pair, facesets)
 
 
@@ -288,8 +290,34 @@ def test_another_size_is_refused(made, pair, facesets, tmp_path):
     with video.VideoWriter(tmp_path / "small.mp4", fps=30) as writer:
         for frame in video.read_frames(made["good"]):
             writer.write(cv2.resize(frame.image, (192, 192)))
-    with pytest.raises(ValueError, match=r"small.mp4 holds .* 192 × 192, .*384"):
+    with pytest.raises(ValueError, match=r"small.mp4 has frames of 192 × 192, .*384"):
         score(tmp_path / "small.mp4", pair, facesets)
+
+
+def test_frames_of_another_rate_are_matched_by_time(made, pair, facesets, tmp_path):
+    doubled = tmp_path / "doubled.mp4"
+    with video.VideoWriter(doubled, fps=60, crf=8) as writer:
+        for frame in video.read_frames(made["good"]):
+            for _ in range(2):
+                writer.write(frame.image)
+    with pytest.raises(ValueError, match=r"doubled.mp4 holds 28 frames, .* 14;"):
+        score(doubled, pair, facesets)
+    frames = score(
+        {"good": made["good"], "doubled": doubled}, pair, facesets, match="time"
+    )
+    good, twice = (
+        frames[frames["clip"] == n]["pose_error"] for n in ("good", "doubled")
+    )
+    assert abs(good.mean() - twice.mean()) < 0.5
+
+
+def test_half_a_clip_is_refused_by_time_too(made, pair, facesets, tmp_path):
+    with video.VideoWriter(tmp_path / "half.mp4", fps=30) as writer:
+        for frame in video.read_frames(made["good"]):
+            if frame.index < 6:
+                writer.write(frame.image)
+    with pytest.raises(ValueError, match=r"half.mp4 shows nothing at 0\.4\d s"):
+        score(tmp_path / "half.mp4", pair, facesets, match="time")
 
 
 def test_nobody_is_no_swap(pair, facesets, tmp_path):
@@ -426,7 +454,9 @@ def test_the_command_says_what_does_not_fit(made, short_clips, facesets, capsys)
 def test_memory_does_not_grow_with_the_square_of_a_clip(facesets):
     """Twenty minutes: 36,000 frames, which a matrix of all pairs would not bear."""
     times = np.arange(36_000) / 30
+    clip = SimpleNamespace(times=times, sizes={(9, 9)})
     tracemalloc.start()
+    assert (measure._match(clip, clip, "time") == np.arange(36_000)).all()
     tables.interval(times, 30)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
