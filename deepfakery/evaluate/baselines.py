@@ -34,7 +34,7 @@ class LandmarkWarp:
     preset_name, source_kind = "landmark warp", "animated"
 
     def __init__(self, facesets: dict[str, FaceSet], size: int = 256, limit: int = 200):
-        self.size, self.people = size, {}
+        self.size, self.identities, self.people = size, tuple(facesets), {}
         for name, people in facesets.items():
             few = FaceSet(people.folder, people.records[:: -(-len(people) // limit)])
             masks = np.uint8(few.masks(size)[..., None] * 255)
@@ -43,6 +43,9 @@ class LandmarkWarp:
 
     def swap(self, pictures: np.ndarray, identity: str):
         """Bend a picture of a person onto faces; as `FaceSwapper.swap`."""
+        if identity not in self.people:
+            known = ", ".join(self.people)
+            raise ValueError(f"There are no faces of {identity!r}; there are {known}.")
         portraits, shapes = self.people[identity]
         painted = np.empty((len(pictures), self.size, self.size, 4), np.float32)
         for out, picture in zip(painted, pictures, strict=True):

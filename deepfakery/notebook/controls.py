@@ -6,7 +6,7 @@ chooser.faceset                                    # the faces of whom was click
 
 panel = controls.Panel(clip, swapper, "hopper")
 panel                                              # the last line of a cell
-export.swap_clip(clip, swapper, "hopper", "swap.mp4", **panel.look)
+export.swap_clip(clip, swapper, panel.identity, "swap.mp4", **panel.look)
 """
 
 import functools
@@ -22,9 +22,6 @@ from deepfakery.faces import detect, extraction, faceset, geometry, people, trac
 from deepfakery.media import images
 from deepfakery.notebook import plots
 from deepfakery.studies.upscaler import shipped
-
-#: Of the panel's picture in pixels.
-WIDTH = 720
 
 #: Name in `merge.LOOK` → choices, or (smallest, largest, step).
 CONTROLS = {
@@ -49,24 +46,33 @@ class Panel(widgets.HBox):
         source: The clip, photo or folder of photos.
         swapper: A trained `FaceSwapper`, or one of `baselines`.
         identity: Who is painted, as for `merge.paint_frames`.
+        width: Of the picture in pixels.
         **look: Where the controls stand at first; `merge.LOOK` by default.
     """
 
-    def __init__(self, source: str | os.PathLike, swapper, identity, **look):
-        self.source, self.swapper, self.identity = source, swapper, identity
+    def __init__(self, source: str | os.PathLike, swapper, identity, width=720, **look):
+        self.source, self.swapper, self.width = source, swapper, width
+        self._identity = identity
         self._painted = functools.lru_cache(24)(self._paint)
+        look = merge.LOOK | look
+        self._upscaler = merge.upscaler_of(look)
+        look["sharpen"] = merge.LOOK["sharpen"] if self._upscaler else look["sharpen"]
         last = max(0, (images.count_frames(source) or 1) - 1)
         self.controls = {
             "frame": widgets.IntSlider(0, 0, last, description="frame"),
             "view": _choice("view", export.PANELS, "pair"),
-            "upscaler": widgets.Checkbox(False, description="upscaler"),
         }
+        if isinstance(identity, str):
+            names = getattr(swapper, "identities", (identity,))
+            self.controls["identity"] = _choice("paint", names, identity)
+        ticked = self._upscaler is not None
+        self.controls["upscaler"] = widgets.Checkbox(ticked, description="upscaler")
         for name, choices in CONTROLS.items():
             control = _choice if isinstance(choices[0], str) else _slider
-            self.controls[name] = control(name, choices, (merge.LOOK | look)[name])
+            self.controls[name] = control(name, choices, look[name])
         for control in self.controls.values():
             control.observe(lambda _: self.refresh(), "value")
-        self.image = widgets.Image(format="jpeg", layout={"max_width": f"{WIDTH}px"})
+        self.image = widgets.Image(format="jpeg", layout={"max_width": f"{width}px"})
         super().__init__([widgets.VBox(list(self.controls.values())), self.image])
         self.refresh()
 
@@ -75,13 +81,20 @@ class Panel(widgets.HBox):
         """What the controls say, for `merge.merge` and `export.swap_clip`."""
         look = {name: self.controls[name].value for name in CONTROLS}
         if self.controls["upscaler"].value:
-            look["sharpen"] = shipped()
+            look["sharpen"] = self._upscaler or shipped()
         return look
+
+    @property
+    def identity(self):
+        """Who is painted."""
+        chosen = self.controls.get("identity")
+        return chosen.value if chosen else self._identity
 
     def picture(self) -> np.ndarray:
         """What the panel shows, (H, W, 3) uint8 RGB, at the frame's full size."""
         index, view = (self.controls[name].value for name in ("frame", "view"))
-        frame, painted = self._painted(index)
+        name = self.identity if "identity" in self.controls else None
+        frame, painted = self._painted(index, name)
         look = self.look
         layers = [merge.lay(frame.image, *face, **look) for face in painted]
         image = merge.blend(frame.image, layers, seed=frame.index)
@@ -90,21 +103,20 @@ class Panel(widgets.HBox):
     def refresh(self) -> None:
         """Draw the picture again."""
         picture = self.picture()
-        scale = WIDTH / picture.shape[1]
+        scale = self.width / picture.shape[1]
         if scale < 1:
             area = cv2.INTER_AREA
             picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=area)
         self.image.value = _jpeg(picture)
 
-    def _paint(self, index: int):
+    def _paint(self, index: int, name: str | None):
         """A frame and its generated faces: (frame, [(landmarks, rgb, mask)])."""
         frame = next(images.read_source(self.source, index), None)
         if frame is None:  # the header promised more
             *_, frame = images.read_source(self.source)
         found = [(frame, dict(enumerate(detect.detect(frame.image))))]
-        is_name = isinstance(self.identity, str)
-        choose = tracking.largest if is_name else people.recognised
-        [(_, chosen)] = choose(found, self.identity)
+        choose = tracking.largest if name else people.recognised
+        [(_, chosen)] = choose(found, name or self._identity)
         painted, size = [], self.swapper.size
         for who, landmarks in chosen.values():
             crop = geometry.crop(frame.image, geometry.alignment(landmarks, size), size)

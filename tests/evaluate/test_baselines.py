@@ -37,6 +37,11 @@ def test_a_face_that_cannot_be_found_is_swapped_all_the_same(warp, noise):
     assert painted.std() > 0.05
 
 
+def test_who_has_no_faces_is_named(warp):
+    with pytest.raises(ValueError, match="lovelace"):
+        warp.swap(np.zeros((1, 128, 128, 3), np.float32), "lovelace")
+
+
 def test_a_baseline_swaps_a_whole_clip(warp, short_clips, facesets, tmp_path):
     out = tmp_path / "warp.mp4"
     painted = export.swap_clip(

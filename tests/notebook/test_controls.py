@@ -73,14 +73,12 @@ def test_moving_a_control_changes_the_picture_without_a_new_face(panel, name):
     assert panel.swapper.asked == 1
 
 
-def test_the_upscaler_is_ticked_and_unticked(panel):
-    panel.controls["sharpen"].value = 0.0
-    before = panel.image.value
-    panel.controls["upscaler"].value = True
-    assert panel.image.value != before
+def test_the_upscaler_is_ticked_and_unticked(short_clips):
+    panel = Panel(short_clips["collins"], Counting(64), "hopper", sharpen=shipped())
     assert panel.look == merge.LOOK | {"sharpen": shipped()}
+    before = panel.image.value
     panel.controls["upscaler"].value = False
-    assert panel.image.value == before
+    assert panel.image.value != before and panel.look == merge.LOOK
 
 
 def test_the_panel_shows_what_the_export_writes(panel, short_clips):
@@ -115,6 +113,12 @@ def test_any_frame_can_be_looked_at_in_any_order(panel, short_clips):
         target = panel.picture()[:, :384]
         np.testing.assert_array_equal(target, frames[index])
     assert panel.swapper.asked == 4
+
+
+def test_the_drop_down_chooses_who_is_painted(panel):
+    assert panel.identity == "hopper"
+    panel.controls["identity"].value = "collins"
+    assert panel.identity == "collins" and panel.swapper.asked == 2
 
 
 def test_people_can_be_told_by_descriptor(short_clips, facesets):
