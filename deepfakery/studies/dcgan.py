@@ -117,9 +117,8 @@ class DCGAN(keras.Model):
 
     def __init__(self, preset="small", latent: int = 100, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.latent, preset = latent, look_up(preset, PRESETS)
-        self.preset_name = name_of(preset, PRESETS)
-        self.config = {"preset": preset, "latent": latent}
+        self.preset = preset = look_up(preset, PRESETS)
+        self.preset_name, self.latent = name_of(preset, PRESETS), latent
         with networks.precision():
             self.generator = build_generator(latent, **preset["generator"])
             size = self.size = self.generator.output_shape[1]
@@ -175,6 +174,11 @@ class DCGAN(keras.Model):
             (self.generator, Adam(generator, momentum)),
             (self.discriminator, Adam(discriminator, momentum)),
         )
+
+    @property
+    def config(self) -> dict:
+        """What it takes to build this again, as plain JSON."""
+        return {"preset": self.preset, "latent": self.latent}
 
     def sha256(self) -> str:
         """Fingerprint of the averaged generator, hexadecimal."""
@@ -280,6 +284,8 @@ def walk(stops: np.ndarray, frames: int = 30, loop: bool = True) -> np.ndarray:
         frames: From each stop to the next.
         loop: Go back to the first at the end.
     """
+    if len(stops) < 2:
+        raise ValueError(f"A walk needs at least 2 stops, not {len(stops)}.")
     stops = np.asarray(stops, np.float64)
     stops = np.concatenate([stops, stops[:1]]) if loop else stops
     steps = np.linspace(0, 1, frames, endpoint=False)[:, None]

@@ -256,7 +256,13 @@ def pairs(
     Yields:
         ({factor: (batch, patch / factor, patch / factor, 3)},
         {factor: (batch, patch, patch, 3)}), float32 in [0, 1].
+
+    Raises:
+        ValueError: `patch` is no multiple of a factor.
     """
+    for factor in factors:
+        if patch % factor:
+            raise ValueError(f"patch={patch} is no multiple of the factor {factor}.")
 
     def one(picture, random):
         height, width = picture.shape[:2]

@@ -45,7 +45,7 @@ def frechet(real: np.ndarray, made: np.ndarray) -> float:
 
     It falls with the number of pictures, so only sets of one size compare.
     """
-    a, b = np.float64(real), np.float64(made)
+    a, b = _at_least_two(real, made)
     between = ((a.mean(0) - b.mean(0)) ** 2).sum()
     spreads = np.cov(a.T), np.cov(b.T)
     # The trace of the root of a product is the sum of its eigenvalues' roots.
@@ -59,12 +59,18 @@ def kernel(real: np.ndarray, made: np.ndarray) -> float:
     Unlike the Fréchet distance it does not depend on how many pictures there are; of
     the same distribution it is about 0, now and then a little below.
     """
-    a, b = np.float64(real), np.float64(made)
+    a, b = _at_least_two(real, made)
     within, across = [], (a @ b.T / a.shape[1] + 1) ** 3
     for x in (a, b):
         alike = (x @ x.T / x.shape[1] + 1) ** 3
         within.append((alike.sum() - np.trace(alike)) / (len(x) * (len(x) - 1)))
     return float(sum(within) - 2 * across.mean())
+
+
+def _at_least_two(*sets) -> list[np.ndarray]:
+    if min(map(len, sets)) < 2:
+        raise ValueError("A distribution needs at least 2 pictures.")
+    return [np.float64(one) for one in sets]
 
 
 def spread(described: np.ndarray) -> float:

@@ -158,7 +158,7 @@ class Upscaler(keras.Model):
     def __init__(self, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.preset = preset = look_up(preset, PRESETS)
-        self.preset_name, self.config = name_of(preset, PRESETS), {"preset": preset}
+        self.preset_name = name_of(preset, PRESETS)
         with networks.precision(precision):
             self.pyramid = build_pyramid(**preset["pyramid"])
             self.discriminators = {
@@ -241,6 +241,11 @@ class Upscaler(keras.Model):
     def sha256(self) -> str:
         """Fingerprint of what enlarges, hexadecimal."""
         return checkpoints.sha256(self.whole)
+
+    @property
+    def config(self) -> dict:
+        """What it takes to build this again, as plain JSON."""
+        return {"preset": self.preset}
 
     @property
     def _fading(self):

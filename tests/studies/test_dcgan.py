@@ -181,6 +181,8 @@ def test_a_walk_keeps_to_the_sphere_and_comes_home():
     steps = np.linalg.norm(np.diff(path[:10], axis=0), axis=1)
     np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
     assert len(walk(stops, 10, loop=False)) == 20
+    with pytest.raises(ValueError, match="2 stops"):
+        walk(stops[:1])
     assert np.isfinite(walk(np.stack([stops[0], -stops[0]]))).all()
     assert np.isfinite(walk(np.stack([stops[0], 0 * stops[0]]))).all()
 

@@ -174,6 +174,11 @@ def test_a_photo_that_is_too_small_is_left_out(people, tmp_path):
         take_pairs(1, [tmp_path / "tiny.png"], (2,), 64, 2)
 
 
+def test_a_patch_that_no_factor_divides_is_refused(people):
+    with pytest.raises(ValueError, match="patch=66.*4"):
+        take_pairs(1, people, (2, 4), 66)
+
+
 def test_what_an_autoencoder_makes_lies_beside_the_face(people, untrained):
     made = photos.remake(untrained, "hopper", people[:3], factor=2)
     small, large = made[2]

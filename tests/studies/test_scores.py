@@ -41,6 +41,8 @@ def test_two_halves_of_one_set_are_nearer_than_two_sets(distance):
     halves = distance(drawn(0), drawn(1))
     assert halves < 0.3 * distance(drawn(0), drawn(1, mean=0.5))
     assert halves < 0.3 * distance(drawn(0), drawn(1, scale=0.3))
+    with pytest.raises(ValueError, match="2 pictures"):
+        distance(drawn(0), drawn(1, 1))
 
 
 def test_a_collapsed_set_has_no_spread():
