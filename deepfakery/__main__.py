@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -125,20 +126,27 @@ def check(face: str, target: str, out: Path) -> None:
 def workspace(out: Path):
     """Hold the folder of a command's results: a new one, or one of an earlier command.
 
+    A new one in which no file is left is removed again.
+
     Raises:
         ValueError: It holds somebody's files.
         OSError: Another command writes into it at this moment.
     """
+    is_new, marks = not out.exists(), {".deepfakery", ".lock"}
     known = (".deepfakery", "faces", "run")  # a notebook leaves those alone
-    if out.exists() and not any((out / name).exists() for name in known):
+    if not is_new and not any((out / name).exists() for name in known):
         for file in out.iterdir():
             raise ValueError(
                 f"{out} holds files that are not of this project, such as {file.name}; "
                 "choose a new or an empty folder."
             )
-    with records.one_writer(out, "leaves its results there"):
-        (out / ".deepfakery").touch()
-        yield
+    try:
+        with records.one_writer(out, "leaves its results there"):
+            (out / ".deepfakery").touch()
+            yield
+    finally:
+        if is_new and all(f.is_dir() or f.name in marks for f in out.rglob("*")):
+            shutil.rmtree(out)
 
 
 def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
@@ -179,15 +187,16 @@ def extract(footage, out, who):
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
+    option("--match", default="index", choices=("index", "time")),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, out):
+def evaluate(swap, target, face, truth, match, out):
     """Figures of any tool's swap."""
     from deepfakery.evaluate import measure, tables
     from deepfakery.notebook import plots
 
     with workspace(out):
-        frames = measure.measure(swap, target, face, truth)
+        frames = measure.measure(swap, target, face, truth, match=match)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)
@@ -233,7 +242,7 @@ def upscale(source, out, size, fit, weights):
     sides = re.fullmatch(r"0*([1-9]\d*)[xX×]0*([1-9]\d*)", size)
     if not sides:
         raise ValueError(f"--size {size} is no size; give one as 1920x1080.")
-    is_clip = not source.is_dir() and not images.is_image(source)
+    is_clip = not existing(source).is_dir() and not images.is_image(source)
     if is_clip:
         video.probe(source)  # says what is wrong with it
     suffixes = {".mp4"} if is_clip else images.IMAGE_SUFFIXES
@@ -254,6 +263,8 @@ def inspect(files, trust):
     """A file's Content Credentials, in words."""
     for file in files:
         found = images.list_files(file) if existing(file).is_dir() else [file]
+        if not found:
+            print(f"{file}\n  no picture or clip.")
         for one in found:
             print(provenance.describe(one, trust=trust))
 

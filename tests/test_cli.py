@@ -108,11 +108,14 @@ def test_training_for_no_time_is_refused(tmp_path, refused):
 def test_footage_without_a_face_is_named(bad, short_clips, tmp_path, refused):
     given = swap(short_clips["hopper"], bad / "fog.mp4", tmp_path / "out")
     refused(*given, words=(str(bad / "fog.mp4"), "face"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_footage_with_too_few_faces_is_named(short_clips, tmp_path, refused):
+    (tmp_path / "out").mkdir()  # what was there before stays
     given = swap(short_clips["hopper"], short_clips["collins"], tmp_path / "out")
     refused(*given, words=("collins_short.mp4", "12 faces", "64"))
+    assert (tmp_path / "out").exists()
     assert not list((tmp_path / "out").rglob("*.ipynb"))
     assert not list((tmp_path / "out").rglob("faces.jsonl"))
 
@@ -192,6 +195,8 @@ def test_parameters_arrive_letter_by_letter(lesson, tmp_path):
     plain = {"text": "default", "number": 5, "nothing": None}
     run.execute(lesson, plain, path)
     assert len(nbformat.read(path, as_version=4).cells) == 2  # nothing was passed on
+    with pytest.raises(ValueError, match=r"text='a.udcff' is not written .* rename"):
+        run.execute(lesson, {"text": "a\udcff"}, path)
 
 
 def test_a_notebook_is_left_tidy(lesson, tmp_path, capfd):
@@ -222,6 +227,16 @@ def test_a_failing_call_takes_nothing_of_an_earlier_one(lesson, tmp_path):
         cli.swap_in(out, {"fail": True}, "swap.json")
     assert (out / f"{lesson}.ipynb").read_text() == "an earlier run's"
     assert (out / "frames").is_dir() and not list(out.glob("*.part*"))
+
+
+def test_of_a_new_workspace_only_what_a_call_made_is_removed(tmp_path):
+    for name in ("notes.txt", ".lock"):
+        out = tmp_path / name / "out"
+        with pytest.raises(KeyboardInterrupt), cli.workspace(out):
+            (out / "faces/hopper").mkdir(parents=True)
+            (out / "faces" / name).write_text("somebody else's")
+            raise KeyboardInterrupt
+        assert out.exists() == (name == "notes.txt")
 
 
 def test_a_notebook_is_run_with_parameters(lesson, tmp_path, monkeypatch, refused):

@@ -64,7 +64,7 @@ def look(
         real, inside = metrics.align(*true)
         same = {"frame": number, "true_mouth": metrics.expression(true[1])[1]}
         same["true_flicker"] = _flicker(last[beside], real, inside)
-        if shut:
+        if shut and truth is not None:
             same["true_shut"] = shut(*true)
         fine, faces = metrics.detail(real, inside), {beside: real}
         for stage, image in pictures.items():

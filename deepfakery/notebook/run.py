@@ -51,7 +51,12 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
 
     Raises:
         NotebookError: A cell failed.
+        ValueError: A value is no text.
     """
+    for key, value in given.items():
+        if str(value) != str(value).encode(errors="ignore").decode():
+            said = f"{key}={value!a} is not written in UTF-8; rename the file."
+            raise ValueError(said)
     own, notebook = parameters(name), _read(name)
     seen = {key: seen_from_there(key, value) for key, value in given.items()}
     passed = {k: v for k, v in seen.items() if k in own and repr(v) != repr(own[k])}
