@@ -57,9 +57,8 @@ def main(arguments=None) -> int:
 
 def read(arguments=None) -> dict:
     """The command of a command line, and its options by name."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("deepfakery", description=__doc__)
-    parser.formatter_class = style
+    style = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("deepfakery", description=__doc__, **style)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (function, options) in COMMANDS.items():
         command = commands.add_parser(name, help=function.__doc__.splitlines()[0])
@@ -93,16 +92,15 @@ def demo(out):
 
 
 @command(
-    option("--face", required=True, help="footage of the person to paint"),
-    option("--target", required=True, help="footage to paint into"),
+    option("--face", required=True, help="footage of whose face to generate"),
+    option("--target", required=True, help="the clip that it goes into"),
     option("--face-who", default="most", help=WHO),
     option("--target-who", default="most", help=WHO),
     option("--minutes", type=float, default=5, help="of training"),
     option("--preset", default="light", choices=PRESETS),
     output("swap"),
-    option("--study", action="store_true", help="also compare choices: minutes more"),
 )
-def swap(out, study, **given):
+def swap(out, **given):
     """The whole way on your own footage."""
     if given["minutes"] <= 0:
         raise ValueError("--minutes (MINUTES=) must be above 0.")
@@ -110,7 +108,7 @@ def swap(out, study, **given):
     for who in (given["face_who"], given["target_who"]):
         if who != "most" and not who.isdecimal():
             images.read_image(who)  # says what is wrong with it
-    swap_in(out, given, "swap.json", study)
+    swap_in(out, given, "swap.json")
 
 
 def check(face: str, target: str, out: Path) -> None:
@@ -152,12 +150,11 @@ def workspace(out: Path):
 
 
 def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
-    """Execute the three notebooks of a swap.
+    """Execute the three notebooks of a swap in a workspace.
 
     Args:
-        out: The workspace.
         given: Parameters; each notebook takes those that it knows.
-        report: Name of the JSON file of figures in it.
+        report: Name of the JSON file of figures in the workspace.
         study: Also run the cells tagged `study`.
     """
     seconds, given = {}, given | {"workspace": out, "report": report}
@@ -190,24 +187,16 @@ def extract(footage, out, who):
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
-    option("--warp", action="store_true", help="beside a warp (--face: a face folder)"),
     option("--match", default="index", choices=("index", "time")),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, warp, match, out):
+def evaluate(swap, target, face, truth, match, out):
     """Figures of any tool's swap."""
-    from deepfakery.convert import export
-    from deepfakery.evaluate import baselines, measure, tables
-    from deepfakery.faces.faceset import FaceSet
+    from deepfakery.evaluate import measure, tables
     from deepfakery.notebook import plots
 
     with workspace(out):
-        swaps = {"swap": swap}
-        if warp:
-            warped = baselines.LandmarkWarp({"face": FaceSet.load(face)})
-            swaps["landmark warp"] = path = out / "landmark_warp.mp4"
-            export.swap_clip(target, warped, "face", path, colour="poisson")
-        frames = measure.measure(swaps, target, face, truth, match=match)
+        frames = measure.measure(swap, target, face, truth, match=match)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)
@@ -218,8 +207,8 @@ def evaluate(swap, target, face, truth, warp, match, out):
 
 
 @command(
-    option("--face", default="hopper", help="whose face to paint"),
-    option("--target", default="collins", help="what to paint it into"),
+    option("--face", default="hopper", help="whose face to generate"),
+    option("--target", default="collins", help="what it goes into"),
     option("--presets", nargs="+", default=["light", "hd"], choices=PRESETS),
     option("--minutes", nargs="+", type=float, default=[2.0, 5.0]),
     output("compare"),

@@ -47,6 +47,7 @@ class FaceSwapper(keras.Model):
         self.identities = tuple(identities)
         self.base = None  # SHA-256 of the weights that it started from
         self.preset = preset = look_up(preset)
+        self.preset_name = name_of(preset)
         self.size = preset["size"]
         with networks.precision(precision):
             self.encoder = networks.build_encoder(self.size, **preset["encoder"])
@@ -206,11 +207,6 @@ class FaceSwapper(keras.Model):
     def _base(self) -> dict:
         """The networks whose weights are a base, by name."""
         return {"encoder": self.encoder, "decoder": self.decoders[self.identities[0]]}
-
-    @property
-    def preset_name(self) -> str:
-        """Name of the preset, or "custom"."""
-        return name_of(self.preset)
 
     def sha256(self) -> str:
         """Fingerprint of encoder and decoders, hexadecimal."""

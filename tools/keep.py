@@ -32,6 +32,12 @@ REPORTS = {
     "07_detection": "detection.json",
 }
 
+#: What the README's comparison shows.
+GLANCE = [
+    *("verified, share ↑", "distance to painted ↓", "SSIM ↑", "PSNR, dB ↑"),
+    *("landmark error, % ↓", "pose error, ° ↓", "sharpness ratio → 1"),
+]
+
 
 def main(arguments: list[str]) -> int:
     """Run a command, keep its figures; returns the exit status."""
@@ -108,7 +114,15 @@ def keep_comparison(given: dict, command: str) -> None:
     name = "04_evaluation" if is_built_in else "02_training"
     note(name, f"{face} → {target}", command, figures)
     if is_built_in:
-        tell("comparison", tables.markdown(tables.at_a_glance(table)))
+        tell("comparison", markdown(tables.side_by_side(table)))
+
+
+def markdown(shown) -> str:
+    """A table of `side_by_side` as Markdown: some rows, without intervals, turned."""
+    lines = [["", *GLANCE], ["---"] * (1 + len(GLANCE))]
+    for clip, cells in shown.loc[GLANCE].T.iterrows():
+        lines.append([clip, *(cell.partition(" (")[0] for cell in cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def note(name: str, key: str, command: str, figures) -> None:

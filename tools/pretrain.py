@@ -10,14 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from deepfakery import training
+from deepfakery.batches import restore
 from deepfakery.checkpoints import WEIGHTS, base_weights
 from deepfakery.faces import extraction
 from deepfakery.notebook.run import ROOT
 from deepfakery.presets import PRESETS
 from deepfakery.studies import photos, scores
-from deepfakery.studies.dcgan import DCGAN
+from deepfakery.studies.dcgan import DCGAN, invert
 from deepfakery.studies.upscaler import STAGES, Upscaler, train
 from deepfakery.swapper import FaceSwapper
 from tools.keep import note
@@ -75,7 +77,7 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     painter = FaceSwapper(("base",), "light")
     painter.start_from(base_weights("light"), keep=1.0)
     made = photos.remake(painter, "base", files[:: max(1, len(files) // 400)])
-    made |= photos.reimagine(gan, files[5 :: max(1, len(files) // 100)], steps=150)
+    made |= _reimagine(gan, files[5 :: max(1, len(files) // 100)])
     last = {"adversarial": STAGES["adversarial"]}
     feed = partial(feed, made=made)
     train(upscaler, out, feed, last, after=out / "x8", config=known)
@@ -83,6 +85,14 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     upscaler.save_base(WEIGHTS / "upscaler_light.npz")
     print("weights/upscaler_light.npz is written.", flush=True)
     _measure_upscalers(folder)
+
+
+def _reimagine(gan, files) -> dict:
+    """The nearest that a DCGAN comes to photos, and the photos: `made` for `pairs`."""
+    large = photos.read(files, gan.size * 4)
+    wanted = np.stack([photos.crop(photo, gan.size) for photo in large])
+    noise = invert(gan, np.float32(wanted) / 255, steps=150)
+    return {4: (restore(gan.imagine(noise)), large)}
 
 
 def soften(upscaler: Upscaler, plain: str | Path, share: float = 0.2) -> None:

@@ -4,13 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[
-        "baselines",
-        "eyes",
-        "measure",
-        "metrics",
-        "stages",
-        "tables",
-        "trials",
-    ],
+    ["baselines", "eyes", "measure", "metrics", "stages", "tables", "trials"],
 )

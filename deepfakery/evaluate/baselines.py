@@ -1,10 +1,4 @@
-"""What to beat, and what cannot be beaten, with the interface of `FaceSwapper`.
-
-baseline = LandmarkWarp(facesets)
-export.swap_clip(clip, baseline, "hopper", "warp.mp4", colour="poisson")
-bound = TrueFaces("true.mp4", swapper.size)
-export.swap_clip(clip, bound, "hopper", "bound.mp4")
-"""
+"""Swaps to compare with, by objects with the interface of `FaceSwapper`."""
 
 import hashlib
 import itertools
@@ -22,7 +16,7 @@ from deepfakery.faces.faceset import FaceSet
 
 
 class LandmarkWarp:
-    """The classical swap: the likeliest picture of a person, bent onto the landmarks.
+    """A swap without a network: a picture of a person, bent onto the landmarks.
 
     Of the person's faces the one is taken whose landmarks lie nearest, and thin-plate
     splines carry them onto those of the frame. Blend it with `colour="poisson"`.
@@ -42,8 +36,7 @@ class LandmarkWarp:
     def __init__(self, facesets: dict[str, FaceSet], size: int = 256, limit: int = 200):
         self.size, self.identities, self.people = size, tuple(facesets), {}
         for name, people in facesets.items():
-            records = people.records[:: -(-len(people) // limit)]
-            few = FaceSet(people.folder, records)
+            few = FaceSet(people.folder, people.records[:: -(-len(people) // limit)])
             masks = np.uint8(few.masks(size)[..., None] * 255)
             portraits = np.concatenate([few.images(size), masks], axis=-1)
             self.people[name] = portraits, few.landmarks(size)
@@ -72,7 +65,7 @@ class LandmarkWarp:
         found = detect.detect(batches.restore(picture))
         if found:
             return found[0].landmarks
-        # Where the crop alone is not enough to find its face, the average one is.
+        # Where no face is found in the crop: the average one.
         mean = next(iter(self.people.values()))[1].mean(0)
         mean[17:] = geometry.mean_landmarks(self.size)
         return mean
@@ -83,20 +76,15 @@ class LandmarkWarp:
         line = np.linspace(0, self.size - 1, 33)
         grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
         places = RBFInterpolator(target, source, **kind)(grid).reshape(33, 33, 2)
-        places = zoom(places, (self.size / 33, self.size / 33, 1), order=1)
-        return cv2.remap(
-            portrait,
-            np.float32(places),
-            None,
-            cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        places = np.float32(zoom(places, (self.size / 33, self.size / 33, 1), order=1))
+        edge = {"borderMode": cv2.BORDER_REPLICATE}
+        return cv2.remap(portrait, places, None, cv2.INTER_CUBIC, **edge)
 
 
 class TrueFaces:
-    """Paints the ground truth's own faces: the upper bound of every network.
+    """The ground truth's own faces: the upper bound of every network of this size.
 
-    What then is left is the merge's. No training gets further at this size.
+    What is then lost is lost in the merge.
 
     Args:
         truth: The clip to be painted into, as played by the painted person. A face is
@@ -110,20 +98,18 @@ class TrueFaces:
         self.truth, self.size, self._faces = Path(truth), size, faces_of(truth)
 
     def swap(self, pictures: np.ndarray, identity: str):
-        """The next frames' faces, as `FaceSwapper.swap` gives painted ones."""
-        faces = list(itertools.islice(self._faces, len(pictures)))
-        crops, masks = zip(*(self._cut(*face) for face in faces), strict=True)
+        """The next frames' faces, as `FaceSwapper.swap` gives generated ones."""
+        crops, masks = [], []
+        for image, landmarks in itertools.islice(self._faces, len(pictures)):
+            transform = geometry.alignment(landmarks)
+            crops.append(geometry.crop(image, transform))
+            points = geometry.transform_points(landmarks, transform)
+            masks.append(segment.mask(segment.segment(crops[-1], points), self.size))
         return batches.prepare(crops, self.size), np.float32(masks)[..., None]
 
     def sha256(self) -> str:
         """Fingerprint of the clip, hexadecimal."""
         return hashlib.sha256(self.truth.read_bytes()).hexdigest()
-
-    def _cut(self, image, landmarks):
-        transform = geometry.alignment(landmarks)
-        face = geometry.crop(image, transform)
-        points = geometry.transform_points(landmarks, transform)
-        return face, segment.mask(segment.segment(face, points), self.size)
 
 
 def faces_of(clip) -> Iterator[tuple[np.ndarray, np.ndarray]]:

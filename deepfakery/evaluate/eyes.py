@@ -1,11 +1,10 @@
-"""Are the eyes shut? As the same person's open and shut eyes look.
+"""Are the eyes shut? By how the same person's open and shut eyes look.
 
     shut = eyes.fit("hopper")
     shut(image, landmarks)           # 0: open, 1: shut
 
-dlib's landmarks cannot tell: they stand open on shut eyes, and behind glasses always.
-So the picture of the eyes is compared, by a ridge regression on the built-in people's
-own footage, whose motion is known. It is made of other motions than are judged by it.
+dlib's landmarks stand open on shut eyes. So a ridge regression on the picture of the
+eyes is fitted to the built-in people's own footage, whose motion is known.
 """
 
 from collections.abc import Callable
@@ -18,31 +17,21 @@ import deepfakery
 from deepfakery import samples
 from deepfakery.faces import detect, geometry
 
-#: Eyes count as shut from here on: half way. In the built-in motion a blink has three
-#: frames of at least `SHUT`.
-THRESHOLD, SHUT = 0.5, 0.75
+#: Eyes count as shut from here on.
+SHUT = 0.5
 
 #: Motions to learn from: far from those of notebooks and tests.
 SEEDS = range(100, 104)
 
 #: Side in pixels of the aligned face, blur in pixels, size of the picture of the eyes:
-#: coarse enough that a network of 64 pixels is judged by its lids, not by its blur.
+#: coarse enough that the blur of a network of 64 pixels does not count.
 SIDE, BLUR, PICTURE = 128, 1.5, (32, 12)
-
-#: Ridge: what a regression's weights cost.
-COST = 200.0
 
 
 @cache
 def fit(person: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """A judge of a built-in person's eyes.
-
-    Args:
-        person: A name of `samples.PEOPLE`.
-
-    Returns:
-        A function: an image and its face's (68, 2) landmarks → how far the eyes are
-        shut, 0 to 1 but for noise.
+    """A function for one of `samples.PEOPLE`: an image and its face's (68, 2) landmarks
+    → how far the eyes are shut, 0 to 1 but for noise.
     """
     seen, known = [], []
     for seed in SEEDS[:1] if deepfakery.SMOKE else SEEDS:
@@ -57,7 +46,7 @@ def fit(person: str) -> Callable[[np.ndarray, np.ndarray], float]:
     seen, known = np.array(seen), np.array(known)
     middle, mean = seen.mean(0), known.mean()
     spread = seen - middle
-    costs = COST * np.eye(spread.shape[1])
+    costs = 200.0 * np.eye(spread.shape[1])
     weights = np.linalg.solve(spread.T @ spread + costs, spread.T @ (known - mean))
 
     def shut(image, landmarks):
@@ -72,8 +61,7 @@ def _picture(image, landmarks) -> np.ndarray:
     grey = np.float32(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY))
     eyes = geometry.mean_landmarks(SIDE)[19:31]
     (left, top), (right, bottom) = eyes.min(0) - (6, 9), eyes.max(0) + (6, 9)
-    part = cv2.GaussianBlur(grey, (0, 0), BLUR)[
-        int(top) : int(bottom), int(left) : int(right)
-    ]
+    part = cv2.GaussianBlur(grey, (0, 0), BLUR)
+    part = part[int(top) : int(bottom), int(left) : int(right)]
     part = cv2.resize(part, PICTURE, interpolation=cv2.INTER_AREA)
     return ((part - part.mean()) / (part.std() + 1e-3)).ravel()

@@ -3,9 +3,8 @@
     frames = measure("swap.mp4", "target.mp4", "data/faces/hopper", truth="true.mp4")
     tables.side_by_side(tables.summarise(frames))
 
-What is measured is defined in `metrics.MEASURES`. Beside the swap stands what it can
-be compared with: the target as it was, which is where a swap begins, and the true swap
-and real footage of the painted person, which is where it would end.
+What is measured is defined in `metrics.MEASURES`. The target as it was, the true swap
+and real footage of the painted person are measured likewise, to compare with.
 """
 
 import itertools
@@ -35,9 +34,8 @@ def _look(sources, described: int | None, workers: int | None) -> dict:
     """What dlib sees in each of some clips or folders; each is looked at once."""
     workers = min(how_many(None), FED) if workers is None else workers
     counts = {source: images.count_frames(source) or 0 for source in sources}
-    bar = tqdm(total=sum(counts.values()), unit="frame", desc="looking")
+    bar, seen = tqdm(total=sum(counts.values()), unit="frame", desc="looking"), {}
     with bar, pool(workers) as crew:
-        seen = {}
         for source, count in counts.items():
             step = max(1, math.ceil(count / described)) if described else 1
             jobs = (
@@ -45,22 +43,24 @@ def _look(sources, described: int | None, workers: int | None) -> dict:
                 for number, frame in enumerate(images.read_source(source))
             )
             seen[source] = _course(source, in_order(crew, workers, jobs), step, bar)
-        return seen
+    return seen
 
 
 def _course(source, stream, step: int, bar) -> SimpleNamespace:
     """What (frame, faces) say of a clip, the largest face of each frame alone."""
     # The face that the merge paints, smoothed as there, so that both align it alike.
     linked, kept = itertools.tee(tracking.link(stream))
-    chosen, frames, sizes = [], [], set()
-    for one, (frame, found) in zip(tracking.largest(linked, ""), kept, strict=True):
-        known = [found[track].descriptor for track in one[1]]
+    pairs = zip(tracking.largest(linked, ""), kept, strict=True)
+    chosen, times, files, descriptors, sizes = [], [], [], [], set()
+    for (_, faces), (frame, found) in pairs:
+        known = [found[track].descriptor for track in faces]
         known = known[0] if known and known[0] is not None else np.full(128, np.nan)
-        frames.append((frame.time, frame.file, known))
+        descriptors.append(known)
+        times.append(frame.time)
+        files.append(frame.file)
         sizes.add(frame.image.shape[1::-1])
-        chosen.append((None, one[1]))
+        chosen.append((None, faces))
         bar.update()
-    times, files, descriptors = zip(*frames, strict=True)
     landmarks = np.full((len(times), 68, 2), np.nan, np.float32)
     for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
         for face in faces.values():
@@ -80,24 +80,20 @@ def _course(source, stream, step: int, bar) -> SimpleNamespace:
 def gallery(
     folder: str | os.PathLike, people: int = 300, *, workers: int | None = None
 ) -> np.ndarray:
-    """Descriptors of many other people, to look the painted person up among them.
+    """Descriptors of many other people, (N, 128) float32.
 
     Args:
         folder: A sub-folder a person, with photos (the layout of Labeled Faces in the
-            Wild). One photo of each is read.
+            Wild). One photo of each is read; without a face it is left out.
         people: How many, spread over the alphabet.
         workers: Processes; one a core by default.
-
-    Returns:
-        (N, 128) float32. Photos without a face, or that cannot be read, are left out.
     """
-    first = {}
-    for file in filter(images.is_image, images.list_files(folder)):
-        if file.parent != Path(folder):
-            first.setdefault(file.relative_to(folder).parts[0], file)
+    photos = filter(images.is_image, images.list_files(folder))
+    inside = [photo.relative_to(folder) for photo in photos]
+    first = {one.parts[0]: one for one in reversed(inside) if one.parts[1:]}
     if not first:
         raise FileNotFoundError(f"{folder} holds no sub-folders with photos.")
-    files = [first[name] for name in sorted(first)]
+    files = [Path(folder, first[name]) for name in sorted(first)]
     chosen = np.linspace(0, len(files) - 1, min(people, len(files))).astype(int)
     pictures = images.read_each([files[i] for i in chosen])
     stream = (SimpleNamespace(image=picture) for picture in pictures)
@@ -262,7 +258,7 @@ def _known(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
-    """Distance of each to the mean of the other half: no frame judges itself."""
+    """Distance of each to the mean of the other half, in which it is not itself."""
     half = len(descriptors) // 2
     parts = descriptors[:half], descriptors[half:]
     known = [_known(part) for part in parts[::-1]]
@@ -318,43 +314,43 @@ def _geometry(clip, target, truth, size) -> dict:
 def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
     """Figures that need the pictures: all clips decoded once more, side by side."""
 
-    def judge(window):
-        return [_judge(name, clip, *window) for name, clip in clips.items()]
+    def score(window):
+        return [_score(name, clip, *window) for name, clip in clips.items()]
 
     frames = zip(*map(_frames, clips.values()), strict=True)
     frames = (dict(zip(clips, now, strict=True)) for now in frames)
-    stream, judged = tracking.windows(frames, 1), []
+    stream, scored = tracking.windows(frames, 1), []
     threads = max(1, how_many(workers))
     bar = tqdm(total=len(clips[TARGET].at), unit="frame", desc="measuring")
     with ThreadPoolExecutor(threads) as crew, bar:
         # A few frames at a time, so that a long clip does not fill the memory.
         while chunk := list(itertools.islice(stream, 8 * threads)):
-            judged += crew.map(judge, chunk)
+            scored += crew.map(score, chunk)
             bar.update(len(chunk))
-    return dict(zip(clips, zip(*judged, strict=True), strict=True))
+    return dict(zip(clips, zip(*scored, strict=True), strict=True))
 
 
 def _frames(clip) -> Iterator[SimpleNamespace]:
     """The frames of a clip that count, each with its aligned face, if it has one."""
-    partners, positions = itertools.count(), iter(clip.at)
-    position = next(positions)
+    partners = iter(zip(clip.at, clip.places, strict=True))
+    position, place = next(partners)
     for number, frame in enumerate(images.read_source(clip.source)):
         while number == position:  # several times, where the target has more frames
-            shown = {"image": frame.image, "place": clip.places[next(partners)]}
             face, inside = None, None
-            if np.isfinite(shown["place"]).all():
-                face, inside = metrics.align(*shown.values())
-            yield SimpleNamespace(**shown, face=face, inside=inside)
-            position = next(positions, None)
+            if np.isfinite(place).all():
+                face, inside = metrics.align(frame.image, place)
+            image = frame.image
+            yield SimpleNamespace(image=image, place=place, face=face, inside=inside)
+            position, place = next(partners, (None, None))
 
 
-def _judge(name, clip, before, now, after) -> dict:
+def _score(name, clip, before, now, after) -> dict:
     """What the pictures of one frame say of one clip."""
     mine, target, truth = now[name], now[TARGET], now.get(TRUTH)
     if mine.face is None:
         return {}
     wanted, figures = truth or target, {}
-    if clip.is_swap:  # the true swap has surroundings of its own: nothing to compare
+    if clip.is_swap:  # the true swap has surroundings of its own
         trio = mine.image, target.image, mine.place
         figures["background_ssim"] = metrics.background_ssim(*trio)
         figures["seam"] = metrics.seam(*trio)
@@ -383,26 +379,26 @@ def identity(
     """Whom a finished clip or folder of frames shows.
 
     Args:
-        source: The clip, folder or photo to judge.
+        source: The clip, folder or photo.
         painted, target: (N, 128) descriptors of the person who was painted, and of the
             one who was there before.
         among: Indices of the frames that were painted; all frames by default.
         workers: Processes; one a core by default.
 
     Returns:
-        `frames`: how many were judged. `found_fraction`, `verified_fraction`: `found`
+        `frames`: how many. `found_fraction`, `verified_fraction`: `found`
         and `verified` of `metrics.MEASURES`. `nearer_fraction`: share nearer to the
         painted person. `distance_painted`, `distance_target`: median distances.
         `distances`: (frames, 2) array of both, nan where no face was found.
     """
     seen = _look([source], None, workers)[source]
-    judged = ... if among is None else np.array(sorted(among), int)
-    distances = cdist(seen.descriptors[judged], [painted.mean(0), target.mean(0)])
+    chosen = ... if among is None else np.array(sorted(among), int)
+    distances = cdist(seen.descriptors[chosen], [painted.mean(0), target.mean(0)])
     known = _known(distances)
     median = np.median(known, axis=0) if len(known) else [np.nan, np.nan]
     return {
         "frames": len(distances),
-        "found_fraction": float(seen.found[judged].mean()),
+        "found_fraction": float(seen.found[chosen].mean()),
         "verified_fraction": float(_verdicts(distances, True)["verified"].mean()),
         "nearer_fraction": float((distances[:, 0] < distances[:, 1]).mean()),
         "distance_painted": float(median[0]),
@@ -412,32 +408,25 @@ def identity(
 
 
 def against_truth(
-    source: str | os.PathLike,
-    truth: str | os.PathLike,
-    *,
-    every: int = 5,
-    workers: int | None = None,
+    source: str | os.PathLike, truth: str | os.PathLike, *, workers: int | None = None
 ) -> dict:
     """How near a swap comes to the true swap, each aligned by its own landmarks.
 
     Args:
         source: The swapped clip.
         truth: The same motion played by the painted person.
-        every: Judge every n-th frame.
         workers: Processes; one a core by default.
 
     Returns:
-        Means inside the face: `ssim`, 1 at best, and `psnr` in dB.
-
-    Raises:
-        ValueError: No frame shows a face in both.
+        Means inside the face over every fifth frame: `ssim`, and `psnr` in dB.
+        ValueError where no frame shows a face in both.
     """
     seen, figures = _look(dict.fromkeys([source, truth]), 1, workers), []
     streams = (
         zip(images.read_source(s), seen[s].landmarks, strict=True)
         for s in (source, truth)
     )
-    for pair in itertools.islice(zip(*streams, strict=False), 0, None, every):
+    for pair in itertools.islice(zip(*streams, strict=False), 0, None, 5):
         if all(np.isfinite(points).all() for _, points in pair):
             (made, _), true = (metrics.align(frame.image, p) for frame, p in pair)
             figures.append((metrics.ssim(made, *true), metrics.psnr(made, *true)))

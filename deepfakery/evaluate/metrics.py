@@ -1,9 +1,7 @@
 """What is measured in a swap, frame by frame, and what each figure means.
 
-`MEASURES` is the one place where a figure is defined: tables, figures and pages print
-it from here. The functions below compute them for one frame; `measure` runs them over
-clips. No network of ours takes part: what judges (dlib's landmarks and descriptor) is
-never trained on, or it would stop being a judge.
+`MEASURES` defines the figures; the functions below compute them for one frame. They
+rest on dlib's landmarks and descriptor, on which nothing is trained.
 
 Throughout, pictures are (H, W, 3) uint8 RGB (`made` by a swap, the target's `own`, or
 `true`), landmarks (68, 2) pixels, and `inside` is (H, W) bool: which pixels count.
@@ -23,9 +21,6 @@ from deepfakery.faces import geometry
 #: What the tables call that with which a swap is compared.
 TARGET, TRUTH, PERSON = "target", "true swap", "painted person"
 
-#: `Measure.better` as tables and figures show it.
-SIGNS = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
-
 #: Side in pixels of the aligned faces that are compared.
 SIZE = 128
 
@@ -39,6 +34,12 @@ class Measure(NamedTuple):
     range: str  # from worst to best, or from lowest to highest
     better: str  # "higher", "lower" or "near 1"
     definition: str  # what is computed
+
+    @property
+    def heading(self) -> str:
+        """Label, unit and the better way, as tables and figures show them."""
+        sign = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}[self.better]
+        return f"{self.label}{', ' if self.unit else ''}{self.unit} {sign}"
 
 
 # fmt: off
@@ -64,8 +65,7 @@ MEASURES = {m.name: m for m in (
     Measure("ssim", "SSIM", "", "-1 to 1", "higher",
             "Structural similarity to the true swap inside the true face's outline "
             "(brows to chin), at 128 × 128 pixels. The true swap is aligned by its "
-            "own landmarks, the swap by the target's, which say where the painted "
-            "face belongs: one that lies elsewhere scores less."),
+            "own landmarks, the swap by the target's, where the face belongs."),
     Measure("psnr", "PSNR", "dB", "0 to 108", "higher",
             "Peak signal-to-noise ratio on the same pixels."),
     Measure("colour_error", "colour error", "ΔE", "0 to about 100", "lower",
@@ -74,7 +74,7 @@ MEASURES = {m.name: m for m in (
     Measure("landmark_error", "landmark error", "%", "0 up", "lower",
             "Mean distance of the 51 inner landmarks (brows, eyes, nose, mouth) to "
             "the true swap's, both aligned as for SSIM, as a share of the distance "
-            "between the eyes. The jaw is left out: a swap keeps the target's."),
+            "between the eyes."),
     Measure("eye_error", "eye opening error", "%", "0 up", "lower",
             "Difference of the eyes' opening (lid to lid, both eyes) from the true "
             "swap's, as a share of the distance between the eyes."),
@@ -111,15 +111,11 @@ MEASURES = {m.name: m for m in (
 
 
 def expression(landmarks: np.ndarray) -> np.ndarray:
-    """What the face does, whatever its size and roll.
-
-    Returns:
-        (4,) eye opening, mouth opening, mouth width and brow height, in percent of the
-        distance between the eyes.
+    """(4,) eye opening, mouth opening, mouth width and brow height, in percent of the
+    distance between the eyes.
 
     Reference:
-        Soukupová & Čech 2016, "Real-Time Eye Blink Detection using Facial Landmarks"
-        (opening from lid landmarks).
+        Soukupová & Čech 2016, "Real-Time Eye Blink Detection using Facial Landmarks".
     """
     pairs = (
         ((37, 41), (38, 40), (43, 47), (44, 46)),
@@ -152,8 +148,8 @@ def _filled(outline, shape) -> np.ndarray:
 
 
 def landmark_error(mine: np.ndarray, place: np.ndarray, true: np.ndarray) -> float:
-    """How far the swap's landmarks lie from the true swap's, each frame aligned (the
-    swap's by `place`, the target's), in percent of the distance between the eyes.
+    """Distance of landmarks from the true swap's, the swap's aligned by `place`, the
+    target's; in percent of the distance between the eyes.
     """
     mine = geometry.transform_points(mine, geometry.alignment(place, SIZE))
     true = geometry.transform_points(true, geometry.alignment(true, SIZE))
@@ -216,9 +212,8 @@ def background_ssim(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) ->
 def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
     """How abruptly the painted face ends, ΔE; 0 where nothing was changed.
 
-    The difference from the target is unrolled into a ribbon around the face's outline.
-    A mean along the ribbon takes out skin and hair, which differ at random; an edge
-    that follows the outline stays.
+    The difference from the target is unrolled into a ribbon around the face's outline,
+    and averaged along it: an edge that follows the outline stays.
     """
     outline = geometry.hull(landmarks)
     outline = np.concatenate([outline, outline[:1]])
@@ -236,11 +231,8 @@ def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> float:
-    """Mean difference of an aligned face from the mean of its neighbours in time.
-
-    Landmarks tremble by a fraction of a pixel, and the more so the finer the detail
-    looks: what is finer than that is blurred first.
-    """
+    """Mean difference of an aligned face from the mean of its neighbours in time."""
+    # Landmarks tremble by a fraction of a pixel: what is as fine is blurred first.
     before, now, after = (
         cv2.GaussianBlur(np.float32(cv2.cvtColor(im, cv2.COLOR_RGB2GRAY)), (0, 0), 2)
         for im in (before, now, after)
@@ -249,11 +241,7 @@ def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> f
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates at every threshold, from the highest down.
-
-    Args:
-        real, fake: (N,) and (M,) scores of real faces and of painted ones.
-    """
+    """False and true positive rates at every threshold, from the highest down."""
     cuts = np.unique(np.concatenate([real, fake]))[::-1]
     wrong, right = (
         np.append(0, 1 - np.searchsorted(np.sort(kind), cuts) / len(kind))
@@ -263,9 +251,7 @@ def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def auc(real: np.ndarray, fake: np.ndarray) -> float:
-    """The area under `roc`: how often a real face scores above a painted one.
-
-    1 tells all apart, 0.5 guesses.
+    """The area under `roc`: how often a real face scores above a generated one.
 
     Reference:
         Fawcett 2006, "An introduction to ROC analysis".

@@ -2,14 +2,13 @@
 
     frames, pictures = stages.look("unseen.mp4", swapper, "hopper", truth="true.mp4")
     stages.table(frames)
-    plots.strips(pictures)
 
 With ground truth (the same motion by the painted person) four pictures of every frame
-are judged alike: the *bare crop*, as the decoder generates it from the target's face;
-the decoder's own person *rebuilt*, from the ground truth's face; the *upper bound*, the
-ground truth's face at the network's size, laid into the frame by the same merge; and
-the *finished* frame. Latent: bare against rebuilt. Decoder: rebuilt against the bound.
-Merge: the bound against 1.
+are measured alike: the *bare crop*, as the decoder generates it from the target's face;
+*rebuilt*, likewise from the ground truth's face; the *upper bound*, the ground truth's
+face at the network's size, laid into the frame by the same merge; and the *finished*
+frame. Latent: bare against rebuilt. Decoder: rebuilt against the bound. Merge: the
+bound against 1.
 """
 
 import itertools
@@ -25,7 +24,7 @@ from deepfakery.convert import merge
 from deepfakery.evaluate import baselines, eyes, metrics
 from deepfakery.faces import detect, geometry
 
-#: What is judged, in the order of the tables.
+#: What is measured, in the order of the tables.
 STAGES = ("bare crop", "rebuilt", "upper bound", "finished")
 
 
@@ -39,25 +38,24 @@ def look(
     frames: int | None = None,
     **options,
 ) -> tuple[pd.DataFrame, dict[str, list[np.ndarray]]]:
-    """Judge every stage of a swap, frame by frame.
+    """Measure every stage of a swap, frame by frame.
 
     Args:
         target: The clip to paint into.
         swapper: A trained `FaceSwapper`.
-        identity: Whose decoder paints.
+        identity: Whose decoder generates.
         truth: The same motion played by the painted person, in step with the target.
             Without it there is nothing but the finished frame, beside the target.
-        shut: Judge of that person's eyes, as from `eyes.fit`; needs `truth`.
-        frames: Judge the first ones alone.
+        shut: As from `eyes.fit`, for that person; needs `truth`.
+        frames: How many, from the first; all by default.
         **options: As for `merge.merge`.
 
     Returns:
         A row a frame and stage; and of every 40th frame each stage's aligned face,
-        beside the truth's (or target's). The columns: `stage`, `frame`, `ssim` (nan
-        without truth), `sharpness` (as a share of the truth's, or target's), `mouth`
-        and `true_mouth` (opening in % of the distance between the eyes), `shut` and
-        `true_shut`, `landmark_error` in %, `seam` in ΔE, `flicker` and `true_flicker`
-        in grey levels. Crops have no seam.
+        beside the truth's (or target's). The columns: `stage`, `frame`; `sharpness`, a
+        share of the truth's (or target's); `mouth` and `true_mouth`, in % of the
+        distance between the eyes; `shut` and `true_shut`; and of `metrics.MEASURES`
+        `ssim`, `landmark_error`, `seam`, `flicker`, and `true_flicker`.
     """
     rows, last, shown = [], defaultdict(list), defaultdict(list)
     beside = "target" if truth is None else "ground truth"
@@ -71,9 +69,11 @@ def look(
         fine, faces = metrics.detail(real, inside), {beside: real}
         for stage, image in pictures.items():
             is_crop, row = stage in STAGES[:2], {"stage": stage, **same}
-            faces[stage] = made = (
-                _enlarged(image) if is_crop else metrics.align(image, own[1])[0]
-            )
+            if is_crop:
+                made = cv2.resize(image, inside.shape, interpolation=cv2.INTER_CUBIC)
+            else:
+                made, _ = metrics.align(image, own[1])
+            faces[stage] = made
             row["sharpness"] = metrics.detail(made, inside) / fine
             row["flicker"] = _flicker(last[stage], made, inside)
             if truth is not None:
@@ -98,19 +98,17 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
     """The figures of `look`, a row a stage.
 
     Returns:
-        `ssim`; `of_bound`, the SSIM as a share of the upper bound's; `landmark_error`
-        in %; `mouth`, the correlation of its opening with the truth's, or target's;
-        `eyes`, the share of frames with shut eyes that show them shut, and
-        `eyes_wrong`, of open eyes that show them shut; `sharpness` as a share; `seam`
-        as a share of the upper bound's, `flicker` of the truth's.
+        Means; `of_bound`, the SSIM as a share of the upper bound's; `mouth`, the
+        correlation of its opening with the truth's (or target's); `eyes`, the share of
+        frames with shut eyes that show them shut, and `eyes_wrong`, of open ones;
+        `seam` as a share of the upper bound's, `flicker` of the truth's.
     """
-    known = ["ssim", "landmark_error", "mouth", "seam", "shut", "true_shut"]
-    frames = frames.reindex(columns=frames.columns.union(known))
+    asked = ["ssim", "landmark_error", "mouth", "seam", "shut", "true_shut"]
+    frames = frames.reindex(columns=frames.columns.union(asked))
     out = {}
     for stage, part in frames.groupby("stage"):
-        judged = part[part.shut.notna()]
-        shut = judged.true_shut > eyes.THRESHOLD
-        shows = judged.shut > eyes.THRESHOLD
+        known = part[part.shut.notna()]
+        shut, shows = known.true_shut > eyes.SHUT, known.shut > eyes.SHUT
         out[stage] = {
             **part[["ssim", "landmark_error"]].mean(),
             "mouth": part.mouth.corr(part.true_mouth),
@@ -164,8 +162,3 @@ def _landmarks(image, place):
     x1, y1 = (place.max(0) + reach).astype(int)
     found = detect.detect(image[y0:y1, x0:x1])
     return found[0].landmarks + np.float32([x0, y0]) if found else None
-
-
-def _enlarged(crop):
-    side = (metrics.SIZE, metrics.SIZE)
-    return cv2.resize(crop, side, interpolation=cv2.INTER_CUBIC)

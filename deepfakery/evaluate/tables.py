@@ -1,27 +1,19 @@
 """From figures of frames to a table: means, intervals, and how to read them."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from deepfakery.evaluate.metrics import MEASURES, SIGNS
-
-#: The figures that say most about a swap with ground truth.
-GLANCE = (
-    *("verified", "distance_painted", "ssim", "psnr"),
-    *("landmark_error", "pose_error", "sharpness_ratio"),
-)
+from deepfakery.evaluate.metrics import MEASURES
 
 
 def summarise(frames: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Means over frames, with intervals that know that frames are not independent.
+    """Means over frames, with intervals by a block bootstrap.
 
-    Neighbouring frames look alike, so 300 of them say less than 300 would. Whole
-    blocks of frames (of a second, at most a quarter of the clip) are drawn again and
-    again, and the middle 95 % of the means is the interval. It says how much a figure
-    would change with other moments of the same footage, not with other people.
+    Neighbouring frames look alike, so whole blocks (of a second, at most a quarter of
+    the clip) are drawn. The interval says how much a figure would change with other
+    moments of the same footage, not with other people.
 
     Args:
         frames: As from `measure`.
@@ -75,15 +67,7 @@ def interval(
 def draw_blocks(
     count: int, block: int, draws: int = 1000, seed: int | np.random.Generator = 0
 ) -> np.ndarray:
-    """Which frames each bootstrap sample is made of: whole blocks, round and round.
-
-    Args:
-        count: Frames there are.
-        block, draws, seed: As for `interval`.
-
-    Returns:
-        (draws, count) indices.
-    """
+    """(draws, count) frames of bootstrap samples: whole blocks, round and round."""
     random = np.random.default_rng(seed)
     starts = random.integers(count, size=(draws, math.ceil(count / block), 1))
     return (starts + np.arange(block)).reshape(draws, -1)[:, :count] % count
@@ -92,35 +76,10 @@ def draw_blocks(
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `summarise` to read: a row a measure, a column a clip, intervals."""
     cells = {}
-    for row in table.itertuples():
-        m = MEASURES[row.measure]
-        value, low, high = (_figure(m, v) for v in (row.value, row.low, row.high))
-        cells.setdefault(_heading(m), {})[row.clip] = f"{value} ({low} to {high})"
-    rows = [name for name in map(_heading, MEASURES.values()) if name in cells]
-    shown = pd.DataFrame.from_dict(cells, "index", columns=table["clip"].unique())
-    return shown.loc[rows].fillna("")
-
-
-def at_a_glance(table: pd.DataFrame, measures=GLANCE) -> pd.DataFrame:
-    """A few measures of a table of `summarise`, a row a clip, without intervals."""
-    values = table.pivot(index="clip", columns="measure", values="value")
-    values = values.loc[table["clip"].unique(), list(measures)]
-    shown = {}
-    for m in map(MEASURES.get, measures):
-        shown[_heading(m)] = values[m.name].map(partial(_figure, m), "ignore")
-    return pd.DataFrame(shown).fillna("")
-
-
-def _heading(m) -> str:
-    return f"{m.label}{', ' if m.unit else ''}{m.unit} {SIGNS[m.better]}"
-
-
-def _figure(m, value: float) -> str:
-    return f"{value:.{1 if m.unit not in ('', 'share') else 2}f}"
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A table to read, such as `side_by_side` gives, as Markdown."""
-    rows = [["", *frame.columns], ["---"] * (1 + len(frame.columns))]
-    rows += [[name, *cells] for name, cells in frame.iterrows()]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    for m in MEASURES.values():
+        digits = 1 if m.unit not in ("", "share") else 2
+        for row in table[table["measure"] == m.name].itertuples():
+            figures = (f"{v:.{digits}f}" for v in (row.value, row.low, row.high))
+            cells.setdefault(m.heading, {})[row.clip] = "{} ({} to {})".format(*figures)
+    clips = table["clip"].unique()
+    return pd.DataFrame.from_dict(cells, "index", columns=clips).fillna("")

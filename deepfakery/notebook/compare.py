@@ -1,8 +1,4 @@
-"""Presets, minutes and ways of training beside each other, on one pair of people.
-
-frames = compare("hopper", "collins", "data/output/compare", ["light"], [2, 5])
-tables.side_by_side(tables.summarise(frames))
-"""
+"""Presets, minutes and ways of training beside each other, on one pair of people."""
 
 import itertools
 import os
@@ -21,35 +17,31 @@ from deepfakery.notebook import plots
 from deepfakery.presets import PRESETS
 from deepfakery.swapper import FaceSwapper
 
-#: What trains, each for what share of the time and on which losses.
+#: What trains, each for what share of the time.
 WAYS = {
-    "plain": {"autoencoder": (1.0, {})},
-    "adversarial": {
-        "autoencoder": (0.55, {}),
-        "discriminator": (0.1, {}),
-        "both": (0.35, {}),
-    },
+    "plain": {"autoencoder": 1.0},
+    "adversarial": {"autoencoder": 0.55, "discriminator": 0.1, "both": 0.35},
 }
 
 
 def compare(
     face: str, target: str, workspace: str | os.PathLike, presets, minutes
 ) -> pd.DataFrame:
-    """Train every combination from one start for just as long; paint and measure.
+    """Train every combination from one start for just as long; swap and measure.
 
     Interrupted, it goes on from there.
 
     Args:
-        face: Whose face to paint: a built-in person, a clip or a folder of either.
-        target: The footage to paint into: a built-in person or a clip.
-        workspace: Where everything is left: a folder a combination, with its run and
-            `swap.mp4`, and `painted.png`, the same frames of all of them.
+        face: Whose face to generate: a built-in person, a clip or a folder of either.
+        target: The footage that it goes into: a built-in person or a clip.
+        workspace: For a folder a combination, with its runs and `swap.mp4`, and
+            `painted.png`, the same frames of all of them.
         presets: Names in `presets.PRESETS`.
         minutes: Of training.
 
     Returns:
-        As `measure.measure`, floors and ceilings included: the landmark warp, and
-        between built-in people the true swap and the upper bound.
+        As `measure.measure`, with the landmark warp and, between built-in people, the
+        upper bounds and the true swap.
     """
     workspace, sets = Path(workspace), {}
     clips = workspace / "clips"
@@ -65,17 +57,16 @@ def compare(
         print(f"\n── {name}")
         keras.utils.clear_session()  # else every swapper before it stays in memory
         folder = workspace / name.replace(", ", "_").replace(" ", "_")
-        swapper = _train(sets, folder, preset, length, way)
+        swapper = _train(sets, folder, preset, length, WAYS[way])
         swaps[name] = folder / "swap.mp4"
         export.swap_clip(clip, swapper, over, swaps[name])
     warp = baselines.LandmarkWarp({face_name: sets[face_name]})
     swaps["landmark warp"] = workspace / "landmark_warp.mp4"
     export.swap_clip(clip, warp, over, swaps["landmark warp"], colour="poisson")
-    if truth:
-        for size in sorted({PRESETS[preset]["size"] for preset in presets}):
-            name, best = f"upper bound, {size} px", baselines.TrueFaces(truth, size)
-            swaps[name] = workspace / f"upper_bound_{size}.mp4"
-            export.swap_clip(clip, best, face_name, swaps[name])
+    for size in sorted({PRESETS[preset]["size"] for preset in presets if truth}):
+        name, best = f"upper bound, {size} px", baselines.TrueFaces(truth, size)
+        swaps[name] = workspace / f"upper_bound_{size}.mp4"
+        export.swap_clip(clip, best, face_name, swaps[name])
     shown = {"target": clip, **swaps} | ({"true swap": truth} if truth else {})
     rows = {name: images.stills(source) for name, source in shown.items()}
     sheet = plots.strips(rows, size=256, width=16)
@@ -83,17 +74,17 @@ def compare(
     return measure.measure(swaps, clip, sets[face_name].descriptors(), truth)
 
 
-def _train(facesets: dict, folder: Path, preset: str, minutes: float, way: str):
+def _train(facesets: dict, folder: Path, preset: str, minutes: float, way: dict):
     """A swapper, from base weights where its preset has some; a run a stage."""
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
     if base := base_weights(preset):
         swapper.start_from(base)
-    before, last = None, list(WAYS[way])[-1]
-    for stage, (share, losses) in WAYS[way].items():
-        swapper.compile(train=stage, **losses)
+    before = None
+    for stage, share in way.items():
+        swapper.compile(train=stage, emphasis=1.0 if stage == "both" else 0.0)
         # What is refined before the end, the discriminator undoes.
-        decay = 0.4 if stage == last else 0.0
+        decay = 0.4 if stage == list(way)[-1] else 0.0
         length = {"minutes": share * minutes, "decay": decay}
         run = training.Run(folder / stage, swapper, after=before, **length)
         run.fit(facesets)

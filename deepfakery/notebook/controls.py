@@ -1,14 +1,12 @@
 """Things to click in a notebook: whose faces to keep, and how a swap is to look.
 
-    chooser = controls.Chooser("family.mp4", "data/faces/aunt")
-    chooser                                            # a button beside each person
-    chooser.faceset                                    # the faces of whom was clicked
+chooser = controls.Chooser("family.mp4", "data/faces/aunt")
+chooser                                            # a button beside each person
+chooser.faceset                                    # the faces of whom was clicked
 
-    panel = controls.Panel(clip, swapper, "hopper")
-    panel                                              # the last line of a cell
-    export.swap_clip(clip, swapper, panel.identity, "swap.mp4", **panel.look)
-
-What is set in the panel is what the export uses.
+panel = controls.Panel(clip, swapper, "hopper")
+panel                                              # the last line of a cell
+export.swap_clip(clip, swapper, panel.identity, "swap.mp4", **panel.look)
 """
 
 import functools
@@ -21,7 +19,7 @@ import numpy as np
 from deepfakery import batches
 from deepfakery.convert import colour, export, masks, merge
 from deepfakery.faces import detect, extraction, faceset, geometry, people, tracking
-from deepfakery.media import images, provenance
+from deepfakery.media import images
 from deepfakery.notebook import plots
 from deepfakery.studies.upscaler import shipped
 
@@ -39,9 +37,9 @@ CONTROLS = {
 
 
 class Panel(widgets.HBox):
-    """The look of a swap, shown on one frame while it is moved.
+    """The blend options of a swap, shown on one frame while they are moved.
 
-    A frame is decoded, searched and painted when it is first looked at; after that
+    A frame is decoded, searched and generated when it is first looked at; after that
     only the blending is done again.
 
     Args:
@@ -67,9 +65,8 @@ class Panel(widgets.HBox):
         if isinstance(identity, str):
             names = getattr(swapper, "identities", (identity,))
             self.controls["identity"] = _choice("paint", names, identity)
-        self.controls["upscaler"] = widgets.Checkbox(
-            self._upscaler is not None, description="upscaler"
-        )
+        ticked = self._upscaler is not None
+        self.controls["upscaler"] = widgets.Checkbox(ticked, description="upscaler")
         for name, choices in CONTROLS.items():
             control = _choice if isinstance(choices[0], str) else _slider
             self.controls[name] = control(name, choices, look[name])
@@ -101,22 +98,19 @@ class Panel(widgets.HBox):
         look = self.look
         layers = [merge.lay(frame.image, *face, **look) for face in painted]
         image = merge.blend(frame.image, layers, seed=frame.index)
-        if layers:
-            image = provenance.label(image)
-        return export.panel(frame.image, image, layers, view)
+        return export.panel(frame.image, image, layers, view, label=True)
 
     def refresh(self) -> None:
         """Draw the picture again."""
         picture = self.picture()
         scale = self.width / picture.shape[1]
         if scale < 1:
-            picture = cv2.resize(
-                picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-            )
+            area = cv2.INTER_AREA
+            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=area)
         self.image.value = _jpeg(picture)
 
     def _paint(self, index: int, name: str | None):
-        """A frame and its painted faces: (frame, [(landmarks, rgb, mask)])."""
+        """A frame and its generated faces: (frame, [(landmarks, rgb, mask)])."""
         frame = next(images.read_source(self.source, index), None)
         if frame is None:  # the header promised more
             *_, frame = images.read_source(self.source)
@@ -158,16 +152,11 @@ class Chooser(widgets.VBox):
 
     def _show(self, found: faceset.FaceSet) -> None:
         self.faceset = found
-        numbered = {
-            int(name.removeprefix("person_")): other
-            for name, other in found.others().items()
-        }
+        others = found.others().items()
+        numbered = {int(name.removeprefix("person_")): other for name, other in others}
         mine = min(set(range(1, len(numbered) + 2)) - numbered.keys())
         numbered[mine] = found
-        rows = [
-            self._row(number, numbered[number], mine) for number in sorted(numbered)
-        ]
-        self.children = rows
+        self.children = [self._row(*one, mine) for one in sorted(numbered.items())]
 
     def _row(self, number: int, found: faceset.FaceSet, mine: int) -> widgets.HBox:
         button = widgets.Button(

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage.util import montage
 
+from deepfakery.batches import restore
 from deepfakery.evaluate import metrics
-from deepfakery.evaluate.metrics import MEASURES, PERSON, SIGNS, TARGET, TRUTH
+from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
 
 LEGEND = {"fontsize": 8, "frameon": False}
 
@@ -29,18 +30,9 @@ def _bare(axes) -> None:
 
 
 def tile(images, columns: int = 8) -> np.ndarray:
-    """Lay images side by side, row by row, two white pixels apart.
-
-    Args:
-        images: (N, H, W, 3) uint8, or float in [0, 1].
-        columns: Images in a row.
-
-    Returns:
-        One uint8 RGB picture.
-    """
+    """Images (N, H, W, 3), uint8 or float in [0, 1], laid row by row into one."""
     images = np.asarray(images)
-    if images.dtype != np.uint8:
-        images = (np.clip(images, 0, 1) * 255).round().astype(np.uint8)
+    images = images if images.dtype == np.uint8 else restore(images)
     shape, white = (-(-len(images) // columns), columns), (255, 255, 255)
     sheet = montage(images, white, False, shape, padding_width=2, channel_axis=-1)
     return sheet[2:-2, 2:-2]
@@ -49,13 +41,8 @@ def tile(images, columns: int = 8) -> np.ndarray:
 def fit(images, size: int, width: int = 0) -> np.ndarray:
     """Scale images so that their longer sides are `size`, on white of one size.
 
-    Args:
-        images: (H, W, 3) uint8 or float in [0, 1], of any shapes.
-        size: In pixels.
-        width: What comes out is at least as wide, in pixels.
-
-    Returns:
-        (N, h, w, 3) of the images' kind, as high and wide as they need.
+    Images (H, W, 3), uint8 or float in [0, 1], of any shapes → (N, h, w, 3) of their
+    kind, as high and wide as they need, at least `width`.
     """
     scaled = []
     for image in map(np.asarray, images):
@@ -107,23 +94,15 @@ def strips(rows: dict, size: int = 128, title: str = "", width: float = 10) -> F
     return figure
 
 
-def curves(history: list[dict], names=None, title: str = "") -> Figure:
-    """Training metrics against steps.
-
-    Args:
-        history: As in `training.Run.history`.
-        names: Metrics to draw; all but step and seconds by default.
-    """
+def curves(history: list[dict], names, title: str = "") -> Figure:
+    """Training metrics against steps; `history` is as in `training.Run.history`."""
     figure, axes = _figure((10, 2.6), title)
     _draw_curves(axes, history, names)
     return figure
 
 
 def _draw_curves(axes, history, names) -> None:
-    # Held-out figures are not in every entry; what never moved from 0 was not measured.
-    seen = {key: None for entry in history for key, value in entry.items() if value}
-    names = names or [key for key in seen if key not in ("step", "seconds")]
-    for name in names:
+    for name in names:  # held-out figures are not in every entry
         points = [(entry["step"], entry[name]) for entry in history if name in entry]
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
     axes.set(xlabel="step", yscale="log")
@@ -132,12 +111,7 @@ def _draw_curves(axes, history, names) -> None:
 
 
 def compared(histories: dict, key: str, title: str = "") -> Figure:
-    """One metric of several runs against steps.
-
-    Args:
-        histories: Name → history, as in `training.Run.history`.
-        key: The metric.
-    """
+    """One metric of several runs against steps: name → `training.Run.history`."""
     figure, axes = _figure((10, 2.8), title)
     for name, history in histories.items():
         axes.plot([e["step"] for e in history], [e[key] for e in history], label=name)
@@ -148,12 +122,7 @@ def compared(histories: dict, key: str, title: str = "") -> Figure:
 
 
 def training(history: list[dict], rows: dict) -> Figure:
-    """Loss curves above a preview grid: what a run looks like while it goes on.
-
-    Args:
-        history: As in `training.Run.history`.
-        rows: Name → images, as many in each.
-    """
+    """Loss curves above a preview grid of rows: name → images, as many in each."""
     sheet = tile(np.concatenate(list(rows.values())), len(next(iter(rows.values()))))
     heights = 2.2, 10 * sheet.shape[0] / sheet.shape[1]
     page = 10, sum(heights)
@@ -205,18 +174,17 @@ def coverage(measured: dict, kinds: dict) -> Figure:
     return figure
 
 
-def rejections(found: dict, count: int = 6) -> Figure:
-    """What extraction turned away: how many faces for each reason, and a few of them.
+def rejections(found: dict) -> Figure:
+    """What extraction turned away: how many faces for each reason, and six of them.
 
     Args:
         found: Identity → (faces kept, what `FaceSet.rejected` gives).
-        count: Pictures a reason.
     """
     rows = []
     for name, (kept, rejected) in found.items():
         rows.append((f"{name}: {kept} kept", kept, None))
         for reason, (number, pictures) in sorted(rejected.items()):
-            rows.append((f"{number} {reason}", number, pictures[:count]))
+            rows.append((f"{number} {reason}", number, pictures[:6]))
     page = 10, 0.62 * len(rows) + 0.3
     figure, axes = _figure(page, shape=(len(rows), 2), squeeze=False)
     longest = max(number for _, number, _ in rows) or 1
@@ -227,17 +195,13 @@ def rejections(found: dict, count: int = 6) -> Figure:
         bar.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         strip.set_axis_off()
         if pictures is not None and len(pictures):
-            strip.imshow(tile(fit(pictures, 72), count))
+            strip.imshow(tile(fit(pictures, 72), 6))
             strip.set_anchor("W")
     return figure
 
 
 def evaluation(table) -> Figure:
-    """A swap beside its floors and ceilings: a panel a measure, a dot a clip.
-
-    Args:
-        table: As from `tables.summarise`.
-    """
+    """A table of `tables.summarise`: a panel a measure, a dot and interval a clip."""
     clips = list(dict.fromkeys(table["clip"]))
     chosen = [m for m in MEASURES.values() if m.name in set(table["measure"])]
     # What a swap is compared with is grey; every swap has a colour of its own.
@@ -256,8 +220,7 @@ def evaluation(table) -> Figure:
         at, colour = part["clip"].map(clips.index), part["clip"].map(colours)
         ax.hlines(at, part["low"], part["high"], colour, linewidth=2, alpha=0.5)
         ax.scatter(part["value"], at, 25, colour)
-        unit = f", {m.unit}" if m.unit else ""
-        ax.set_title(f"{m.label}{unit} {SIGNS[m.better]}", fontsize=8, loc="left")
+        ax.set_title(m.heading, fontsize=8, loc="left")
         ax.set_yticks(range(len(clips)), clips)
         ax.set_ylim(len(clips) - 0.4, -0.6)
         ax.tick_params(labelsize=8)
@@ -272,11 +235,7 @@ def evaluation(table) -> Figure:
 
 
 def roc(scores: dict, title: str = "") -> Figure:
-    """How well scores tell two kinds apart, at every threshold.
-
-    Args:
-        scores: Name → (scores of real, scores of painted), higher for real.
-    """
+    """ROC curves: name → (scores of real faces, of generated ones), higher for real."""
     figure, axes = _figure((5, 4), title)
     for name, kinds in scores.items():
         label = f"{name}, area {metrics.auc(*kinds):.2f}"

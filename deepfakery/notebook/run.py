@@ -35,7 +35,7 @@ class NotebookError(RuntimeError):
 
 def parameters(name: str) -> dict:
     """A notebook's parameters: name → the value that its own cell gives."""
-    found = papermill.inspect_notebook(_plain(NOTEBOOKS / f"{name}.ipynb"))
+    found = papermill.inspect_notebook(_read(name))
     return {key: ast.literal_eval(one["default"]) for key, one in found.items()}
 
 
@@ -57,21 +57,17 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
         if str(value) != str(value).encode(errors="ignore").decode():
             said = f"{key}={value!a} is not written in UTF-8; rename the file."
             raise ValueError(said)
-    own = parameters(name)
+    own, notebook = parameters(name), _read(name)
     seen = {key: seen_from_there(key, value) for key, value in given.items()}
     passed = {k: v for k, v in seen.items() if k in own and repr(v) != repr(own[k])}
-    path = Path(path).resolve()
-    aside = records.beside(path, f".{path.stem}", ".part.ipynb")
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     if not study:
         cells = notebook.cells
         notebook.cells = [c for c in cells if "study" not in c.metadata.get("tags", ())]
-    nbformat.write(notebook, aside)
     try:
         with _console() as console:
             notebook = papermill.execute_notebook(
-                _plain(aside),
-                _plain(aside),
+                notebook,
+                None,
                 parameters=passed,
                 cwd=str(NOTEBOOKS),
                 kernel_name="python3",
@@ -82,25 +78,22 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
                 coalesce_streams=True,
                 extra_arguments=["--IPKernelApp.capture_fd_output=False"],
             )
-        # Times and paths of this run are nobody's business.
-        for part in (notebook, *notebook.cells):
-            part.metadata.pop("papermill", None)
-            part.metadata.pop("execution", None)
-        for cell in notebook.cells:
-            cell.source = cell.source.rstrip()  # papermill's own ends in a blank line
-        nbformat.write(notebook, aside)
-        os.replace(aside, path)
     except papermill.PapermillExecutionError as error:
         said = error.evalue
         for key in PATHS.intersection(given):
             said = said.replace(str(seen[key]), str(given[key]))
         raise NotebookError(_where(error) + said) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    # Times and paths of this run are nobody's business.
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+        part.metadata.pop("execution", None)
+    for cell in notebook.cells:
+        cell.source = cell.source.rstrip()  # papermill's own ends in a blank line
+    records.write(Path(path), nbformat.writes(notebook) + "\n")
 
 
 def seen_from_there(key: str, value):
-    """A parameter as a notebook is given it: a path is named from its folder."""
+    """A parameter as a notebook is given it: a path as seen from its folder."""
     if isinstance(value, list):
         return [seen_from_there(key, one) for one in value]
     if key not in PATHS or not isinstance(value, str | os.PathLike):
@@ -111,9 +104,8 @@ def seen_from_there(key: str, value):
     return os.path.relpath(value, NOTEBOOKS)
 
 
-def _plain(path: Path) -> str:
-    """A path for papermill, which would fill in what stands in braces."""
-    return str(path).replace("{", "{{").replace("}", "}}")
+def _read(name: str):
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
 def _where(error: papermill.PapermillExecutionError) -> str:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import suppress
 
 import keras
 
@@ -39,21 +39,18 @@ class Preview(keras.callbacks.Callback):
         from IPython.display import display
 
         picture = self.draw()
-        if get_ipython() is None:
-            pass
-        elif self._handle is None:
-            self._handle = display(picture, display_id=True)
-        elif self._handle:
+        if self._handle:
             self._handle.update(picture)
+        elif get_ipython() is not None:
+            self._handle = display(picture, display_id=True)
         self._shown, self._since = time.monotonic(), 0
 
 
 class TensorBoard(keras.callbacks.Callback):
     """Write a run's history to its folder's `logs` while training goes on.
 
-    On every backend, unlike Keras' callback of that name, and from a thread of its
-    own. `tensorboard --logdir <folder>/logs` shows it. A full disk ends the curves, not
-    the training.
+    On every backend, unlike Keras' callback of that name. `tensorboard --logdir
+    <folder>/logs` shows it. A full disk ends the curves, not the training.
 
     Args:
         run: The `training.Run` to whose `fit` this is given.
@@ -61,44 +58,37 @@ class TensorBoard(keras.callbacks.Callback):
 
     def __init__(self, run):
         super().__init__()
-        self.run, self._writer = run, None
+        self.run, self._writer, self._is_broken = run, None, False
 
     def on_train_begin(self, logs=None):
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        with self._forgiving():
-            self._writer = EventFileWriter(str(self.run.folder / "logs"))
         # Hides what a killed sitting wrote after the checkpoint this one goes on from.
-        begin = SessionLog(status=SessionLog.START)
-        self._write(step=self.run.step + 1, session_log=begin)
+        self._write(self.run.step + 1, session_log={"status": "START"})
 
     def on_epoch_end(self, epoch, logs=None):
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         entry = dict(self.run.history[-1]) if self.run.history else {}
         if entry.pop("step", None) == self.run.step:  # else its loss is no number
             del entry["seconds"]
-            values = [Summary.Value(tag=k, simple_value=v) for k, v in entry.items()]
-            self._write(step=self.run.step, summary=Summary(value=values))
+            values = [{"tag": k, "simple_value": v} for k, v in entry.items()]
+            self._write(self.run.step, summary={"value": values})
 
     def on_train_end(self, logs=None):
-        with self._forgiving():
-            self._writer = self._writer and self._writer.close()
-
-    def _write(self, **event):
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        with self._forgiving():
-            if self._writer is not None:
-                self._writer.add_event(Event(wall_time=time.time(), **event))
-                self._writer.flush()
-
-    @contextmanager
-    def _forgiving(self):
-        try:
-            yield
-        except Exception as error:  # with TensorFlow installed it is no OSError
+        if self._writer:
+            with suppress(Exception):
+                self._writer.close()
             self._writer = None
-            said = f"{self.run.folder / 'logs'} could not be written ({error})"
+
+    def _write(self, step, **what):
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        if self._is_broken:
+            return
+        folder = self.run.folder / "logs"
+        try:
+            self._writer = self._writer or EventFileWriter(str(folder))
+            self._writer.add_event(Event(wall_time=time.time(), step=step, **what))
+            self._writer.flush()
+        except Exception as error:  # with TensorFlow installed it is no OSError
+            self._writer, self._is_broken = None, True
+            said = f"{folder} could not be written ({error})"
             warnings.warn(f"{said}; the training goes on without.", stacklevel=2)

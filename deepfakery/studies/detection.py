@@ -1,12 +1,10 @@
-"""Which faces were painted? A discriminator as a detector, and what its word is worth.
+"""A discriminator as a detector of painted faces; scores are higher for real.
 
     seen = pairs("clip.mp4", {"swap": (swapper, "hopper", {})})
     detector = build_detector()
     run = training.Run("data/output/detector", detector, {"seed": 0}, steps=200)
     run.fit(partial(batches, seen.real, seen.painted["swap"]))
     metrics.auc(judge(detector, seen.real), judge(detector, seen.painted["swap"]))
-
-Scores are higher for real, as everywhere in this project.
 
 Reference:
     Rössler et al. 2019, "FaceForensics++: Learning to Detect Manipulated Facial Images"
@@ -17,9 +15,8 @@ Reference:
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
 
@@ -36,10 +33,10 @@ from deepfakery.convert import merge
 from deepfakery.evaluate import metrics, tables
 from deepfakery.faces import detect, geometry, tracking
 from deepfakery.media import images
-from deepfakery.media.video import MediaError
+from deepfakery.media.video import Frame
 from deepfakery.studies import photos
 
-#: Side in pixels of the faces that are judged.
+#: Side in pixels of the faces that a detector reads.
 SIZE = 128
 
 
@@ -58,8 +55,8 @@ def pairs(
 ) -> Pairs:
     """Cut out the largest face of each frame, as it was and as swappers swap it.
 
-    Both come from one decoded frame and go through one crop. Files would not do: what
-    is exported is encoded once more than its target, and a detector would learn that.
+    Both come from one decoded frame: what is exported is encoded once more than its
+    target, and a detector would learn that.
 
     Args:
         source: A clip, or a folder of photos.
@@ -75,7 +72,8 @@ def pairs(
         stream = tracking.follow_clip(source)
     else:
         files = images.list_files(source)
-        stream = detect.detect_each(_frames(files[:: max(1, len(files) // limit)]))
+        pictures = enumerate(images.read_each(files[:: max(1, len(files) // limit)]))
+        stream = detect.detect_each(Frame(i, 0.0, 0, im, None) for i, im in pictures)
     found = [(frame, seen) for frame, seen in islice(stream, limit) if seen]
     if not found:
         raise ValueError(f"{source} shows no face; give footage that does.")
@@ -98,25 +96,14 @@ def pairs(
     )
 
 
-def _frames(files):
-    """The first frame of each file, numbered; what cannot be read is left out."""
-    count = 0
-    for file in files:
-        try:
-            yield replace(next(images.read_source(file)), index=count)
-            count += 1
-        except MediaError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
-
-
 def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
-    """The swapper's discriminator, grown by a map and compiled to be trained alone.
+    """The swapper's discriminator, a map deeper, compiled to be trained alone.
 
-    Its `widths` as for `networks.build_discriminator`; (B, size, size, 3) in [0, 1] →
+    `widths` as for `networks.build_discriminator`; (B, size, size, 3) in [0, 1] →
     (B, 1), the mean score of all patches.
     """
     with networks.precision():
-        # No spectral normalisation: there is no generator here that must learn from it.
+        # No spectral normalization: no generator here learns from it.
         D = networks.build_discriminator(size, widths, spectral=False)
     score = layers.GlobalAveragePooling2D(**networks.LAST, dtype="float32")(D.output)
     detector = keras.Model(D.input, score, name="detector")
@@ -144,8 +131,7 @@ def batches(
         batch: Faces of each kind.
         seed: The only source of randomness.
         start: Number of the first batch.
-        sturdy: Wear two of three faces down by one of `DEGRADATIONS`, at random
-            strength, so that the detector learns what such wear leaves.
+        sturdy: Degrade two of three faces by one of `DEGRADATIONS`, at random strength.
 
     Yields:
         (faces (2 · batch, S, S, 3) float32 in [0, 1], (2 · batch, 1): 1 for real).
@@ -159,7 +145,7 @@ def batches(
             chosen = np.stack([_worn(face, random) for face in chosen])
         mirrored = random.random((2 * batch, 1, 1, 1)) < 0.5
         chosen = np.where(mirrored, chosen[:, :, ::-1], chosen)
-        # Light and white balance differ from clip to clip, and give nothing away.
+        # Light and white balance differ from clip to clip.
         gain = 1 + random.uniform(-0.2, 0.2, (2 * batch, 1, 1, 1))
         gain = gain + random.uniform(-0.05, 0.05, (2 * batch, 1, 1, 3))
         yield np.minimum(chosen * np.float32(gain / 255), 1), labels
@@ -177,8 +163,8 @@ def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
     return cv2.GaussianBlur(face, (0, 0), sigma)
 
 
-#: What happens to pictures on their way. Name → (function, the range of its strength
-#: that a sturdy detector is trained on). As it stands, each function is a test.
+#: Name → (function, whose defaults are a test, and the range of its strength that a
+#: sturdy detector is trained on).
 DEGRADATIONS = {
     "JPEG 50": (photos.jpeg, (30, 95)),
     "half size": (shrink, (0.4, 1.0)),
@@ -198,9 +184,9 @@ def judge(detector: keras.Model, pictures: np.ndarray) -> np.ndarray:
 
 
 def spectrum(pictures: np.ndarray) -> np.ndarray:
-    """How much detail of each size pictures hold: log power by spatial frequency.
+    """Log power by spatial frequency, averaged over directions.
 
-    (N, S, S, 3) uint8 → (N, S / 2), coarsest to finest, averaged over directions.
+    (N, S, S, 3) uint8 → (N, S / 2), coarsest to finest.
     """
     side = pictures.shape[1]
     window = np.hanning(side)[:, None] * np.hanning(side)  # no edges where it ends
@@ -212,14 +198,14 @@ def spectrum(pictures: np.ndarray) -> np.ndarray:
 
 
 def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
-    """The detector of the years before networks: Fisher's discriminant on `spectrum`.
+    """A detector without a network: Fisher's linear discriminant on `spectrum`.
 
-    Learned from uint8 faces; a function: faces (N, S, S, 3) → scores (N,).
+    Both kinds (N, S, S, 3) uint8 → a function: faces, likewise → scores (N,).
     """
     kinds = [spectrum(kind) for kind in (real, painted)]
     means = [kind.mean(0) for kind in kinds]
     within = sum(np.cov(kind.T) for kind in kinds)
-    # A little of a sphere: neighbouring rings say nearly the same.
+    # Shrunk towards a sphere, for neighbouring rings are correlated.
     within += 0.01 * np.trace(within) / len(within) * np.eye(len(within))
     across = np.linalg.solve(within, means[0] - means[1])
     return lambda pictures: (spectrum(pictures) - sum(means) / 2) @ across
@@ -231,7 +217,7 @@ def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
     Args:
         cases: Name → (real, painted, frames in a block of the bootstrap); the faces
             are the same in both, in order of time.
-        judges: Name → a function: faces → scores, higher for real.
+        judges: Detector → a function: faces → scores, higher for real.
         draws, seed: As for `tables.interval`.
 
     Returns:
@@ -252,7 +238,7 @@ def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
 
 
 def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.ndarray:
-    """Where a detector looks: what happens to its score when a patch is hidden.
+    """Where a detector looks: how its score changes when a patch is hidden.
 
     Args:
         judging: Faces (N, S, S, 3) uint8 → scores (N,).
@@ -260,8 +246,8 @@ def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.n
         patch, step: Side of the grey patch, and from one place to the next, in pixels.
 
     Returns:
-        (N, S, S): by how much the score rises, on average, where the pixel is hidden.
-        High: this is what spoke for painted.
+        (N, S, S): by how much the score rises, on average, where the pixel is hidden:
+        high where it spoke for painted.
     """
     count, side = pictures.shape[:2]
     before = judging(pictures)

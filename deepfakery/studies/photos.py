@@ -4,16 +4,11 @@
     for noise, images in batches(train, size=64, batch=128): ...    # for a DCGAN
     for small, large in pairs(train, factors=(2, 4)): ...           # for an upscaler
 
-Nothing but the batches at hand is in memory, however many photos there are. The pairs
-are large pictures made small, so that a network learns the way back. Most are only
-made smaller, as `shrink` does: what a benchmark asks. A share of them is also blurred,
-noisy or saved as JPEG, as pictures in the world are. And what our own networks paint
-can be given beside them (`remake`, `reimagine`): it has faults of its own, which no
-blur or noise resembles.
+Nothing but the batches at hand is in memory, however many photos there are.
 
 Reference:
     Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with
-    Pure Synthetic Data" (blur, then noise, then JPEG, each at random).
+    Pure Synthetic Data" (`degrade`: blur, then noise, then JPEG, each at random).
 """
 
 import hashlib
@@ -34,29 +29,24 @@ from deepfakery.batches import prepare, restore
 from deepfakery.faces import detect, geometry
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
-from deepfakery.studies import dcgan
 
 #: Batches that are read ahead.
 AHEAD = 3
 
-#: Photos that a thread reads in one go: to hand each over by itself, with randomness of
-#: its own, took as long as reading it.
+#: Photos that a thread reads in one go, with a random generator of their own.
 PART = 16
 
 
 def split(
     folder: str | os.PathLike, held_out: float = 0.1, people: bool = False
 ) -> tuple[list, list]:
-    """Photos to train on and photos to judge by.
+    """Photos to train on, and photos held out: two lists of paths.
 
     Args:
         folder: Photos, in subfolders or not. CelebA's `list_eval_partition.txt` (or
             `.csv`), in it or beside it, is followed: validation and test are held out.
         held_out: Share of the files to hold out otherwise, the last in order of name.
         people: A subfolder is a person, none of whom may be on both sides.
-
-    Returns:
-        (paths to train on, paths held out).
 
     Raises:
         video.MediaError: There is no photo, or not one of another person.
@@ -77,8 +67,7 @@ def split(
                 return train, rest
     cut = len(files) - max(1, round(held_out * len(files)))
     if people and (person := files[cut].parent) != folder:
-        while cut and files[cut - 1].parent == person:
-            cut -= 1
+        cut = next(i for i, file in enumerate(files) if file.parent == person)
         if not cut:
             raise MediaError(
                 f"{person} is all that {folder} holds, and is taken for one person; "
@@ -88,20 +77,16 @@ def split(
 
 
 def fingerprint(files: list) -> str:
-    """How many photos and which, in a few letters, for a run's configuration.
-
-    By their names, their folders' names and their sizes: to read all takes minutes.
-    """
+    """How many photos and which, for a run's configuration: names and sizes alone."""
     facts = [(f.parent.name, f.name, f.stat().st_size) for f in map(Path, files)]
     digest = hashlib.sha256("".join(map(repr, facts)).encode()).hexdigest()
     return f"{len(files)} photos, {digest[:12]}"
 
 
 def crop(image: np.ndarray, size: int) -> np.ndarray:
-    """The one crop of every photo: the largest square in its middle, made smaller.
+    """The largest square in the middle, made smaller: (size, size, 3) uint8.
 
     Of CelebA's aligned photos (178 × 218) that leaves the face with its hair and chin.
-    (H, W, 3) uint8 → (size, size, 3).
     """
     height, width = image.shape[:2]
     side = min(height, width)
@@ -114,16 +99,12 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
 def read(files: list, size: int) -> np.ndarray:
     """Photos in order, (N, size, size, 3) uint8, as `crop` cuts them.
 
-    One that cannot be read is warned of and left out.
-
-    Raises:
-        video.MediaError: None can be read.
+    One that cannot be read is warned of and left out; MediaError where none can.
     """
     out = [crop(picture, size) for picture in images.read_each(files, size)]
     if not out:
-        raise MediaError(
-            f"No photo can be read, of {len(files)} such as {files[0]}; give others."
-        )
+        said = f"None of {len(files)} photos can be read, such as {files[0]}"
+        raise MediaError(f"{said}; give others.")
     return np.stack(out)
 
 
@@ -156,8 +137,7 @@ def stream(
     Raises:
         video.MediaError: There are no photos, or a hundred in a row were of no use.
     """
-    count = len(files)
-    if not count:
+    if not (count := len(files)):
         raise MediaError("There are no photos to read; give at least one.")
 
     @lru_cache(2)
@@ -173,9 +153,7 @@ def stream(
                 said = said if str(file) in said else f"{file}: {said}"
                 warnings.warn(f"Left out: {said}", stacklevel=2)
                 file = files[random.integers(count)]
-        raise MediaError(
-            f"A hundred photos in a row were of no use; the last was {said}"
-        )
+        raise MediaError(f"A hundred photos in a row were of no use, at last: {said}")
 
     def some(places):
         random = np.random.default_rng((seed, 2, places[0]))
@@ -201,15 +179,13 @@ def batches(
     latent: int = 100,
     seed: int = 0,
     start: int = 0,
-    flip: bool = True,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless batches of noise and photos.
+    """Endless batches of noise and photos, half of these mirrored.
 
     Args:
         files, batch, seed, start: As for `stream`.
         size: Side in pixels.
-        latent: Numbers of noise for each made face.
-        flip: Mirror half of them.
+        latent: Numbers of noise.
 
     Yields:
         (noise (batch, latent), photos (batch, size, size, 3) in [0, 1]), float32.
@@ -217,7 +193,7 @@ def batches(
 
     def one(picture, random):
         picture = crop(picture, size)
-        return picture[:, ::-1] if flip and random.random() < 0.5 else picture
+        return picture[:, ::-1] if random.random() < 0.5 else picture
 
     options = {"seed": seed, "start": start, "at_least": size}
     for step, photos in stream(files, one, batch, **options):
@@ -274,7 +250,7 @@ def pairs(
         factors: How much smaller.
         patch: Side of the large ones in pixels, a multiple of every factor.
         degraded: Share of pairs that are also made worse.
-        made: Factor → (small, large) uint8 pictures, as from `remake` or `reimagine`.
+        made: Factor → (small, large) uint8 pictures, as from `remake`.
         share: Of the pairs of such a factor that come from there.
 
     Yields:
@@ -324,14 +300,15 @@ def _piece(small, large, factor, patch, random):
 
 
 def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
-    """What a swapper's decoder makes of faces, and the faces: `made` for `pairs`.
+    """What a decoder generates of faces, and the faces: `made` for `pairs`.
+
+    It has faults of its own, which no blur or noise resembles.
 
     Args:
         swapper: A trained `FaceSwapper`.
-        identity: Whose decoder paints.
-        files: Photos of that person, or of many where the decoder paints many; the
-            largest face of each is aligned.
-        factor: How much larger the true faces are than the painted ones.
+        identity: Whose decoder generates.
+        files: Photos; the largest face of each is aligned.
+        factor: How much larger the true faces are than the generated ones.
 
     Raises:
         video.MediaError: No photo shows a face.
@@ -342,23 +319,7 @@ def remake(swapper, identity: str, files: list, factor: int = 2) -> dict:
             transform = geometry.alignment(face.landmarks, size)
             large.append(geometry.crop(picture, transform, size))
     if not large:
-        raise MediaError(
-            f"None of {len(files)} photos shows a face; give some that do."
-        )
-    painted, _ = swapper.swap(prepare(large, swapper.size), identity)
-    return {factor: (restore(painted), np.stack(large))}
-
-
-def reimagine(gan, files: list, factor: int = 4, steps: int = 300) -> dict:
-    """The nearest that a DCGAN comes to photos, and the photos: `made` for `pairs`.
-
-    Args:
-        gan: A trained `DCGAN`.
-        files: Paths of photos; `crop` is made of each.
-        factor: How much larger the photos are than what it makes.
-        steps: Of looking, as for `dcgan.invert`.
-    """
-    large = read(files, gan.size * factor)
-    wanted = np.stack([crop(photo, gan.size) for photo in large])
-    noise = dcgan.invert(gan, np.float32(wanted) / 255, steps)
-    return {factor: (restore(gan.imagine(noise)), large)}
+        said = f"None of {len(files)} photos shows a face"
+        raise MediaError(f"{said}; give some that do.")
+    generated, _ = swapper.swap(prepare(large, swapper.size), identity)
+    return {factor: (restore(generated), np.stack(large))}

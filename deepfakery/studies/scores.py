@@ -1,24 +1,19 @@
-"""How good made pictures are: as a set of faces, and as enlargements of a photo.
+"""How good generated faces are as a set, and enlarged photos one by one.
 
     figures = score(gan.imagine(noise), describe(photos))
     table = compare(WAYS | {"ours": by(upscaler)}, photos, factor=4)
 
-One imagined face has no true picture to be compared with; a thousand of them have a
-distribution. Each picture is described by dlib's 128 numbers, which know faces and
-which nothing here is trained on. None of this is "FID": that name belongs to features
-of the Inception network and to a protocol of its own.
-
-An enlarged photo has one. Two of its figures ask whether pixels are right, one whether
-the picture is as sharp, and one whether it is still the same person. The first two
-reward a blur wherever the network cannot know; the last two do not.
+A set is compared with a set of photos by dlib's 128 numbers of each picture, on which
+nothing here is trained. It is not "FID", whose features are the Inception network's. An
+enlarged photo is compared with the photo: PSNR and SSIM reward a blur wherever the
+network cannot know; sharpness and the distance of descriptors do not.
 
 Reference:
     Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a
     Local Nash Equilibrium" (the Fréchet distance); Bińkowski et al. 2018, "Demystifying
     MMD GANs" (the kernel distance); Wang et al. 2004, "Image Quality Assessment: From
-    Error Visibility to Structural Similarity" (with its Gaussian window). The luma and
-    the border left out are those of the super-resolution literature since Yang et al.
-    2010.
+    Error Visibility to Structural Similarity" (with its Gaussian window). Luma and
+    border as in the super-resolution literature since Yang et al. 2010.
 """
 
 from functools import partial
@@ -34,30 +29,21 @@ from deepfakery.evaluate import metrics
 from deepfakery.faces import detect
 from deepfakery.studies import photos
 
-#: Sides in pixels of what dlib's descriptor reads, and of where its detector looks.
-CHIP, LOOK = 150, 256
 
-
-def describe(pictures: np.ndarray, batch: int = 32) -> np.ndarray:
+def describe(pictures: np.ndarray) -> np.ndarray:
     """Descriptors of whole pictures, whether a face is found in them or not.
 
     Pictures (N, S, S, 3) float32 in [0, 1], faces in their middle → (N, 128) float32.
     """
-    chips = _enlarged(pictures, CHIP)
-    parts = [chips[i : i + batch] for i in range(0, len(chips), batch)]
+    chips = _enlarged(pictures, 150)  # which dlib's descriptor reads
+    parts = [chips[i : i + 32] for i in range(0, len(chips), 32)]
     return np.concatenate([detect.describe_chips(part) for part in parts])
 
 
 def frechet(real: np.ndarray, made: np.ndarray) -> float:
-    """The distance between two sets as if both were normally distributed.
+    """The distance of two sets, (N, D) and (M, D), as if normally distributed; 0 up.
 
     It falls with the number of pictures, so only sets of one size compare.
-
-    Args:
-        real, made: (N, D) and (M, D), at least two of each.
-
-    Returns:
-        0 for the same mean and covariance; it has no upper end.
     """
     a, b = _at_least_two(real, made)
     between = ((a.mean(0) - b.mean(0)) ** 2).sum()
@@ -70,13 +56,8 @@ def frechet(real: np.ndarray, made: np.ndarray) -> float:
 def kernel(real: np.ndarray, made: np.ndarray) -> float:
     """The squared distance of two sets' means in the space of all cubic features.
 
-    Unlike the Fréchet distance it does not depend on how many pictures there are.
-
-    Args:
-        real, made: (N, D) and (M, D), at least two of each.
-
-    Returns:
-        About 0 for the same distribution, now and then a little below.
+    Unlike the Fréchet distance it does not depend on how many pictures there are; of
+    the same distribution it is about 0, now and then a little below.
     """
     a, b = _at_least_two(real, made)
     within, across = [], (a @ b.T / a.shape[1] + 1) ** 3
@@ -103,27 +84,26 @@ def nearest(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def found(pictures: np.ndarray) -> float:
-    """Share of pictures, (N, S, S, 3) float32 in [0, 1], in which dlib finds a face."""
-    return float(np.mean([bool(detect.detect(p)) for p in _enlarged(pictures, LOOK)]))
+    """Share of pictures, as for `describe`, in which dlib finds a face."""
+    return float(np.mean([bool(detect.detect(p)) for p in _enlarged(pictures, 256)]))
 
 
-def score(made: np.ndarray, real: np.ndarray, look: int = 200) -> dict:
-    """All figures of a set of made faces.
+def score(made: np.ndarray, real: np.ndarray) -> dict:
+    """All figures of a set of generated faces.
 
     Args:
         made: (N, S, S, 3) float32 in [0, 1].
-        real: (M, 128) descriptors of real photos of the same size and crop; with M = N
-            the Fréchet distance compares with that of real photos to real photos.
-        look: In how many of them to look for a face.
+        real: (N, 128) descriptors of as many photos of the same size and crop.
 
     Returns:
-        `frechet`; `kernel`; `found`, a share; `spread`, as a share of the real one.
+        `frechet`; `kernel`; `found`, the share of the first 200 that dlib finds;
+        `spread`, as a share of the real one.
     """
     described = describe(made)
     return {
         "frechet": frechet(real, described),
         "kernel": kernel(real, described),
-        "found": found(made[:look]),
+        "found": found(made[:200]),
         "spread": spread(described) / spread(real),
     }
 
@@ -147,32 +127,27 @@ WAYS = {
 }
 
 
-def by(upscaler, batch: int = 16):
+def by(upscaler):
     """A network's way, for `compare`."""
-
-    def enlarge(small, factor):
-        return restore(upscaler.enlarge(np.float32(small) / 255, factor, batch))
-
-    return enlarge
+    return lambda small, k: restore(upscaler.enlarge(np.float32(small) / 255, k))
 
 
-def compare(ways: dict, pictures: np.ndarray, factor: int, look: int = 200) -> dict:
+def compare(ways: dict, pictures: np.ndarray, factor: int) -> dict:
     """Make photos small, enlarge them in several ways, and measure.
 
     Args:
         ways: Name → a function of small pictures and a factor, as in `WAYS`.
         pictures: (N, H, W, 3) uint8, sides multiples of the factor.
         factor: How much smaller.
-        look: In how many of them to look for a face, whose descriptor is compared.
 
     Returns:
         Name → means: `psnr_y` in dB and `ssim`, both of the luma, without a border of
         `factor` pixels; `sharpness`, the variance of the Laplacian as a share of the
-        photo's own; `distance` of the descriptors of the enlarged face and the photo's
-        (0.6 and less is taken for one person); `faces`, on how many that rests.
+        photo's own; `distance` of the descriptors of enlarged faces and the photos' own
+        (under 0.6 is one person); `faces`, on how many of the first 200 that rests.
     """
     small = np.stack([photos.shrink(picture, factor) for picture in pictures])
-    seen = [detect.detect(picture) for picture in pictures[:look]]
+    seen = [detect.detect(picture) for picture in pictures[:200]]
     places = [(i, faces[0].landmarks) for i, faces in enumerate(seen) if faces]
     own = [detect.descriptor(pictures[i], points) for i, points in places]
     table = {}

@@ -1,17 +1,12 @@
 """Small pictures made large: a pyramid of doublings that adds what bicubic leaves out.
 
-    upscaler = Upscaler.from_preset("light")
-    upscaler.compile(factors=(2,))
-    feed = partial(photos.pairs, files, factors=(2,))
-    run = training.Run("data/output/upscaler/x2", upscaler, upscaler.config, steps=3000)
-    run.fit(feed)
-    large = upscaler.enlarge(picture, 4)              # or `tiles.resize` to any size
+    upscaler = Upscaler()
+    train(upscaler, "data/output/upscaler", partial(photos.pairs, files))
+    large = upscaler.enlarge(pictures, 4)             # or `tiles.resize` to any size
 
-Each stage doubles the picture. It works on the small one, where a processor has least
-to do, and ends in a *residual*: what is to be added to the bicubic enlargement. The
-residuals of all stages add up, so one network serves ×2, ×4, ×8 and ×16, and a stage
-that has learned nothing yet adds nothing: it is exactly bicubic. They train stage by
-stage on photos alone, then against discriminators that see residuals, not pictures.
+Each stage doubles the picture. It works on the small one and ends in a *residual*, to
+be added to the bicubic enlargement. The residuals of all stages add up, so one network
+serves every factor, and a stage that has learned nothing yet is exactly bicubic.
 
 Reference:
     Wang et al. 2018, "A Fully Progressive Approach to Single-Image Super-Resolution"
@@ -43,11 +38,6 @@ PRESETS = {
         "pyramid": {"widths": [64, 32, 32, 16], "blocks": [6, 4, 2, 1]},
         "discriminator": {"widths": [32, 64, 128]},
     },
-    # As deep as the paper's smaller network, for a GPU.
-    "deep": {
-        "pyramid": {"widths": [128, 64, 64, 32], "blocks": [24, 8, 4, 2]},
-        "discriminator": {"widths": [64, 128, 256]},
-    },
 }
 
 #: The curriculum: one stage after another, what is compiled and what it is fed. Each
@@ -56,18 +46,11 @@ STAGES = {
     "x2": {"steps": 1200, "factors": (2,), "batch": 16},
     "x4": {"steps": 2000, "factors": (2, 4), "batch": 16, "fade": 200},
     "x8": {"steps": 360, "factors": (2, 4, 8), "batch": 6, "patch": 160, "fade": 100},
-    "adversarial": {
-        "steps": 300,
-        "factors": (2, 4, 8),
-        "batch": 8,
-        "patch": 96,
-        "train": "both",
-    },
+    "adversarial": {"steps": 300, "factors": (2, 4, 8), "batch": 8, "train": "both"},
 }
 
 #: What can be trained, and Adam's learning rate and first momentum for it.
 ADAM = {"pixels": (1e-3, 0.9), "both": (2e-4, 0.5)}
-
 
 Conv2D = partial(layers.Conv2D, kernel_size=3, padding="same", **LAST)
 
@@ -107,9 +90,6 @@ class Bicubic(layers.Layer):
         b, h, w, c = shape
         return (b, h and h * self.factor, w and w * self.factor, c)
 
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
 
 @keras.saving.register_keras_serializable("deepfakery")
 class Share(layers.Layer):
@@ -126,16 +106,13 @@ class Share(layers.Layer):
 
 
 def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
-    """Small picture → large one, for every doubling.
+    """Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3).
+
+    Of any height and width. All share their layers; the largest holds them all.
 
     Args:
-        widths: Channels of each stage. Its maps have twice the side of the one's
-            before.
+        widths: Channels of each stage.
         blocks: Residual blocks of each stage.
-
-    Returns:
-        Factor → a model (B, H, W, 3) in [0, 1] → (B, factor·H, factor·W, 3), of any
-        height and width. All of them share their layers; the largest holds them all.
     """
     small = keras.Input((None, None, 3), dtype="float32", name="small")
     x = Conv2D(widths[0], name="x2_first")(layers.Rescaling(1.0, -0.5)(small))
@@ -171,8 +148,7 @@ def build_pyramid(widths=(64, 32, 32, 16), blocks=(6, 4, 2, 1)) -> dict:
 class Upscaler(keras.Model):
     """A pyramid of doublings, and for each factor a discriminator.
 
-    `fit` takes ({factor: small}, {factor: large}), as `photos.pairs` yields them, for
-    all factors that train.
+    `fit` takes ({factor: small}, {factor: large}), as `photos.pairs` yields them.
 
     Args:
         preset: A name in `PRESETS`, or such a dict.
@@ -182,6 +158,7 @@ class Upscaler(keras.Model):
     def __init__(self, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.preset = preset = look_up(preset, PRESETS)
+        self.preset_name = name_of(preset, PRESETS)
         with networks.precision(precision):
             self.pyramid = build_pyramid(**preset["pyramid"])
             self.discriminators = {
@@ -208,7 +185,6 @@ class Upscaler(keras.Model):
         train: str = "pixels",
         adversarial: float = 0.005,
         matching: float = 0.1,
-        kind: str = "hinge",
         fade: int = 0,
         **kwargs,
     ):
@@ -221,20 +197,13 @@ class Upscaler(keras.Model):
                 discriminators too.
             adversarial, matching: Weights of the generator loss and of the feature
                 matching loss, where both train.
-            kind: The adversarial loss, one of `losses.KINDS`.
-            fade: Steps over which the largest stage that trains is faded in; 0: it
-                counts in full from the first.
+            fade: Steps over which the largest stage that trains is faded in.
             **kwargs: Of `keras.Model.compile`.
         """
-        for given, known in (
-            *((k, self.factors) for k in factors),
-            (train, tuple(ADAM)),
-            (kind, losses.KINDS),
-        ):
+        for given, known in ((train, ADAM), *((k, self.pyramid) for k in factors)):
             if given not in known:
-                raise ValueError(f"{given!r} is unknown; choose from {known}.")
-        self.trains, self.kind, self.fade = train, kind, fade
-        self.weight = adversarial, matching
+                raise ValueError(f"{given!r} is unknown; choose from {[*known]}.")
+        self.trains, self.fade, self.weight = train, fade, (adversarial, matching)
         self.last = max(factors)
         for layer in self.whole.layers:
             stage, _, part = layer.name.partition("_")
@@ -244,14 +213,13 @@ class Upscaler(keras.Model):
             D.trainable = train == "both" and k in factors
         self._fading.assign(0.0 if fade else 1.0)
         if optimizer is None:
-            rate, momentum = ADAM[train]
             # All kernels together, as the project's weights were trained.
-            optimizer = Adam(rate, momentum, global_clipnorm=1.0)
+            optimizer = Adam(*ADAM[train], global_clipnorm=1.0)
         super().compile(optimizer, **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_path) -> "Upscaler":
-        """A new one from a name in `PRESETS`; or a trained one, from a run folder or a
+        """A new one from a named preset, or a trained one from its run folder or from a
         file that `save_base` wrote with the preset "light".
         """
         if str(name_or_path) in PRESETS:
@@ -261,12 +229,7 @@ class Upscaler(keras.Model):
         return checkpoints.rebuild(name_or_path, lambda config: cls(config["preset"]))
 
     def start_from(self, base: str | os.PathLike) -> "Upscaler":
-        """Take over weights written by `save_base`; the discriminators stay as new.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It was made with another preset.
-        """
+        """Take over weights that `save_base` wrote, with errors as of `load_base`."""
         known = checkpoints.load_base(base, self.preset_name, pyramid=self.whole)
         self.whole.set_weights(known["pyramid"])
         return self
@@ -274,11 +237,6 @@ class Upscaler(keras.Model):
     def save_base(self, path: str | os.PathLike) -> None:
         """Write the pyramid as float16, without its discriminators."""
         checkpoints.save_base(path, pyramid=self.whole)
-
-    @property
-    def preset_name(self) -> str:
-        """Name of the preset, or "custom"."""
-        return name_of(self.preset, PRESETS)
 
     def sha256(self) -> str:
         """Fingerprint of what enlarges, hexadecimal."""
@@ -309,9 +267,7 @@ class Upscaler(keras.Model):
                 base = self._bicubic[k](ops.convert_to_tensor(x[k]))
                 # The residual is scored: it is all that the pyramid adds.
                 D, real, fake = self._with_features[k], real - base, large - base
-                step = adversarial.step(
-                    D, real + 0.5, fake + 0.5, self.kind, training=training
-                )
+                step = adversarial.step(D, real + 0.5, fake + 0.5, training=training)
                 step.record(self.adversarial)
                 total += step.loss(*self.weight)
         if training and self.fade:
@@ -319,16 +275,15 @@ class Upscaler(keras.Model):
             share.assign(ops.minimum(share + 1 / self.fade, 1.0))
         return losses.per_replica(total / len(y_pred))
 
-    def enlarge(self, pictures: np.ndarray, factor: int, batch: int = 16):
-        """Enlarge pictures that fit in memory; `tiles.enlarge` takes any.
+    def enlarge(self, pictures: np.ndarray, factor: int) -> np.ndarray:
+        """(N, H, W, 3) float32 in [0, 1] → (N, factor·H, factor·W, 3).
 
-        (N, H, W, 3) float32 in [0, 1] → (N, factor·H, factor·W, 3), `batch` at a time,
-        by one of `factors`.
+        By one of `factors`; the pictures fit in memory, `tiles.enlarge` takes any.
         """
         if factor not in self.pyramid:
             raise ValueError(f"factor must be one of {self.factors}, not {factor}.")
         pictures = np.asarray(pictures, np.float32)
-        return networks.predict(self.pyramid[factor], pictures, batch).clip(0, 1)
+        return networks.predict(self.pyramid[factor], pictures, 16).clip(0, 1)
 
 
 @cache
@@ -347,7 +302,6 @@ def train(
     seed: int = 0,
     after: str | os.PathLike | None = None,
     config: dict | None = None,
-    callbacks=(),
 ) -> dict[str, list]:
     """Go through a curriculum; interrupted, the same call goes on from there.
 
@@ -362,7 +316,6 @@ def train(
         after: Folder of the run that the first stage goes on from, if any.
         config: What else is noted with the runs, such as `photos.fingerprint`; a run
             made with something else is refused.
-        callbacks: More Keras callbacks.
 
     Returns:
         Name → history of that stage, as `training.Run.history`.
@@ -376,11 +329,8 @@ def train(
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)
-        place = Path(folder) / name
-        run = training.Run(place, upscaler, config, steps=steps, after=after)
-        run.fit(
-            partial(feed, factors=stage["factors"], seed=seed, **fed),
-            callbacks=callbacks,
-        )
+        options = {"steps": steps, "after": after}
+        run = training.Run(Path(folder) / name, upscaler, config, **options)
+        run.fit(partial(feed, factors=stage["factors"], seed=seed, **fed))
         histories[name], after = run.history, run.folder
     return histories

@@ -31,7 +31,7 @@ def test_the_warp_puts_one_persons_features_where_the_others_were(warp, facesets
         assert to["hopper"] < to["collins"]
 
 
-def test_a_face_that_cannot_be_found_is_painted_all_the_same(warp, noise):
+def test_a_face_that_cannot_be_found_is_swapped_all_the_same(warp, noise):
     picture = batches.prepare([noise], 128)
     painted, _ = warp.swap(picture, "hopper")
     assert painted.std() > 0.05

@@ -6,12 +6,12 @@ from deepfakery.evaluate import stages
 
 @pytest.fixture(scope="module")
 def looked(untrained, short_clips):
-    """Without a word of training: only the upper bound knows whom to paint."""
+    """Without a word of training: only the upper bound knows the face."""
     target, truth = short_clips["collins"], short_clips["hopper"]
     return stages.look(target, untrained, "hopper", truth, frames=8)[0]
 
 
-def test_every_stage_of_every_frame_is_judged(looked):
+def test_every_stage_of_every_frame_is_measured(looked):
     assert set(looked.stage) == set(stages.STAGES)
     assert looked.groupby("stage").size().eq(8).all()
     assert looked.ssim.between(-1, 1).all()

@@ -1,4 +1,4 @@
-"""Quick figures: of painted faces, and of what a look does to a clip."""
+"""Quick figures: of generated faces, and of what blend options do to a clip."""
 
 import cv2
 import numpy as np
@@ -9,8 +9,8 @@ from deepfakery.convert import merge
 from deepfakery.evaluate import trials
 
 
-class Painter(IdentityCopy):
-    """Paints what it is shown, changed by a function."""
+class Changed(IdentityCopy):
+    """Gives back what it is shown, changed by a function."""
 
     def __init__(self, change=lambda faces: faces, size=64):
         super().__init__(size)
@@ -20,25 +20,25 @@ class Painter(IdentityCopy):
         return super().swap(self.change(pictures), identity)
 
 
-def test_who_paints_the_person_as_they_are_scores_best(facesets):
-    same = trials.score(Painter(), facesets["hopper"], facesets, "hopper", 8)
+def test_the_person_as_they_are_scores_best(facesets):
+    same = trials.score(Changed(), facesets["hopper"], facesets, "hopper", 8)
     assert same["verified"] == 1 and same["distance"] < 0.35
     assert same["sharpness"] == pytest.approx(1, abs=0.25)
     # Who leaves the target's face as it is swaps nothing.
-    other = trials.score(Painter(), facesets["collins"], facesets, "hopper", 8)
+    other = trials.score(Changed(), facesets["collins"], facesets, "hopper", 8)
     assert other["verified"] == 0 and other["distance"] > same["distance"] + 0.15
 
     def blur(faces):
         return np.stack([cv2.GaussianBlur(face, None, 2) for face in faces])
 
-    soft = trials.score(Painter(blur), facesets["hopper"], facesets, "hopper", 8)
+    soft = trials.score(Changed(blur), facesets["hopper"], facesets, "hopper", 8)
     assert soft["sharpness"] < 0.5 * same["sharpness"]
 
 
 @pytest.mark.parametrize(("off", "decibels"), [(0.1, 20), (0.01, 40)])
 def test_rebuilding_is_measured_inside_the_face(facesets, off, decibels):
-    painter = Painter(lambda faces: faces + off)
-    found = trials.rebuilt(painter, facesets["hopper"], "hopper", 4)
+    copy = Changed(lambda faces: faces + off)
+    found = trials.rebuilt(copy, facesets["hopper"], "hopper", 4)
     assert found == pytest.approx(decibels, abs=0.1)
 
     def spoil(faces):  # outside of every face
@@ -46,13 +46,13 @@ def test_rebuilding_is_measured_inside_the_face(facesets, off, decibels):
         faces[:, :3] = 0
         return faces
 
-    assert trials.rebuilt(Painter(spoil), facesets["hopper"], "hopper", 4) == found
+    assert trials.rebuilt(Changed(spoil), facesets["hopper"], "hopper", 4) == found
 
 
 def test_faces_are_scored_at_the_networks_size(facesets):
     shown = []
-    painter = Painter(lambda faces: shown.append(faces.shape) or faces, size=32)
-    trials.score(painter, facesets["hopper"], facesets, "hopper", 3)
+    copy = Changed(lambda faces: shown.append(faces.shape) or faces, size=32)
+    trials.score(copy, facesets["hopper"], facesets, "hopper", 3)
     assert shown == [(3, 32, 32, 3)]
 
 
@@ -64,10 +64,9 @@ def compare(short_clips):
     """A function: a change of the painted faces → how much it shows."""
 
     def compared(change=lambda faces: faces):
-        # Drawn in, the edge runs over skin, where nothing else is steep.
-        look = {"colour": "none", "erode": 0.08, "feather": 0.02, "workers": 0}
-        painter = Painter(change, 256)
-        stream = merge.paint_frames(short_clips["collins"], painter, "anybody", **look)
+        look = {"colour": "none", "feather": 0.02, "workers": 0}
+        copy = Changed(change, 256)
+        stream = merge.paint_frames(short_clips["collins"], copy, "anybody", **look)
         return trials.compare(stream)
 
     return compared
@@ -76,7 +75,7 @@ def compare(short_clips):
 def test_a_face_painted_as_it_was_shows_neither_seam_nor_flicker(compare):
     figures = compare()
     assert figures["frames"] == 12
-    assert figures["seam"] == pytest.approx(1, abs=0.15)
+    assert figures["seam"] < 1
     assert figures["flicker"] == pytest.approx(1, abs=0.1)
 
 
@@ -86,19 +85,8 @@ def test_a_darker_face_shows_a_seam_and_an_unsteady_one_flickers(compare):
         return faces * np.float32(moods)[:, None, None, None]
 
     steady, unsteady = compare(lambda faces: 0.6 * faces), compare(moody)
-    assert steady["seam"] > 1.5
+    assert steady["seam"] > 5
     assert unsteady["flicker"] > 1.3 * steady["flicker"]
-
-
-def test_a_seam_is_what_lies_across_the_edge():
-    alpha = np.zeros((64, 64), np.float32)
-    alpha[:, 32:] = 1
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 2)
-    across, along = np.zeros((2, 64, 64, 3), np.uint8)
-    across[:, 32:], along[32:] = 100, 100
-    assert trials._edge(across, alpha) > 5
-    assert trials._edge(along, alpha) < 0.1
-    assert trials._edge(across, 0 * alpha) == 0
 
 
 def test_frames_without_a_face_are_nothing_to_compare():

@@ -27,7 +27,7 @@ def made(tmp_path_factory, lay_footage):
     return out, tables.summarise(frames)
 
 
-def test_every_way_trains_its_stages_and_paints_a_clip(made):
+def test_every_way_trains_its_stages_and_swaps_a_clip(made):
     out, _ = made
     for way in WAYS:
         folder, stages = out / f"light_{way}_1_min", WAYS[way]
@@ -36,11 +36,11 @@ def test_every_way_trains_its_stages_and_paints_a_clip(made):
         assert images.count_frames(folder / "swap.mp4") == 12
 
 
-def test_the_table_has_floors_and_ceilings(made):
+def test_the_table_has_baselines_and_bounds(made):
     out, table = made
     values = table.pivot(index="clip", columns="measure", values="value")
     ways = [f"light, {way}, 1 min" for way in WAYS]
-    # Likeness to a person is no ceiling: twelve frames of a mask may be more like it.
+    # Likeness to a person is no bound: twelve frames of a mask may be more like it.
     like, away = values["ssim"], values["distance_painted"]
     assert like["upper bound, 64 px"] > max(like[ways]) > like["target"]
     assert max(*away[ways], away["landmark warp"]) < away["target"]

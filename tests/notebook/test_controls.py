@@ -29,7 +29,7 @@ BROWSER = next(
 
 
 class Counting(IdentityCopy):
-    """Counts how often it is asked to paint."""
+    """Counts how often it is asked for faces."""
 
     identities, asked = ("collins", "hopper"), 0
 
@@ -65,7 +65,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_moving_a_control_changes_the_picture_without_painting_again(panel, name):
+def test_moving_a_control_changes_the_picture_without_a_new_face(panel, name):
     before = panel.image.value
     panel.controls[name].value = MOVES[name]
     assert panel.image.value != before
@@ -81,7 +81,7 @@ def test_the_upscaler_is_ticked_and_unticked(short_clips):
     assert panel.image.value != before and panel.look == merge.LOOK
 
 
-def test_the_panel_shows_what_the_export_paints(panel, short_clips):
+def test_the_panel_shows_what_the_export_writes(panel, short_clips):
     for name, value in {"frame": 7, "view": "swap", **MOVES}.items():
         panel.controls[name].value = value
     stream = merge.paint_frames(

@@ -30,5 +30,5 @@ def test_it_leaves_signed_clips_and_figures(workspace):
     small, large = figures.pop("photos (floor)"), figures.pop("photos, 64 px")
     assert set(figures) == {"corrected", "improved", "for longer"}
     for name, row in figures.items():
-        floor = large if name == "for longer" else small
-        assert floor["frechet"] < row["frechet"]
+        photos = large if name == "for longer" else small
+        assert photos["frechet"] < row["frechet"]

@@ -23,18 +23,18 @@ def textures():
 
 @pytest.fixture(scope="module")
 def pairs(short_clips, untrained):
-    painters = {
+    swappers = {
         "copy": (IdentityCopy(), "hopper", {"colour": "none"}),
         "noise": (untrained, "hopper", {}),
     }
-    return detection.pairs(short_clips["collins"], painters, size=64, limit=6)
+    return detection.pairs(short_clips["collins"], swappers, size=64, limit=6)
 
 
 def test_pairs_are_the_same_faces_and_only_painting_differs(pairs):
     assert pairs.real.shape == (6, 64, 64, 3) and pairs.real.dtype == np.uint8
     assert pairs.frames.tolist() == list(range(6))
     assert pairs.landmarks.shape == (6, 68, 2)
-    # What paints every face as it was changes next to nothing; noise does.
+    # What leaves every face as it was changes next to nothing; noise does.
     differs = {
         name: np.abs(faces.astype(float) - pairs.real).mean()
         for name, faces in pairs.painted.items()

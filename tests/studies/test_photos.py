@@ -8,7 +8,6 @@ from deepfakery import samples
 from deepfakery.media import images
 from deepfakery.media.video import MediaError
 from deepfakery.studies import photos
-from deepfakery.studies.dcgan import DCGAN
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +92,6 @@ def test_half_are_mirrored(tmp_path):
     images.write_image(tmp_path / "half.png", half)
     [(_, pictures)] = take(1, [tmp_path / "half.png"], 8, 64)
     assert 16 < (pictures[:, 0, 0, 0] > 0.5).sum() < 48
-    [(_, pictures)] = take(1, [tmp_path / "half.png"], 8, 16, flip=False)
-    assert not pictures[:, 0, 0, 0].any()
 
 
 def test_no_photos_at_all_is_said(tmp_path):
@@ -102,7 +99,7 @@ def test_no_photos_at_all_is_said(tmp_path):
         take(1, [], 8)
 
 
-def test_other_photos_of_the_same_names_are_discriminator_loss(tmp_path):
+def test_other_photos_of_the_same_names_have_another_fingerprint(tmp_path):
     for name in ("one", "two"):
         for i in range(3):
             image = np.full((8, 8 + (name == "two"), 3), 90, np.uint8)
@@ -190,21 +187,8 @@ def test_what_an_autoencoder_makes_lies_beside_the_face(people, untrained):
         np.stack([np.asarray(Image.fromarray(p).reduce(2)) for p in large]) / 255.0,
         "hopper",
     )
-    assert np.abs(painted * 255 - small).mean() < 12  # it is what it paints of them
+    assert np.abs(painted * 255 - small).mean() < 12  # it is what it makes of them
     with pytest.raises(MediaError, match="1 photos"):
         grey = people[0].with_name("grey.png")
         images.write_image(grey, np.full((64, 64, 3), 90, np.uint8))
         photos.remake(untrained, "hopper", [grey])
-
-
-def test_what_a_dcgan_comes_nearest_to_lies_beside_the_photo(people):
-    gan = DCGAN(
-        {
-            "generator": {"widths": [16, 8], "kernel": 4},
-            "discriminator": {"widths": [8, 16], "kernel": 4},
-        },
-        latent=8,
-    )
-    small, large = photos.reimagine(gan, people[:2], factor=4, steps=3)[4]
-    assert small.shape == (2, 16, 16, 3) and large.shape == (2, 64, 64, 3)
-    assert small.dtype == large.dtype == np.uint8

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deepfakery.evaluate import tables
+from deepfakery.evaluate.metrics import MEASURES
 from tools import keep
 
 
@@ -86,10 +86,12 @@ def test_of_other_people_figures_alone_are_kept(kept, tmp_path):
 
 def test_a_comparison_is_kept_in_the_readme_too(kept, tmp_path):
     table = "clip,measure,value,low,high\n"
-    for name in tables.GLANCE:
+    for name in MEASURES:
         table += f"target,{name},0.5,0.4,0.6\n"
     given = ["compare", "--minutes", "2", "--out", "OUT"]
     _, name, figures = kept(given, {"comparison.csv": table})
     assert name == "04_evaluation.json"
     assert figures["hopper → collins"]["figures"]["target"]["ssim"] == [0.5, 0.4, 0.6]
-    assert "| target | " in (tmp_path / "README.md").read_text()
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert lines[1].startswith("|  | verified, share ↑ | distance to painted ↓ | SSIM")
+    assert "| target | 0.50 | 0.50 | 0.50 | 0.5 | 0.5 | 0.5 | 0.50 |" in lines
