@@ -82,7 +82,7 @@ def _train(facesets: dict, folder: Path, preset: str, minutes: float, way: dict)
         swapper.start_from(base)
     before = None
     for stage, share in way.items():
-        swapper.compile(train=stage, emphasis=1.0 if stage == "both" else 0.0)
+        swapper.compile(train=stage)
         # What is refined before the end, the discriminator undoes.
         decay = 0.4 if stage == list(way)[-1] else 0.0
         length = {"minutes": share * minutes, "decay": decay}
