@@ -74,8 +74,8 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
     run_ = training.Run(out / "dcgan", gan, gan.config | known, steps=300, decay=0)
     run_.fit(partial(photos.batches, files, gan.size))
-    painter = FaceSwapper(("base",), "light")
-    painter.start_from(base_weights("light"), keep=1.0)
+    painter = FaceSwapper(("base",), "small")
+    painter.start_from(base_weights("small"), keep=1.0)
     made = photos.remake(painter, "base", files[:: max(1, len(files) // 400)])
     made |= _reimagine(gan, files[5 :: max(1, len(files) // 100)])
     last = {"adversarial": STAGES["adversarial"]}
@@ -138,7 +138,7 @@ def main() -> None:
         "--faces", required=True, help="folder of photos of many people"
     )
     parser.add_argument("--minutes", type=float, default=30, help="of training")
-    parser.add_argument("--preset", default="light", choices=PRESETS)
+    parser.add_argument("--preset", default="small", choices=PRESETS)
     parser.add_argument("--upscaler", action="store_true", help="by its curriculum")
     parser.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     given = parser.parse_args()

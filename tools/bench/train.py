@@ -19,7 +19,7 @@ from deepfakery.presets import PRESETS
 from deepfakery.swapper import FaceSwapper
 
 #: Faces of each identity in a step, by preset.
-BATCH = {"original": 48, "light": 8, "hd": 4, "hd256": 2}
+BATCH = {"original": 48, "small": 8, "light": 8, "hd": 4, "hd256": 2}
 
 
 def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
@@ -70,20 +70,20 @@ def until_verified(limit: float = 240) -> dict:
 
     Returns:
         `train.verified_s.scratch` and `train.verified_s.base`: seconds of training
-        steps, compiling and scoring apart, of `light` on the built-in people.
+        steps, compiling and scoring apart, of `small` on the built-in people.
     """
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         facesets, unseen = _people(Path(folder), 240)
         for start in ("scratch", "base"):
-            swapper = _compiled("light", networks.best_precision())
+            swapper = _compiled("small", networks.best_precision())
             feed = batches.batches(facesets, swapper.size)
             first = next(feed)
             untrained = swapper.get_weights()
             swapper.train_on_batch(*first)  # compiles
             swapper.set_weights(untrained)
             if start == "base":
-                swapper.start_from(base_weights("light"))
+                swapper.start_from(base_weights("small"))
             seconds, found = 0.0, 0.0
             while found < 0.95 and seconds < limit:
                 started = time.perf_counter()
