@@ -106,7 +106,12 @@ def extract(
                 "picture and a line in faces.jsonl. Put them back, or delete the "
                 "folder to extract them anew."
             )
-        return found.require(minimum)
+        if len(found) < minimum:
+            raise ValueError(
+                f"{_names(map(str, sources))} shows only {len(found)} faces; training "
+                f"needs at least {minimum}. Use longer footage, or add photos."
+            )
+        return found
     except ValueError:
         if is_new:
             _discard(folder, job.state)

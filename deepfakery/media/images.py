@@ -404,8 +404,12 @@ def list_files(folder) -> list[Path]:
 def _walk(folder) -> Iterable[Path]:
     """Every file of a folder and its subfolders, if it can be by its own name."""
     visited, found = set(), {}
-    walk = os.walk(folder, onerror=lambda e: _warn(f"Left out: {e}"), followlinks=True)
-    for place, folders, names in walk:
+
+    def unread(error):
+        if isinstance(error, PermissionError):
+            _warn(f"{error.filename} may not be read and is left out.")
+
+    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
         if (real := os.path.realpath(place)) in visited:
             folders.clear()
             continue
