@@ -19,7 +19,7 @@ def test_it_runs_and_says_nothing_of_where(workspace, pictures_of):
 
 def test_it_leaves_the_table_and_the_figures(workspace):
     table = pd.read_csv(workspace / "evaluation.csv")
-    clips = ["swap", "landmark warp", "upper bound, 64 pixels"]
+    clips = ["swap", "landmark warp", "upper bound, 128 pixels"]
     clips += [metrics.TARGET, metrics.TRUTH, metrics.PERSON]
     assert list(dict.fromkeys(table["clip"])) == clips
     figures = json.loads((workspace / "evaluation.json").read_text())
