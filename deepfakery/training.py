@@ -459,8 +459,7 @@ class Run(keras.callbacks.Callback):
 
 def _batch_of(faces: dict, model) -> tuple:
     """Thirty-two of each person's faces, not warped."""
-    same = {"warp": 0, "relight": 0, "rare": 0}
-    return next(batches.batches(faces, model.size, batch=32, **same))
+    return next(batches.batches(faces, model.size, 32, warp=0, relight=0, rare=0))
 
 
 def _flat(config: dict, prefix: str = ""):
