@@ -15,6 +15,10 @@ from deepfakery.presets import PRESETS, look_up, name_of
 #: of 0.9 overshoots.
 BETA_1 = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
 
+#: Most that the learning rate may be where a discriminator takes part: with the 2e-3 of
+#: `light` the two drive each other into speckles.
+ADVERSARIAL_RATE = 3e-4
+
 #: Adam's beta_2. A decoder may generate one mean face for hundreds of steps before the
 #: latent matters; then the encoder's gradient grows a hundredfold in a step. With the
 #: usual 0.999 the second moment is still that of the small gradient, and the step broke
@@ -124,6 +128,8 @@ class FaceSwapper(keras.Model):
         # itself, so that no other decides how far it steps; and not each kernel, which
         # lets a network of twenty through with several times as much.
         rate, beta_1 = self.preset.get("rate", 1e-3), BETA_1[self.trains]
+        if self.trains == "both":
+            rate = min(rate, ADVERSARIAL_RATE)
         parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
         adam = partial(adversarial.Adam, rate, beta_1, BETA_2, global_clipnorm=1.0)
         return adversarial.for_each(*((network, adam()) for network in parts))
