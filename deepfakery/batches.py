@@ -45,11 +45,11 @@ def batches(
             price of a parting or a mole that appears on both sides.
         colour: Largest change of brightness, and again of each channel, as a share.
         relight: Standard deviation, as a power of e, of a further change of brightness
-            that the encoder alone sees, and twice that of each channel's: whose colours
+            that the encoder alone sees; each channel's own is half of it. Whose colours
             a face has must not enter the latent.
-        rare: How much more often rare looks of eyes and mouth are drawn, 0: not at all.
-            A blink is three frames in a hundred, and a decoder that has hardly seen one
-            keeps the eyes open.
+        rare: Faces are drawn by their `rarity` to this power; 0: all alike. A blink is
+            three frames in a hundred, and a decoder that has hardly seen one keeps the
+            eyes open.
 
     Yields:
         ({identity: warped (batch, size, size, 3)},
@@ -60,8 +60,10 @@ def batches(
     large = min(size * 3 // 2, geometry.FACE_SIZE)
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
-    shares = {n: rarity(f) ** rare for n, f in facesets.items()}
-    shares = {n: share / share.sum() for n, share in shares.items()}
+    shares = dict.fromkeys(facesets)  # None: all alike
+    if rare:
+        weights = {n: rarity(f) ** rare for n, f in facesets.items()}
+        shares = {n: weight / weight.sum() for n, weight in weights.items()}
     middles = np.mgrid[:size, :size][::-1].transpose(1, 2, 0) + np.float32(0.5)
     middles = middles.astype(np.float32)  # (size, size, 2), x and y of each pixel
     step = start
@@ -119,14 +121,14 @@ def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
         of the mouth.
     """
     side = 96
-    images, places = faceset.images(side), geometry.mean_landmarks(side)[19:]
-    total = np.zeros(len(images))
+    places = geometry.mean_landmarks(side)[19:]
+    greys = [cv2.cvtColor(im, cv2.COLOR_RGB2GRAY) for im in faceset.images(side)]
+    total = np.zeros(len(greys))
     for points in (places[:12], places[12:]):
         (left, top), (right, bottom) = np.int32([points.min(0) - 5, points.max(0) + 6])
-        parts = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]
-        parts = [part[top:bottom, left:right] for part in parts]
+        parts = [grey[top:bottom, left:right] for grey in greys]
         looks = [cv2.resize(p, (24, 10), interpolation=cv2.INTER_AREA) for p in parts]
-        looks = np.float32(looks).reshape(len(images), -1)
+        looks = np.float32(looks).reshape(len(greys), -1)
         # Whatever the light; and as their eight largest variations, without noise.
         looks -= looks.mean(1, keepdims=True)
         looks /= looks.std(1, keepdims=True) + 1e-3

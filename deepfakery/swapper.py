@@ -15,8 +15,8 @@ from deepfakery.presets import PRESETS, look_up, name_of
 #: of 0.9 overshoots.
 BETA_1 = {"autoencoder": 0.9, "discriminator": 0.5, "both": 0.5}
 
-#: Most that the learning rate may be where a discriminator takes part: with the 2e-3 of
-#: `light` the two drive each other into speckles.
+#: Most that the learning rate may be where both train: with the 2e-3 of `light` they
+#: drive each other into speckles.
 ADVERSARIAL_RATE = 3e-4
 
 #: Adam's beta_2. A decoder may generate one mean face for hundreds of steps before the

@@ -146,3 +146,18 @@ def test_the_reconstruction_loss_is_the_weighted_sum_of_its_terms(pictures):
     assert float(error) == float(mean_absolute_error(pictures, other))
     expected = 2 * error + 0.5 * structural_dissimilarity(pictures, other)
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_dissimilarity_at_fewer_places_is_nearly_the_same_and_sees_every_pixel(
+    facesets,
+):
+    target = facesets["collins"].images(128, limit=4).astype(np.float32) / 255
+    made = blurred(target, 2)
+    dense = float(structural_dissimilarity(target, made, stride=1))
+    assert float(structural_dissimilarity(target, made)) == pytest.approx(
+        dense, rel=0.05
+    )
+    for y, x in ((50, 50), (51, 51), (53, 53), (125, 3)):
+        changed = target.copy()
+        changed[:, y, x] = 1 - changed[:, y, x]
+        assert float(structural_dissimilarity(target, changed)) > 0

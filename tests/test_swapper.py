@@ -449,3 +449,15 @@ def test_a_foreign_run_folder_is_refused_in_a_sentence(change, swapper, tmp_path
     training.Run(tmp_path / "run", swapper, config, steps=1)._save()
     with pytest.raises(ValueError, match=r"00/run.json does not describe such a model"):
         FaceSwapper.from_preset(tmp_path / "run")
+
+
+def test_against_discriminators_the_learning_rate_is_low(swapper):
+    def rates(train):
+        swapper.compile(train=train)
+        found = swapper.optimizer.optimizers
+        return {round(float(o.learning_rate), 6) for o in found}
+
+    usual = swapper.preset.get("rate", 1e-3)
+    assert rates("autoencoder") == {usual} and rates("discriminator") == {usual}
+    assert rates("both") == {min(usual, 3e-4)}
+    assert PRESETS["light"]["rate"] > 3e-4
