@@ -454,6 +454,7 @@ def test_a_foreign_run_folder_is_refused_in_a_sentence(change, swapper, tmp_path
 def test_against_discriminators_the_learning_rate_is_low(swapper):
     def rates(train):
         swapper.compile(train=train)
+        swapper.optimizer.build(swapper.trainable_variables)
         found = swapper.optimizer.optimizers
         return {round(float(o.learning_rate), 6) for o in found}
 
