@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from contextlib import suppress
@@ -26,6 +27,7 @@ import keras
 import numpy as np
 
 from deepfakery.media import records
+from deepfakery.presets import name_of
 
 #: Where the project keeps weights that know faces in general: in the package where
 #: that was installed from a wheel, beside it in a checkout.
@@ -221,6 +223,39 @@ def amend(checkpoint: Path, **changes) -> None:
     """Change what a checkpoint says of itself, all at once or not at all."""
     file = checkpoint / "run.json"
     records.write(file, json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def differences(then: dict, now: dict) -> dict[str, str]:
+    """Where two configurations differ, by key; what says most of it comes first."""
+    then, now = dict(_flat(then)), dict(_flat(now))
+    keys = {k for k in then.keys() | now.keys() if then.get(k) != now.get(k)}
+    return {
+        key: f"{key}={_short(then.get(key))}, not {_short(now.get(key))}"
+        for key in sorted(keys, key=_rank)
+    }
+
+
+def _flat(config: dict, prefix: str = ""):
+    """(key, value) of a configuration, inner keys spelled out, presets by name."""
+    for key, value in config.items():
+        name = name_of(value) if key == "preset" else "custom"
+        if isinstance(value, dict) and name == "custom":
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if name == "custom" else name
+
+
+def _rank(key: str):
+    # What was chosen by name says more than what follows from it, and hashes least.
+    order = ("preset", "identities", "faces"), ("base", "after")
+    part = key.partition(".")[0]
+    return part not in order[0], part in order[1], key
+
+
+def _short(value) -> str:
+    """A value as it was written, a fingerprint by its beginning."""
+    text = repr(value)
+    return f"{text[:9]}…'" if re.fullmatch("'[0-9a-f]{64}'", text) else text[:80]
 
 
 def followers(folder: Path) -> list[str]:

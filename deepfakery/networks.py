@@ -137,6 +137,24 @@ def build_decoder(
     return keras.Model(latent, x, name=name)
 
 
+def build_landmark_head(latent_shape) -> keras.Model:
+    """Latent → how far the 51 inner landmarks are from the person's usual ones.
+
+    What a face does, it does with these, whoever it is. A latent that tells them for
+    every identity names the same expression alike in all.
+
+    Args:
+        latent_shape: (s, s, channels), as the encoder gives it.
+
+    Returns:
+        A model (B, s, s, channels) → (B, 51, 2), x and y, shares of the face's side.
+    """
+    latent = keras.Input(latent_shape, dtype="float32", name="latent")
+    x = layers.Dense(102)(layers.Flatten(**LAST)(latent))
+    x = layers.Reshape((51, 2), dtype="float32")(x)
+    return keras.Model(latent, x, name="landmark_head")
+
+
 def build_discriminator(
     size: int | None = 64,
     widths=(32, 64, 128),
@@ -219,6 +237,58 @@ class DepthToSpace(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("deepfakery")
+class LatentBounds(layers.Layer):
+    """The nearest latent that a decoder knows; as it comes until `adapt` was called.
+
+    The latents of a person's faces lie in a few of their thousand dimensions. Somebody
+    else's expression, which this person never showed, lies outside, and there a decoder
+    generates blotches. So a latent is projected onto the principal axes of the known
+    ones, and on each it is clipped to their range.
+
+    Args:
+        dimensions: Number of principal axes.
+    """
+
+    def __init__(self, dimensions: int = 20, **kwargs):
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+        self.dimensions = dimensions
+
+    def build(self, shape):
+        length, k = int(np.prod(shape[1:])), self.dimensions
+        shapes = {"mean": (length,), "axes": (k, length), "low": (k,), "high": (k,)}
+        for name, of in {**shapes, "adapted": ()}.items():
+            weight = self.add_weight(shape=of, initializer="zeros", name=name)
+            setattr(self, name, weight)
+
+    def adapt(self, latents: np.ndarray) -> None:
+        """Learn where latents (N, ...) lie; N may be smaller than `dimensions`."""
+        flat = latents.reshape(len(latents), -1)
+        mean = flat.mean(0)
+        _, _, axes = np.linalg.svd(flat - mean, full_matrices=False)
+        axes = axes[: self.dimensions]
+        axes = np.pad(axes, ((0, self.dimensions - len(axes)), (0, 0)))
+        places = (flat - mean) @ axes.T
+        self.set_weights([mean, axes, places.min(0), places.max(0), np.ones(())])
+
+    def reset(self) -> None:
+        """Leave latents as they come: the encoder learns on, and its latents move."""
+        self.adapted.assign(0.0)
+
+    def call(self, x):
+        flat = ops.reshape(ops.cast(x, "float32"), (-1, self.mean.shape[0]))
+        places = ops.matmul(flat - self.mean, ops.transpose(self.axes))
+        places = ops.clip(places, self.low, self.high)
+        known = ops.matmul(places, self.axes) + self.mean
+        return ops.reshape(ops.where(self.adapted > 0, known, flat), ops.shape(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "dimensions": self.dimensions}
 
 
 @keras.saving.register_keras_serializable("deepfakery")

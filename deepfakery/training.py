@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-import re
 import shutil
 import time
 import warnings
@@ -22,7 +21,6 @@ import deepfakery
 from deepfakery import batches, checkpoints, networks
 from deepfakery.checkpoints import fingerprint, latest, load, read
 from deepfakery.media import records
-from deepfakery.presets import name_of
 
 __all__ = ["Run", "fingerprint", "latest", "load", "read"]
 
@@ -154,7 +152,8 @@ class Run(keras.callbacks.Callback):
             ValueError: The loss broke again and again; somebody else trained in the
                 folder since; or it was trained with other faces or settings.
         """
-        if isinstance(faces, dict):
+        self._facesets = faces if isinstance(faces, dict) else None
+        if self._facesets:
             faces = self._batches_of(faces, settings)
         elif not callable(faces) or settings:
             raise TypeError(
@@ -243,6 +242,8 @@ class Run(keras.callbacks.Callback):
         print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
 
     def _fit(self, feed, callbacks):
+        if self._facesets:
+            self.trained.adapt(None)
         # After the stop button a first, shorter epoch ends where entries end.
         missing = -self.step % self.every
         self.trained.fit(
@@ -362,11 +363,13 @@ class Run(keras.callbacks.Callback):
 
     def _save(self, must: bool = False):
         self._saved = time.monotonic()
-        if self._kept and self._kept.name == f"checkpoint-{self.step:08d}":
+        if self._kept and self._kept.name[11:] == f"{self.step:08d}" and not must:
             return
         if not self._is_finite():
             self._broken, self.trained.stop_training = self.step, True
             return
+        if must and self.step and self._facesets:
+            self.trained.adapt(self._facesets)
         if self._rollbacks and self.step > max(self._rollbacks):
             self._rollbacks = []
         state = {
@@ -429,22 +432,18 @@ class Run(keras.callbacks.Callback):
 
     def _compare(self, made: dict):
         """Refuse another configuration; what says most of it is said first."""
-        then, now = dict(_flat(made)), dict(_flat(self.config))
-        keys = {k for k in then.keys() | now.keys() if then.get(k) != now.get(k)}
-        if not keys:
+        differ = checkpoints.differences(made, self.config)
+        if not differ:
             return
-        if keys == {"after"}:
+        if differ.keys() == {"after"}:
             raise ValueError(
                 f"{self.folder} did not begin where {self._after} is now; delete it to "
                 "train it anew from there."
             )
-        told = [
-            f"{key}={_short(then.get(key))}, not {_short(now.get(key))}"
-            for key in sorted(keys, key=_rank)
-        ]
+        told = [*differ.values()]
         more = f"; {len(told) - 6} more settings differ" if len(told) > 6 else ""
         advice = "choose another folder, or train with the same settings"
-        if all(key.startswith("faces.") for key in keys):
+        if all(key.startswith("faces.") for key in differ):
             advice = "put the faces back, or train in another folder"
         raise ValueError(
             f"{self.folder} was trained with {'; '.join(told[:6])}{more}. To go on, "
@@ -460,29 +459,6 @@ class Run(keras.callbacks.Callback):
 def _batch_of(faces: dict, model) -> tuple:
     """Thirty-two of each person's faces, not warped."""
     return next(batches.batches(faces, model.size, 32, warp=0, relight=0, rare=0))
-
-
-def _flat(config: dict, prefix: str = ""):
-    """(key, value) of a configuration, inner keys spelled out, presets by name."""
-    for key, value in config.items():
-        name = name_of(value) if key == "preset" else "custom"
-        if isinstance(value, dict) and name == "custom":
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if name == "custom" else name
-
-
-def _rank(key: str):
-    # What was chosen by name says more than what follows from it, and hashes least.
-    order = ("preset", "identities", "faces"), ("base", "after")
-    part = key.partition(".")[0]
-    return part not in order[0], part in order[1], key
-
-
-def _short(value) -> str:
-    """A value as it was written, a fingerprint by its beginning."""
-    text = repr(value)
-    return f"{text[:9]}…'" if re.fullmatch("'[0-9a-f]{64}'", text) else text[:80]
 
 
 def _keep_memory():

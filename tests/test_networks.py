@@ -194,6 +194,50 @@ def test_bfloat16_is_chosen_where_it_is_fast(said, expected, monkeypatch):
     assert best_precision() == "mixed_bfloat16"
 
 
+@pytest.fixture
+def bounded():
+    """A layer of five axes, and the latents that it knows: they lie in a plane."""
+    random = np.random.default_rng(3)
+    plane = np.linalg.qr(random.normal(size=(32, 2)))[0].T
+    known = 4 + random.uniform(-1, 1, (40, 2)) * (3, 1) @ plane
+    layer = networks.LatentBounds(5)
+    layer.build((None, 2, 4, 4))
+    return layer, np.float32(known).reshape(40, 2, 4, 4)
+
+
+def test_latents_come_as_they_are_until_the_known_ones_are_learned(bounded):
+    layer, known = bounded
+    np.testing.assert_array_equal(array(layer(known)), known)
+    layer.adapt(known)
+    np.testing.assert_allclose(array(layer(known)), known, atol=1e-5)
+    layer.reset()
+    np.testing.assert_array_equal(array(layer(9 * known)), 9 * known)
+
+
+def test_a_latent_outside_comes_to_the_nearest_known_one(bounded):
+    layer, known = bounded
+    layer.adapt(known)
+    mean = known.mean(0, keepdims=True)
+    widest = known[[np.abs(known - mean).sum((1, 2, 3)).argmax()]]
+    # Off the plane: back onto it, and nowhere else.
+    away = np.random.default_rng(4).normal(size=known.shape)
+    flat, axes = (known - mean).reshape(40, -1), array(layer.axes)[:2]
+    away = away.reshape(40, -1)
+    away = (away - away @ axes.T @ axes).reshape(known.shape)
+    np.testing.assert_allclose(array(layer(known + away)), known, atol=1e-4)
+    # Far out on it: to where the known ones end, and no further.
+    held = (array(layer(mean + 10 * (widest - mean))) - mean).reshape(1, -1) @ axes.T
+    places = flat @ axes.T
+    assert (held <= places.max(0) + 1e-4).all() and (held >= places.min(0) - 1e-4).all()
+    assert np.isclose(np.abs(held), np.abs(places).max(0), atol=0.5).any()
+
+
+def test_few_latents_are_enough_to_stay_within(bounded):
+    layer, known = bounded
+    layer.adapt(known[:3])
+    np.testing.assert_allclose(array(layer(known[:3])), known[:3], atol=1e-5)
+
+
 def test_networks_survive_their_configuration(light):
     for model in light:
         again = keras.Model.from_config(model.get_config())

@@ -90,10 +90,28 @@ def test_everybody_has_the_same_say(swapper, facesets):
 
 def test_a_perfect_painting_loses_nothing(swapper, facesets):
     x, y = next(batches(facesets, 32, batch=2))
-    perfect = {name: target[..., :4] for name, target in y.items()}
+    perfect = {name: y[name][..., :4] for name in PEOPLE}
     assert float(swapper.compute_loss(x, y, perfect)) == pytest.approx(0, abs=1e-3)
     worse = {name: 1 - target for name, target in perfect.items()}
     assert float(swapper.compute_loss(x, y, worse)) > 0.5
+
+
+def test_the_latent_learns_to_tell_the_landmarks(tiny, facesets):
+    swapper = FaceSwapper(PEOPLE, {**tiny, "landmarks": True, "rate": 5e-3})
+    x, y = next(batches(facesets, 32, batch=16))
+    keys = [f"{name}/landmarks" for name in PEOPLE]
+
+    def error():
+        told = swapper(x)
+        return np.mean([np.abs(array(told[key]) - y[key]) for key in keys])
+
+    usual = np.mean([np.abs(y[key]) for key in keys])
+    swapper.compile(landmarks=40.0)
+    for _ in range(100):
+        swapper.train_on_batch(x, y)
+    assert error() < 0.6 * usual
+    plain = FaceSwapper(PEOPLE, tiny)
+    assert set(plain(x)) == set(PEOPLE)
 
 
 def test_the_face_counts_more_than_its_surroundings(swapper, facesets):
@@ -101,7 +119,8 @@ def test_the_face_counts_more_than_its_surroundings(swapper, facesets):
     losses = []
     for inside in (True, False):
         painted = {}
-        for name, target in y.items():
+        for name in PEOPLE:
+            target = y[name]
             where = (target[..., 3:4] > 0.5) == inside
             damage = 0.2 * where / where.mean()  # as much in all
             painted[name] = target[..., :4].copy()
@@ -316,8 +335,9 @@ def test_eyes_and_mouth_can_count_more(make_swapper, facesets):
 
     def blamed(emphasis, inside):
         swapper = make_swapper(emphasis=emphasis, dssim=0.0)
-        painted = {n: target[..., :4].copy() for n, target in y.items()}
-        for n, target in y.items():
+        painted = {n: y[n][..., :4].copy() for n in PEOPLE}
+        for n in PEOPLE:
+            target = y[n]
             where = (target[..., 4:] > 0.5) if inside else (target[..., 3:4] > 0.5)
             painted[n][..., :3] += 0.2 * where / where.mean()
         return float(swapper.compute_loss(x, y, painted))

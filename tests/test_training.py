@@ -17,6 +17,7 @@ from deepfakery import presets, training
 from deepfakery.batches import batches
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.notebook import watching
+from deepfakery.swapper import FaceSwapper
 
 STEPS, EVERY = 40, 4
 
@@ -226,6 +227,7 @@ def test_face_sets_are_made_into_batches_and_written_down(
     assert whole.step == 4
     other = training.Run(tmp_path / "by hand", by_hand, steps=4, every=2, decay=0)
     other.fit(lambda start: batches(facesets, by_hand.size, seed=3, start=start))
+    by_hand.adapt(facesets)
     assert_equal(whole.trained, by_hand)
     with pytest.raises(ValueError, match="seed=3, not 4"):
         run(6, seed=4)
@@ -233,6 +235,34 @@ def test_face_sets_are_made_into_batches_and_written_down(
     with pytest.raises(ValueError, match="faces.*put the faces back"):
         run(6, fewer, seed=3)
     assert training.read(first.folder)["step"] == 4
+
+
+def test_what_the_decoders_know_is_learned_at_the_end_and_forgotten_on_the_way(
+    make_swapper, facesets, tmp_path
+):
+    class Look(keras.callbacks.Callback):
+        seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append([float(b.adapted) for b in swapper.bounds.values()])
+
+    def known(swapper):
+        return [float(b.adapted) for b in swapper.bounds.values()]
+
+    for steps in (2, 4):  # the second one goes on where the first has learned them
+        swapper = make_swapper()
+        run = training.Run(tmp_path / "run", swapper, steps=steps, every=2, decay=0)
+        run.fit(facesets, [Look()])
+        assert known(swapper) == [1, 1]
+        saved = FaceSwapper.from_preset(tmp_path / "run")
+        for a, b in zip(swapper.get_weights(), saved.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert len(Look.seen) == 4 and not np.any(Look.seen)
+    # Stopped by hand, it can be used as well.
+    run = training.Run(tmp_path / "run", swapper, steps=20, every=2, decay=0)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(facesets, [StopAt(run, 5)])
+    assert known(FaceSwapper.from_preset(tmp_path / "run")) == [1, 1]
 
 
 def test_held_out_face_sets_are_looked_at(make_swapper, facesets, tmp_path):
