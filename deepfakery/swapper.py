@@ -88,7 +88,7 @@ class FaceSwapper(keras.Model):
         emphasis: float = 2.0,
         landmarks: float = 4.0,
         adversarial: float = 0.05,
-        matching: float = 1.5,
+        matching: float = 0.25,
         kind: str = "hinge",
         **kwargs,
     ):

@@ -9,7 +9,8 @@ import pytest
 from keras.ops import convert_to_numpy as array
 
 from deepfakery import training
-from deepfakery.batches import batches
+from deepfakery.batches import batches, prepare
+from deepfakery.faces.faceset import FaceSet
 from deepfakery.presets import PRESETS
 from deepfakery.samples import PEOPLE
 from deepfakery.swapper import FaceSwapper
@@ -140,6 +141,25 @@ def test_swapping_gives_faces_and_masks(make_swapper, aligned):
     np.testing.assert_allclose(alone[0], painted[2], atol=1e-5)
     through = untrained({"hopper": aligned["collins"]})["hopper"]
     np.testing.assert_allclose(array(through)[..., :3], painted, atol=1e-5)
+
+
+def test_a_swap_stays_within_what_the_decoder_knows(make_swapper, facesets):
+    swapper = make_swapper(precision="float32")
+    calm = {n: FaceSet(f.folder, f.records[:6]) for n, f in facesets.items()}
+    known = prepare(calm["hopper"].images(swapper.size), swapper.size)
+    noise = np.float32(np.random.default_rng(1).uniform(size=known.shape))
+
+    before = swapper.swap(known, "hopper")[0]
+    swapper.adapt(calm)
+    np.testing.assert_allclose(swapper.swap(known, "hopper")[0], before, atol=1e-4)
+    latent = swapper.encoder(noise)
+    nearest = swapper.bounds["hopper"](latent)
+    assert np.abs(array(nearest) - array(latent)).max() > 0.1 * np.abs(latent).max()
+    expected = array(swapper.decoders["hopper"](nearest))[..., :3]
+    np.testing.assert_allclose(swapper.swap(noise, "hopper")[0], expected, atol=1e-5)
+    swapper.adapt(None)
+    expected = array(swapper.decoders["hopper"](latent))[..., :3]
+    np.testing.assert_allclose(swapper.swap(noise, "hopper")[0], expected, atol=1e-5)
 
 
 def test_swapping_shows_the_weights_of_this_moment(swapper, aligned, facesets):

@@ -20,7 +20,7 @@ from deepfakery.swapper import FaceSwapper
 #: What trains, each for what share of the time.
 WAYS = {
     "plain": {"autoencoder": 1.0},
-    "adversarial": {"autoencoder": 0.55, "discriminator": 0.1, "both": 0.35},
+    "adversarial": {"autoencoder": 0.7, "discriminator": 0.05, "both": 0.25},
 }
 
 
