@@ -14,9 +14,6 @@ from scipy.spatial import cKDTree
 from deepfakery.faces import geometry
 from deepfakery.faces.faceset import FaceSet
 
-#: Of each inner landmark, the one on the other side of the face.
-OPPOSITE = cKDTree(geometry.MEAN_FACE).query(geometry.MEAN_FACE * (-1, 1) + (1, 0))[1]
-
 
 def batches(
     facesets: dict[str, FaceSet],
@@ -57,15 +54,12 @@ def batches(
     Yields:
         ({identity: warped (batch, size, size, 3)},
         {identity: target (batch, size, size, 5)}), float32 in [0, 1]; the target's
-        fourth channel is the face mask, the fifth one covers eyes and mouth. Beside the
-        targets, as "identity/landmarks": (batch, 51, 2), how far the inner landmarks
-        are from where this person's usually are, as shares of the side.
+        fourth channel is the face mask, the fifth one covers eyes and mouth.
     """
     # Read half as large again as the network's faces: warping a small picture blurs it.
     large = min(size * 3 // 2, geometry.FACE_SIZE)
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
-    moved = {n: _movements(f) for n, f in facesets.items()}
     shares = dict.fromkeys(facesets)  # None: all alike
     if rare:
         weights = {n: rarity(f) ** rare for n, f in facesets.items()}
@@ -92,10 +86,7 @@ def batches(
             x[name] = _scale(fed[..., :3], gain / 255 * np.exp(light))
             masks = np.broadcast_to(np.float64(1 / 255), (batch, 1, 1, 2))
             y[name] = _scale(target, np.concatenate([gain / 255, masks], -1))
-            y[f"{name}/landmarks"] = points = moved[name][chosen]
             if flip:
-                opposite = points[:, OPPOSITE] * np.float32((-1, 1))
-                y[f"{name}/landmarks"] = np.where(mirrored[..., 0], opposite, points)
                 x[name] = np.where(mirrored, x[name][:, :, ::-1], x[name])
                 y[name] = np.where(mirrored, y[name][:, :, ::-1], y[name])
         yield x, y
@@ -148,12 +139,6 @@ def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
         far = cKDTree(looks).query(looks, [count])[0][:, 0] + 1e-3
         total += far / far.mean()
     return total / 2
-
-
-def _movements(faceset: FaceSet) -> np.ndarray:
-    # (N, 51, 2) float32
-    points = faceset.landmarks(1)[:, 17:]
-    return points - np.median(points, 0)
 
 
 def _targets(faceset: FaceSet, size: int) -> np.ndarray:

@@ -137,24 +137,6 @@ def build_decoder(
     return keras.Model(latent, x, name=name)
 
 
-def build_landmark_head(latent_shape) -> keras.Model:
-    """Latent → how far the 51 inner landmarks are from the person's usual ones.
-
-    What a face does, it does with these, whoever it is. A latent that tells them for
-    every identity names the same expression alike in all.
-
-    Args:
-        latent_shape: (s, s, channels), as the encoder gives it.
-
-    Returns:
-        A model (B, s, s, channels) → (B, 51, 2), x and y, shares of the face's side.
-    """
-    latent = keras.Input(latent_shape, dtype="float32", name="latent")
-    x = layers.Dense(102)(layers.Flatten(**LAST)(latent))
-    x = layers.Reshape((51, 2), dtype="float32")(x)
-    return keras.Model(latent, x, name="landmark_head")
-
-
 def build_discriminator(
     size: int | None = 64,
     widths=(32, 64, 128),

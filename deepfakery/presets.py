@@ -4,8 +4,7 @@ import json
 
 #: Arguments of `networks.build_encoder`, `networks.build_decoder` and
 #: `networks.build_discriminator`; `rate` is Adam's learning rate, 1e-3 where none is
-#: given. The larger the network, the smaller the steps that it survives. `landmarks`:
-#: whether the latent learns to tell where the landmarks are.
+#: given. The larger the network, the smaller the steps that it survives.
 PRESETS = {
     # The network of the first deepfakes (2017), to the letter: 82 million weights.
     "original": {
@@ -40,7 +39,6 @@ PRESETS = {
     "light": {
         "size": 128,
         "rate": 2e-3,
-        "landmarks": True,
         "encoder": {
             "widths": [64, 128, 256],
             "first_stride": 6,
@@ -54,7 +52,6 @@ PRESETS = {
     "hd": {
         "size": 128,
         "rate": 5e-4,
-        "landmarks": True,
         "encoder": {
             "widths": [64, 128, 256, 256],
             "first_stride": 3,
@@ -71,7 +68,6 @@ PRESETS = {
     "hd256": {
         "size": 256,
         "rate": 5e-4,
-        "landmarks": True,
         "encoder": {
             "widths": [96, 192, 384, 512, 512],
             "first_stride": 3,

@@ -56,9 +56,6 @@ class FaceSwapper(keras.Model):
         with networks.precision(precision):
             self.encoder = networks.build_encoder(self.size, **preset["encoder"])
             latent = self.encoder.output_shape[1:]
-            self.landmark_head = None
-            if preset.get("landmarks"):
-                self.landmark_head = networks.build_landmark_head(latent)
             self.decoders, self.discriminators, self.bounds = {}, {}, {}
             for i, name in enumerate(self.identities):
                 # Not named after its person: file names hold what Keras names may not.
@@ -86,7 +83,6 @@ class FaceSwapper(keras.Model):
         mae: float = 1.0,
         dssim: float = 0.5,
         emphasis: float = 2.0,
-        landmarks: float = 4.0,
         adversarial: float = 0.05,
         matching: float = 0.25,
         kind: str = "hinge",
@@ -102,8 +98,6 @@ class FaceSwapper(keras.Model):
                 adversarially, in one step.
             mae, dssim: Weights of the two terms of the reconstruction loss.
             emphasis: How much more eyes and mouth count than the rest of the face.
-            landmarks: Weight of the mean absolute error of the landmarks that the
-                latent tells, where the preset has a head for them.
             adversarial, matching: Weights of the generator loss and of the feature
                 matching loss, where both train.
             kind: The adversarial loss, one of `losses.KINDS`.
@@ -120,12 +114,11 @@ class FaceSwapper(keras.Model):
             "mae": mae,
             "dssim": dssim,
             "emphasis": emphasis,
-            "landmarks": landmarks,
             "adversarial": adversarial,
             "matching": matching,
         }
         self.kind = kind
-        for model in self._autoencoder:
+        for model in (self.encoder, *self.decoders.values()):
             model.trainable = train != "discriminator"
         for model in self.discriminators.values():
             model.trainable = train != "autoencoder"
@@ -139,7 +132,7 @@ class FaceSwapper(keras.Model):
         rate, beta_1 = self.preset.get("rate", 1e-3), BETA_1[self.trains]
         if self.trains == "both":
             rate = min(rate, ADVERSARIAL_RATE)
-        parts = *self._autoencoder, *self.discriminators.values()
+        parts = self.encoder, *self.decoders.values(), *self.discriminators.values()
         adam = partial(adversarial.Adam, rate, beta_1, BETA_2, global_clipnorm=1.0)
         return adversarial.for_each(*((network, adam()) for network in parts))
 
@@ -199,8 +192,6 @@ class FaceSwapper(keras.Model):
                     f"start from a run of {self.preset_name!r}."
                 )
             self.encoder.set_weights(other.encoder.get_weights())
-            if self.landmark_head:
-                self.landmark_head.set_weights(other.landmark_head.get_weights())
             for name in self.identities:
                 origin = name if name in other.identities else other.identities[0]
                 for part in ("decoders", "discriminators"):
@@ -219,12 +210,6 @@ class FaceSwapper(keras.Model):
     def save_base(self, path: str | os.PathLike) -> None:
         """Write the encoder and the first decoder as float16, to start others from."""
         checkpoints.save_base(path, **self._base)
-
-    @property
-    def _autoencoder(self) -> tuple:
-        """All networks but the discriminators."""
-        heads = [self.landmark_head] if self.landmark_head else []
-        return self.encoder, *heads, *self.decoders.values()
 
     @property
     def _base(self) -> dict:
@@ -247,21 +232,13 @@ class FaceSwapper(keras.Model):
         return {"train": self.trains, "kind": self.kind, **self.weight}
 
     def call(self, faces):
-        """{identity: faces (B, S, S, 3)} → {identity: generated (B, S, S, 4)}.
-
-        Where the preset has a head for landmarks, also {"identity/landmarks":
-        (B, 51, 2)}.
-        """
+        """{identity: faces (B, S, S, 3)} → {identity: generated (B, S, S, 4)}."""
         names = list(faces)
         # One pass of the encoder over everybody: larger batches fill the processor.
-        latent = self.encoder(ops.concatenate([faces[n] for n in names]))
-        each = zip(names, ops.split(latent, len(names)), strict=True)
-        out = {name: self.decoders[name](z) for name, z in each}
-        if self.landmark_head:
-            points = ops.split(self.landmark_head(latent), len(names))
-            named = zip(names, points, strict=True)
-            out |= {f"{name}/landmarks": told for name, told in named}
-        return out
+        latents = ops.split(
+            self.encoder(ops.concatenate([faces[n] for n in names])), len(names)
+        )
+        return {n: self.decoders[n](z) for n, z in zip(names, latents, strict=True)}
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
         """Sum over identities of what `compile` chose."""
@@ -283,9 +260,6 @@ class FaceSwapper(keras.Model):
                 if y_pred[name].shape[-1] == 4:
                     made = y_pred[name][..., 3:]
                     total += 0.2 * losses.mean_absolute_error(mask, made)
-                if (key := f"{name}/landmarks") in y_pred and key in y:
-                    error = losses.mean_absolute_error(y[key], y_pred[key])
-                    total += self.weight["landmarks"] * error
             if self.trains != "autoencoder":
                 # Only the face is scored: what surrounds it is the same in both.
                 fake = mask * generated + (1 - mask) * rgb
