@@ -149,19 +149,20 @@ def workspace(out: Path):
             shutil.rmtree(out)
 
 
-def swap_in(out: Path, given: dict, report: str) -> None:
+def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
     """Execute the three notebooks of a swap in a workspace.
 
     Args:
         given: Parameters; each notebook takes those that it knows.
         report: Name of the JSON file of figures in the workspace.
+        study: Also run the cells tagged `study`.
     """
     seconds, given = {}, given | {"workspace": out, "report": report}
     with workspace(out):
         for name in SWAP:
             print(f"\n── {name}", flush=True)
             started = time.monotonic()
-            notebooks.execute(name, given, out / f"{name}.ipynb", study=False)
+            notebooks.execute(name, given, out / f"{name}.ipynb", study)
             seconds[name] = round(time.monotonic() - started, 1)
         figures = json.loads((out / report).read_text())
         figures["seconds"] = {**seconds, "total": round(sum(seconds.values()), 1)}

@@ -34,6 +34,38 @@ def test_the_demo_is_moved_aside_before_it_is_run_afresh(tmp_path, monkeypatch):
     assert kept.read_text() == "hours of work" and kept.parent.name != "demo"
 
 
+def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
+    demo, ran = tmp_path / "demo", {}
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(keep, "DEMO", demo)
+    monkeypatch.setattr(keep, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(keep, "NOTEBOOKS", tmp_path / "notebooks")
+
+    def execute(name, given, path, study=True):
+        ran[name] = study
+        path.write_text(f"{name} as run")
+        (demo / "choices").mkdir(exist_ok=True)
+        (demo / "contact_sheet.jpg").touch()
+        for report in (*keep.REPORTS.values(), "choices/figures.json"):
+            (demo / report).write_text("{}")
+
+    def run(given):
+        execute(given[1], {}, demo / f"{given[1]}.ipynb")
+        return 0
+
+    monkeypatch.setattr(keep.cli.notebooks, "execute", execute)
+    monkeypatch.setattr(keep.cli, "main", run)
+    assert keep.main(["notebooks"]) == 0
+    names = [*keep.cli.SWAP, "04_evaluation", "07_detection"]
+    assert ran == dict.fromkeys(names, True)
+    for name in names:
+        kept = tmp_path / "notebooks" / f"{name}.ipynb"
+        assert kept.read_text() == f"{name} as run"
+    # The demo leaves the studies out: they take longer than all the rest.
+    keep.cli.swap_in(demo, {}, "demo.json")
+    assert not any(ran[name] for name in keep.cli.SWAP)
+
+
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A function: run a command that leaves these files; the figures that are kept."""
