@@ -278,12 +278,17 @@ class FaceSwapper(keras.Model):
         step.record(self.adversarial)
         return step.loss(self.weight["adversarial"], self.weight["matching"])
 
+    def fit(self, *args, **kwargs):
+        """As of `keras.Model`. The encoder's latents move: none is known any more."""
+        self.adapt(None)
+        return super().fit(*args, **kwargs)
+
     def adapt(self, facesets: dict | None) -> None:
         """Learn which latents each decoder knows; `swap` stays within them.
 
         Args:
-            facesets: Identity → the `FaceSet` it was trained on; None: forget them, for
-                the networks train on. `Run.fit` does both.
+            facesets: Identity → the `FaceSet` it was trained on; `Run.fit` gives them
+                at its end. None: forget them, as `fit` does when it begins.
         """
         for name, bounds in self.bounds.items():
             if facesets is None:

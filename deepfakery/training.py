@@ -242,8 +242,6 @@ class Run(keras.callbacks.Callback):
         print(f"Stopped at step {self.step}: {self._reason_to_stop()}.")
 
     def _fit(self, feed, callbacks):
-        if self._facesets:
-            self.trained.adapt(None)
         # After the stop button a first, shorter epoch ends where entries end.
         missing = -self.step % self.every
         self.trained.fit(

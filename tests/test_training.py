@@ -258,6 +258,10 @@ def test_what_the_decoders_know_is_learned_at_the_end_and_forgotten_on_the_way(
         for a, b in zip(swapper.get_weights(), saved.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
     assert len(Look.seen) == 4 and not np.any(Look.seen)
+    # Whoever feeds it: batches of one's own move the latents just as much.
+    made = partial(batches, facesets, swapper.size, batch=4)
+    swapper.fit(made(), steps_per_epoch=1, shuffle=False, verbose=0)
+    assert known(swapper) == [0, 0]
     # Stopped by hand, it can be used as well.
     run = training.Run(tmp_path / "run", swapper, steps=20, every=2, decay=0)
     with pytest.raises(KeyboardInterrupt):
