@@ -234,7 +234,7 @@ class LatentBounds(layers.Layer):
         dimensions: Number of principal axes.
     """
 
-    def __init__(self, dimensions: int = 20, **kwargs):
+    def __init__(self, dimensions: int = 40, **kwargs):
         super().__init__(trainable=False, dtype="float32", **kwargs)
         self.dimensions = dimensions
 
