@@ -262,7 +262,7 @@ class LatentBounds(layers.Layer):
     def call(self, x):
         flat = ops.reshape(ops.cast(x, "float32"), (-1, self.mean.shape[0]))
         places = ops.matmul(flat - self.mean, ops.transpose(self.axes))
-        places = ops.clip(places, self.low, self.high)
+        places = ops.minimum(ops.maximum(places, self.low), self.high)
         known = ops.matmul(places, self.axes) + self.mean
         return ops.reshape(ops.where(self.adapted > 0, known, flat), ops.shape(x))
 
@@ -370,7 +370,22 @@ def devices_of(model: keras.Model):
     return strategy.scope() if strategy else nullcontext()
 
 
+def over_replicas(values):
+    """Sum of what each replica of `tf.distribute` has, so that all have it; elsewhere
+    as it is.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return values
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None or not tf.distribute.has_strategy():
+        return values
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
 def predict(model: keras.Model, data, batch: int = 64):
     """What a model makes of an array, a batch at a time, without making a data set."""
     parts = [data[i : i + batch] for i in range(0, len(data), batch)]
-    return np.concatenate([model.predict_on_batch(part) for part in parts])
+    # Of several devices each gives the whole batch.
+    return np.concatenate([model.predict_on_batch(p)[: len(p)] for p in parts])
