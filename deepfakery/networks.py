@@ -13,6 +13,8 @@ Reference:
     Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks".
 """
 
+import os
+import shutil
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -353,6 +355,22 @@ def has_gpu() -> bool:
     return any("cpu" not in d.lower() for d in keras.distribution.list_devices())
 
 
+def device() -> str:
+    """What the networks run on, in a sentence; of a GPU left unused, what to do."""
+    backend, place = keras.backend.backend(), "a GPU" if has_gpu() else "the processor"
+    said = f"{backend} computes on {place}, in {best_precision()}."
+    there = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()
+    if has_gpu() or not there:
+        return said
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    advice = f"install {backend} for CUDA and begin anew"
+    if hidden in ("", "-1"):
+        advice = f"unset CUDA_VISIBLE_DEVICES={hidden}, which hides it"
+    elif backend == "tensorflow":
+        advice = "run `make demo GPU=1`, or `pip install 'tensorflow[and-cuda]'`"
+    return f"{said} There is a GPU that it does not see: {advice}."
+
+
 @contextmanager
 def precision(name: str | None = None):
     """Build networks in a Keras dtype policy, by default the machine's best one."""
@@ -371,9 +389,7 @@ def devices_of(model: keras.Model):
 
 
 def over_replicas(values):
-    """Sum of what each replica of `tf.distribute` has, so that all have it; elsewhere
-    as it is.
-    """
+    """The sum of what each replica of `tf.distribute` has; elsewhere as it is."""
     if keras.backend.backend() != "tensorflow":
         return values
     import tensorflow as tf
