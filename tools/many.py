@@ -2,7 +2,7 @@
 
 python -m tools.many --clips <folder of the GRID corpus' clips> --ninth studio_a.mp4
 
-Interrupted, it goes on from there. `matrix.jpg` shows who over whom; it stays out of
+Interrupted, it goes on from there. `matrix.png` shows who over whom; it stays out of
 the repository, for the people in it did not agree to stand there.
 """
 
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from deepfakery import batches
 from deepfakery.evaluate import metrics, trials
-from deepfakery.faces import detect, extraction
+from deepfakery.faces import detect, extraction, geometry
 from deepfakery.notebook.run import ROOT
 from deepfakery.swapper import FaceSwapper
 from deepfakery.training import Run
@@ -48,7 +48,7 @@ def measure(clips: Path, ninth: Path, out: Path, steps: int) -> dict:
     pair, together = eight[:2], train(out / "eight", eight, people, steps)
     alone = train(out / "pair", pair, people, steps)
     found = matrix(together, eight, people, unseen)
-    draw(together, eight, unseen, found).savefig(out / "matrix.jpg", dpi=110)
+    draw(together, eight, unseen, found).savefig(out / "matrix.png", dpi=110)
     cross = [found[a, b] for a in eight for b in eight if a != b]
     own = [found[a, a] for a in eight]
     figures["within eight, all over all others"] = means(cross)
@@ -138,15 +138,13 @@ def matrix(swapper, names, people, unseen) -> dict:
 
 def expression_error(swapper, targets, identity: str) -> float:
     """`expression_error` of `metrics.MEASURES`, on bare crops."""
-    real = targets.images()
-    made, _ = swapper.swap(batches.prepare(real, swapper.size), identity)
-    size = real.shape[1:3]
-    made = np.stack([cv2.resize(m, size) for m in batches.restore(made)])
-    found = []
-    for pictures in (made, real):
+    real = batches.prepare(targets.images(), swapper.size)
+    found, size = [], (geometry.FACE_SIZE, geometry.FACE_SIZE)
+    for faces in (swapper.swap(real, identity)[0], real):  # both as the network sees
+        pairs = zip(batches.restore(faces), targets.landmarks(), strict=True)
         fitted = (
-            detect.fit_landmarks(picture, points.min(0), points.max(0))
-            for picture, points in zip(pictures, targets.landmarks(), strict=True)
+            detect.fit_landmarks(cv2.resize(face, size), place.min(0), place.max(0))
+            for face, place in pairs
         )
         does = np.stack([metrics.expression(points) for points in fitted])
         found.append(does - does.mean(0))

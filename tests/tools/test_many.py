@@ -29,8 +29,7 @@ def test_whoever_is_not_changed_is_who_they_were(facesets):
     assert [*found] == [(a, b) for a in PEOPLE for b in PEOPLE]
     for (face, target), seen in found.items():
         assert seen["verified"] == (face == target)
-        # Crops of 128 pixels, enlarged: nearly the landmarks of the whole ones.
-        assert seen["expression"] < 0.7
+        assert seen["expression"] == 0
     assert many.means([found["hopper", "hopper"]]).keys() == seen.keys()
     picture = many.draw(Same(), PEOPLE, few, found)
     assert len(picture.axes) == 6
@@ -43,6 +42,10 @@ def test_somebody_added_is_as_good_within_two_percent():
 
 
 def test_more_people_take_more_weights_and_no_other_encoder():
-    two, three = many.speed(2, batch=1), many.speed(3, batch=1)
-    assert 0 < three["weights_million"] - two["weights_million"] < 1
+    one, two, three = (many.speed(count, batch=1) for count in (1, 2, 3))
+    more, again = (
+        b["weights_million"] - a["weights_million"]
+        for a, b in ((one, two), (two, three))
+    )
+    assert again == pytest.approx(more, abs=0.02) and 0 < more < one["weights_million"]
     assert two["images_per_s"] > 0 and two["memory_mb"] > 100
