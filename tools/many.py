@@ -129,15 +129,15 @@ def matrix(swapper, names, people, unseen) -> dict:
     return {
         (face, target): {
             **trials.score(swapper, unseen[target], known, face),
-            "expression": expression_error(swapper, unseen[target], face),
+            **expression_error(swapper, unseen[target], face),
         }
         for face in names
         for target in names
     }
 
 
-def expression_error(swapper, targets, identity: str) -> float:
-    """`expression_error` of `metrics.MEASURES`, on bare crops."""
+def expression_error(swapper, targets, identity: str) -> dict:
+    """`expression_error` of `metrics.MEASURES`, on bare crops; and a still face's."""
     real = batches.prepare(targets.images(), swapper.size)
     found, size = [], (geometry.FACE_SIZE, geometry.FACE_SIZE)
     for faces in (swapper.swap(real, identity)[0], real):  # both as the network sees
@@ -148,7 +148,8 @@ def expression_error(swapper, targets, identity: str) -> float:
         )
         does = np.stack([metrics.expression(points) for points in fitted])
         found.append(does - does.mean(0))
-    return float(np.abs(found[0] - found[1]).mean())
+    error, still = np.abs(found[0] - found[1]).mean(), np.abs(found[1]).mean()
+    return {"expression": float(error), "expression, a still face": float(still)}
 
 
 def means(found: list[dict]) -> dict:
