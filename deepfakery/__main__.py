@@ -247,16 +247,15 @@ def extract(footage, out, who, each, scheduler):
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
-    option("--match", default="index", choices=("index", "time")),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, match, out):
+def evaluate(swap, target, face, truth, out):
     """Figures of any tool's swap."""
     from deepfakery.evaluate import measure, tables
     from deepfakery.notebook import plots
 
     with workspace(out):
-        frames = measure.measure(swap, target, face, truth, match=match)
+        frames = measure.measure(swap, target, face, truth)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)
