@@ -73,6 +73,8 @@ def keep_notebooks() -> int:
     shutil.copy(DEMO / "contact_sheet.jpg", RESULTS)
     for name in (*cli.SWAP, "04_evaluation", "07_detection"):
         shutil.copy(DEMO / f"{name}.ipynb", NOTEBOOKS)
+        for picture in DEMO.glob(f"{name}.jpg"):  # the first one that it shows
+            shutil.copy(picture, RESULTS)
         if name in REPORTS:
             key = "built-in" if name == "07_detection" else "notebook"
             note(name, key, "make notebooks", _read(DEMO / REPORTS[name]))
