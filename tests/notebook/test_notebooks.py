@@ -97,8 +97,10 @@ def test_the_studies_and_the_solutions_run_too(made, run_notebook, pictures_of):
     run_notebook("solutions/02_training", out)
     given = {"preset": "small", "base": False, "seeds": 1, "tried": 2}
     run_notebook("02b_choices", out, **given)
+    run_notebook("solutions/02b_choices", out)
     for name in ("02_training", "solutions/02_training", "02b_choices"):
         assert pictures_of(out / f"{name}.ipynb") > 0
+    assert not pictures_of(out / "solutions/02b_choices.ipynb")
     figures = json.loads((out / "training_choices.json").read_text())
     assert {"complete", "separate", "tuned"} < set(figures["choices"])
     assert FaceSwapper(["a"], figures["tuned"]).size == 64
