@@ -174,15 +174,14 @@ class FaceSwapper(keras.Model):
 
         return checkpoints.rebuild(name_or_folder, build)
 
-    def start_from(self, base: str | os.PathLike, keep: float = 0.3) -> "FaceSwapper":
+    def start_from(self, base: str | os.PathLike, keep: float = 1.0) -> "FaceSwapper":
         """Start from weights that already know faces, instead of from noise.
 
-        Encoder and every decoder start a share of the way from noise to the base. All
-        of it would swap worse: it was trained on thousands of people, so the encoder
-        passes on who somebody is, and a decoder generates that. From an earlier run all
-        is kept; people who were in it keep their own decoder and discriminator, and who
-        is new begins with the first one's. `compile(only=…)` then teaches that person
-        alone to an encoder that stays as it is.
+        Encoder and every decoder start from a base that was trained on thousands of
+        people, or a share of the way to it. From an earlier run all is kept; people who
+        were in it keep their own decoder and discriminator, and who is new begins with
+        the first one's. `compile(only=…)` then teaches that person alone to an encoder
+        that stays as it is.
 
         Args:
             base: A file written by `save_base`, or a run folder.

@@ -82,8 +82,8 @@ os.rmdir(Path.home())
 
 
 def test_missing_weights_are_missed(monkeypatch, tmp_path):
-    assert checkpoints.base_weights("small").is_file()
-    assert checkpoints.base_weights("light") is None
+    assert checkpoints.base_weights("light").is_file()
+    assert checkpoints.base_weights("hd") is None
     monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path / "weights")
     with pytest.raises(FileNotFoundError, match="weights is missing.*Install"):
         checkpoints.base_weights("small")

@@ -376,7 +376,7 @@ def test_base_weights_give_every_decoder_the_same_start(
     swapper.save_base(tmp_path / "base.npz")
     assert [f.name for f in tmp_path.iterdir()] == ["base.npz"]
     new = make_swapper(("x", "y"))
-    assert new.start_from(tmp_path / "base.npz", keep=1.0) is new
+    assert new.start_from(tmp_path / "base.npz") is new
     # Kept as float16: nearly, not wholly, the same.
     expected, _ = swapper.swap(aligned["collins"], "collins")
     for name in ("x", "y"):

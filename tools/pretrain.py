@@ -1,6 +1,6 @@
 """The weights that the project ships: made once, from photos of thousands of people.
 
-python -m tools.pretrain --faces <folder of photos> --minutes 60
+python -m tools.pretrain --faces <folder of photos> --steps 7500
 python -m tools.pretrain --upscaler --faces <folder of photos>
 """
 
@@ -28,21 +28,21 @@ from tools.keep import note
 HELD_OUT = 0.08
 
 
-def pretrain(folder: str, out: Path, preset: str, minutes: float) -> None:
+def pretrain(folder: str, out: Path, preset: str, steps: int) -> None:
     """Teach an encoder and one decoder faces in general, to start swappers from.
 
     Args:
         folder: Photos of many people.
         out: Workspace for the faces and the run; interrupted, it goes on from there.
         preset: The networks' preset.
-        minutes: Of training.
+        steps: Of 16 faces.
     """
     people = extraction.extract(folder, out / "faces", describe=False)
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(("base",), preset)
     swapper.compile()
     faces = {"base": people.require()}
-    run_ = training.Run(out / "run", swapper, minutes=minutes, every=100, decay=0.3)
+    run_ = training.Run(out / "run", swapper, steps=steps, every=100, decay=0.3)
     run_.fit(faces, batch=16, flip=0.5)
     path = WEIGHTS / f"base_{preset}.npz"
     swapper.save_base(path)
@@ -137,15 +137,15 @@ def main() -> None:
     parser.add_argument(
         "--faces", required=True, help="folder of photos of many people"
     )
-    parser.add_argument("--minutes", type=float, default=30, help="of training")
-    parser.add_argument("--preset", default="small", choices=PRESETS)
+    parser.add_argument("--steps", type=int, default=7500, help="of 16 faces")
+    parser.add_argument("--preset", default="light", choices=PRESETS)
     parser.add_argument("--upscaler", action="store_true", help="by its curriculum")
     parser.add_argument("--out", type=Path, default=ROOT / "data/output/base")
     given = parser.parse_args()
     if given.upscaler:
         pretrain_upscaler(given.faces, given.out)
     else:
-        pretrain(given.faces, given.out, given.preset, given.minutes)
+        pretrain(given.faces, given.out, given.preset, given.steps)
 
 
 if __name__ == "__main__":
