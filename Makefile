@@ -7,13 +7,14 @@ $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval overr
 export $(GIVEN)
 # With KEEP=1 the project keeps what a command found, in data/results.
 RUN = $(PY) -m $(if $(KEEP),tools.keep,deepfakery)
+READY = $(if $(filter 1,$(GPU)),.venv/cuda,.venv/installed)
 CHECKED = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_batches convert/test_masks convert/test_merge)
 CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_optimizers test_swapper test_training test_distribution studies/test_dcgan studies/test_upscaler)
 
 .PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
 
 help:
-	@echo "make demo                      the whole way on the built-in people, about 8 minutes"
+	@echo "make demo                      the whole way on the built-in people, about 8 minutes [GPU=1]"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=data/output/swap]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=data/output/swap]"
 	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"
@@ -40,6 +41,12 @@ help:
 	@$(PY) -m pip install --quiet --no-compile -e ".[test]"
 	@touch $@
 
+# With GPU=1, and from then on: TensorFlow with its CUDA wheels.
+.venv/cuda: .venv/installed
+	@echo "Installing TensorFlow's CUDA wheels …"
+	@$(PY) -m pip install --quiet --no-compile -e ".[gpu]"
+	@touch $@
+
 # An environment without TensorFlow, so that nothing of it is used by mistake.
 .venv-backends/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-backends
@@ -52,38 +59,38 @@ help:
 	@.venv-backends/bin/python -m pip install --quiet --no-deps -e .
 	@rm .venv-backends/missing 2>/dev/null || touch $@  # tried again where one is missing
 
-demo: .venv/installed
+demo: $(READY)
 	@$(PY) -m deepfakery demo
 
-swap: .venv/installed
+swap: $(READY)
 	@test -n "$$FACE" && test -n "$$TARGET" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
 	@$(PY) -m deepfakery swap --face="$$FACE" --target="$$TARGET" --minutes="$${MINUTES:-5}" --preset="$${PRESET:-light}" --out="$${OUT:-data/output/swap}"
 
-evaluate: .venv/installed
+evaluate: $(READY)
 	@test -n "$$SWAP" && test -n "$$TARGET" && test -n "$$FACE" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
 	@$(PY) -m deepfakery evaluate --swap="$$SWAP" --target="$$TARGET" --face="$$FACE" $${TRUTH:+--truth="$$TRUTH"} --out="$${OUT:-data/output/swap}"
 
-bench: .venv/installed
+bench: $(READY)
 	@$(PY) -m tools.bench $${ONLY:+--only="$$ONLY"} $${KEEP:+--keep}
 
-imagine: .venv/installed
+imagine: $(READY)
 	@$(RUN) run 05_dcgan $${PHOTOS:+-p folder="$$PHOTOS"} -p workspace="$${OUT:-data/output/imagine}"
 
-enlarge: .venv/installed
+enlarge: $(READY)
 	@$(RUN) run 06_upscaling $${PHOTOS:+-p folder="$$PHOTOS"} -p workspace="$${OUT:-data/output/enlarge}"
 
-upscale: .venv/installed
+upscale: $(READY)
 	@test -n "$$IN" && test -n "$$SIZE" && test -n "$$OUT" || { echo "Usage: make upscale IN=<photo, folder of photos or clip> OUT=<what to write> SIZE=<width>x<height>" >&2; exit 2; }
 	@$(PY) -m deepfakery upscale --in="$$IN" --out="$$OUT" --size="$$SIZE" $${FIT:+--fit="$$FIT"}
 
-inspect: .venv/installed
+inspect: $(READY)
 	@test -n "$$FILE" || { echo "Usage: make inspect FILE=<any picture or clip, or a folder of them>" >&2; exit 2; }
 	@$(PY) -m deepfakery inspect -- "$$FILE"
 
-detect: .venv/installed
+detect: $(READY)
 	@$(RUN) run 07_detection $${OTHERS:+-p others="$$OTHERS"}
 
-compare: .venv/installed
+compare: $(READY)
 	@$(RUN) compare $${FACE:+--face="$$FACE"} $${TARGET:+--target="$$TARGET"} $${MINUTES:+--minutes $$MINUTES} --out="$${OUT:-data/output/compare}"
 
 check: .venv/tested
@@ -104,5 +111,5 @@ test-backends: .venv-backends/installed
 		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -q -W default $(CORE) || exit 1; \
 	done
 
-notebooks: .venv/installed
+notebooks: $(READY)
 	@$(PY) -m tools.keep notebooks

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from deepfakery import samples
 from deepfakery.faces import extraction
+from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, provenance, records, video
 from deepfakery.notebook import run as notebooks
 from deepfakery.notebook.run import NOTEBOOKS, ROOT
@@ -34,6 +35,7 @@ SWAP = ("01_data_generation", "02_training", "03_prediction")
 
 #: Name → (function, its options as `argparse` takes them).
 COMMANDS = {}
+CLUSTER = "address of a Dask scheduler, whose workers see the same files"
 WHO = "which person of it: the one seen most, a number in the faces folder, or a photo"
 
 
@@ -98,17 +100,67 @@ def demo(out):
     option("--target-who", default="most", help=WHO),
     option("--minutes", type=float, default=5, help="of training"),
     option("--preset", default="light", choices=PRESETS),
+    option("--targets", nargs="+", default=[], help="more clips of that person"),
+    option("--scheduler", help=f"for --targets: {CLUSTER}"),
     output("swap"),
 )
-def swap(out, **given):
+def swap(out, targets, scheduler, **given):
     """The whole way on your own footage."""
     if given["minutes"] <= 0:
         raise ValueError("--minutes (MINUTES=) must be above 0.")
     check(given["face"], given["target"], out)
+    named = by_name(targets)
     for who in (given["face_who"], given["target_who"]):
         if who != "most" and not who.isdecimal():
             images.read_image(who)  # says what is wrong with it
     swap_in(out, given, "swap.json")
+    if named:
+        from deepfakery.convert import export
+
+        over, face = samples.identities(given["face"], given["target"])
+        people = {face: FaceSet.load(out / "faces" / over).descriptors()}
+        with workspace(out), cluster(scheduler) as executor:
+            more = named, out / "run", people, out / "targets"
+            done, failed = export.swap_clips(*more, executor=executor)
+        summarise(done, failed)
+
+
+def by_name(clips: list) -> dict[str, Path]:
+    """Clips by the names of what is made of them, each its own."""
+    named = {}
+    for clip in map(Path, clips):
+        other = named.setdefault(existing(clip).stem, clip)
+        if other != clip:
+            raise ValueError(f"{other} and {clip} share a name; rename one of them.")
+    return named
+
+
+@contextmanager
+def cluster(scheduler: str | None):
+    """What runs clips on a Dask cluster; None where no scheduler is given."""
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        said = 'a cluster needs Dask: pip install "deepfakery[cluster]"'
+        raise ValueError(f"--scheduler {scheduler}: {said}.") from None
+    with Client(scheduler) as client:
+        yield client.get_executor()
+
+
+def summarise(done: dict, failed: dict) -> None:
+    """A line a clip; ValueError where one failed."""
+    width = max(map(len, (*done, *failed)))
+    for name, made in done.items():
+        print(f"{name:{width}}  {made}")
+    for name, why in failed.items():
+        print(f"{name:{width}}  failed: {why}")
+    if failed:
+        count = len(done) + len(failed)
+        said = "the others are done. The same command tries again what is missing"
+        raise ValueError(f"{len(failed)} of {count} clips failed; {said}.")
 
 
 def check(face: str, target: str, out: Path) -> None:
@@ -176,10 +228,18 @@ def swap_in(out: Path, given: dict, report: str, study: bool = False) -> None:
     option("footage", nargs="+", help="clips, photos or folders of either"),
     option("--out", required=True, type=Path, help="the face folder"),
     option("--who", help=WHO),
+    option("--each", action="store_true", help="a face folder in --out for each"),
+    option("--scheduler", help=f"for --each: {CLUSTER}"),
 )
-def extract(footage, out, who):
-    """The faces of one person, as aligned pictures."""
-    print(f"{len(extraction.extract(footage, out, who=who))} faces in {out}")
+def extract(footage, out, who, each, scheduler):
+    """The faces of one person, as aligned pictures; or of each clip's."""
+    if not each:
+        print(f"{len(extraction.extract(footage, out, who=who))} faces in {out}")
+        return
+    with cluster(scheduler) as executor:
+        many = by_name(footage), out
+        done, failed = extraction.extract_many(*many, executor=executor, who=who)
+    summarise({n: f"{len(f)} faces in {f.folder}" for n, f in done.items()}, failed)
 
 
 @command(
@@ -187,16 +247,15 @@ def extract(footage, out, who):
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
     option("--truth", help="the same motion by the painted person"),
-    option("--match", default="index", choices=("index", "time")),
     output("swap"),
 )
-def evaluate(swap, target, face, truth, match, out):
+def evaluate(swap, target, face, truth, out):
     """Figures of any tool's swap."""
     from deepfakery.evaluate import measure, tables
     from deepfakery.notebook import plots
 
     with workspace(out):
-        frames = measure.measure(swap, target, face, truth, match=match)
+        frames = measure.measure(swap, target, face, truth)
         table = tables.summarise(frames)
         table.to_csv(out / "evaluation.csv", index=False)
         frames.to_csv(out / "evaluation_frames.csv", index=False)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from deepfakery import losses
+from deepfakery import losses, networks
 
 
 class Step(NamedTuple):
@@ -132,6 +132,13 @@ class Adam(keras.optimizers.Adam):
     Reference:
         Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization".
     """
+
+    def _clip_gradients(self, grads):
+        # Keras would clip what each of several devices found, and add it up then.
+        return super()._clip_gradients(networks.over_replicas(grads))
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
 
     def update_step(self, gradient, variable, learning_rate):
         if keras.backend.backend() != "tensorflow" or self.amsgrad:

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepfakery import networks
+
 #: The adversarial losses.
 KINDS = ("hinge", "least_squares", "cross_entropy")
 
@@ -77,7 +79,9 @@ def structural_dissimilarity(
 def _mean(error, weight):
     if weight is None:
         return ops.mean(error)
-    return ops.mean(error * weight) / (ops.mean(weight) + 1e-6)
+    # Of the whole batch: another share of it has other masks.
+    whole = networks.over_replicas(per_replica(ops.mean(weight)))
+    return ops.mean(error * weight) / (whole + 1e-6)
 
 
 def _band(side, window, step):

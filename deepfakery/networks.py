@@ -13,6 +13,8 @@ Reference:
     Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks".
 """
 
+import os
+import shutil
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -234,7 +236,7 @@ class LatentBounds(layers.Layer):
         dimensions: Number of principal axes.
     """
 
-    def __init__(self, dimensions: int = 20, **kwargs):
+    def __init__(self, dimensions: int = 40, **kwargs):
         super().__init__(trainable=False, dtype="float32", **kwargs)
         self.dimensions = dimensions
 
@@ -262,7 +264,7 @@ class LatentBounds(layers.Layer):
     def call(self, x):
         flat = ops.reshape(ops.cast(x, "float32"), (-1, self.mean.shape[0]))
         places = ops.matmul(flat - self.mean, ops.transpose(self.axes))
-        places = ops.clip(places, self.low, self.high)
+        places = ops.minimum(ops.maximum(places, self.low), self.high)
         known = ops.matmul(places, self.axes) + self.mean
         return ops.reshape(ops.where(self.adapted > 0, known, flat), ops.shape(x))
 
@@ -353,6 +355,22 @@ def has_gpu() -> bool:
     return any("cpu" not in d.lower() for d in keras.distribution.list_devices())
 
 
+def device() -> str:
+    """What the networks run on, in a sentence; of a GPU left unused, what to do."""
+    backend, place = keras.backend.backend(), "a GPU" if has_gpu() else "the processor"
+    said = f"{backend} computes on {place}, in {best_precision()}."
+    there = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()
+    if has_gpu() or not there:
+        return said
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    advice = f"install {backend} for CUDA and begin anew"
+    if hidden in ("", "-1"):
+        advice = f"unset CUDA_VISIBLE_DEVICES={hidden}, which hides it"
+    elif backend == "tensorflow":
+        advice = "run `make demo GPU=1`, or `pip install 'tensorflow[and-cuda]'`"
+    return f"{said} There is a GPU that it does not see: {advice}."
+
+
 @contextmanager
 def precision(name: str | None = None):
     """Build networks in a Keras dtype policy, by default the machine's best one."""
@@ -370,7 +388,20 @@ def devices_of(model: keras.Model):
     return strategy.scope() if strategy else nullcontext()
 
 
+def over_replicas(values):
+    """The sum of what each replica of `tf.distribute` has; elsewhere as it is."""
+    if keras.backend.backend() != "tensorflow":
+        return values
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None or not tf.distribute.has_strategy():
+        return values
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
 def predict(model: keras.Model, data, batch: int = 64):
     """What a model makes of an array, a batch at a time, without making a data set."""
     parts = [data[i : i + batch] for i in range(0, len(data), batch)]
-    return np.concatenate([model.predict_on_batch(part) for part in parts])
+    # Of several devices each gives the whole batch.
+    return np.concatenate([model.predict_on_batch(p)[: len(p)] for p in parts])

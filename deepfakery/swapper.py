@@ -48,7 +48,10 @@ class FaceSwapper(keras.Model):
 
     def __init__(self, identities, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.identities = tuple(identities)
+        self.identities = self._learning = tuple(identities)
+        for i, name in enumerate(self.identities):
+            if name in self.identities[:i]:
+                raise ValueError(f"{name!r} is there already; choose another name.")
         self.base = None  # SHA-256 of the weights that it started from
         self.preset = preset = look_up(preset)
         self.preset_name = name_of(preset)
@@ -86,6 +89,7 @@ class FaceSwapper(keras.Model):
         adversarial: float = 0.05,
         matching: float = 0.25,
         kind: str = "hinge",
+        only: str | None = None,
         **kwargs,
     ):
         """Choose what trains, and on what.
@@ -101,12 +105,16 @@ class FaceSwapper(keras.Model):
             adversarial, matching: Weights of the generator loss and of the feature
                 matching loss, where both train.
             kind: The adversarial loss, one of `losses.KINDS`.
+            only: Whose decoder and discriminator train, on that person's faces alone;
+                the encoder and all others stay as they are. None: all train.
             **kwargs: Of `keras.Model.compile`.
 
         Raises:
-            ValueError: `train` or `kind` is none of these.
+            ValueError: `train`, `kind` or `only` is none of these.
         """
-        for given, known in ((train, tuple(BETA_1)), (kind, losses.KINDS)):
+        people = (None, *self.identities)
+        modes = (train, tuple(BETA_1)), (kind, losses.KINDS), (only, people)
+        for given, known in modes:
             if given not in known:
                 raise ValueError(f"{given!r} is unknown; choose from {known}.")
         self.trains = train
@@ -117,11 +125,13 @@ class FaceSwapper(keras.Model):
             "adversarial": adversarial,
             "matching": matching,
         }
-        self.kind = kind
-        for model in (self.encoder, *self.decoders.values()):
-            model.trainable = train != "discriminator"
-        for model in self.discriminators.values():
-            model.trainable = train != "autoencoder"
+        self.kind, self.only = kind, only
+        self._learning = self.identities if only is None else (only,)
+        self.encoder.trainable = only is None and train != "discriminator"
+        for name in self.identities:
+            learns = name in self._learning
+            self.decoders[name].trainable = learns and train != "discriminator"
+            self.discriminators[name].trainable = learns and train != "autoencoder"
         with networks.devices_of(self):
             super().compile(optimizer or self._default_optimizer(), **kwargs)
 
@@ -170,7 +180,9 @@ class FaceSwapper(keras.Model):
         Encoder and every decoder start a share of the way from noise to the base. All
         of it would swap worse: it was trained on thousands of people, so the encoder
         passes on who somebody is, and a decoder generates that. From an earlier run all
-        is kept; people who were in it keep their own decoder and discriminator.
+        is kept; people who were in it keep their own decoder and discriminator, and who
+        is new begins with the first one's. `compile(only=…)` then teaches that person
+        alone to an encoder that stays as it is.
 
         Args:
             base: A file written by `save_base`, or a run folder.
@@ -194,9 +206,11 @@ class FaceSwapper(keras.Model):
             self.encoder.set_weights(other.encoder.get_weights())
             for name in self.identities:
                 origin = name if name in other.identities else other.identities[0]
-                for part in ("decoders", "discriminators"):
+                for part in ("decoders", "discriminators", "bounds"):
                     weights = getattr(other, part)[origin].get_weights()
                     getattr(self, part)[name].set_weights(weights)
+                if name != origin:
+                    self.bounds[name].reset()
             self.base = other.base
             return self
         known = checkpoints.load_base(base, self.preset_name, **self._base)
@@ -229,7 +243,14 @@ class FaceSwapper(keras.Model):
     @property
     def objective(self) -> dict:
         """What `compile` chose, as plain JSON."""
-        return {"train": self.trains, "kind": self.kind, **self.weight}
+        chosen = {"train": self.trains, "kind": self.kind, **self.weight}
+        return chosen | ({"only": self.only} if self.only else {})
+
+    @property
+    def metrics(self):
+        """Those of whoever trains; of the others nothing is measured."""
+        idle = [m for name, m in self.errors.items() if name not in self._learning]
+        return [m for m in super().metrics if m not in idle]
 
     def call(self, faces):
         """{identity: faces (B, S, S, 3)} → {identity: generated (B, S, S, 4)}."""
@@ -241,9 +262,9 @@ class FaceSwapper(keras.Model):
         return {n: self.decoders[n](z) for n, z in zip(names, latents, strict=True)}
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        """Sum over identities of what `compile` chose."""
+        """Sum, over those who train, of what `compile` chose."""
         total = 0.0
-        for name in self.identities:
+        for name in self._learning:
             target = ops.convert_to_tensor(y[name])  # PyTorch is given it as NumPy
             rgb, mask = target[..., :3], target[..., 3:4]
             generated = y_pred[name][..., :3]
@@ -279,8 +300,9 @@ class FaceSwapper(keras.Model):
         return step.loss(self.weight["adversarial"], self.weight["matching"])
 
     def fit(self, *args, **kwargs):
-        """As of `keras.Model`. The encoder's latents move: none is known any more."""
-        self.adapt(None)
+        """As of `keras.Model`. Once the encoder trains, no latent is known."""
+        if self.encoder.trainable:
+            self.adapt(None)
         return super().fit(*args, **kwargs)
 
     def adapt(self, facesets: dict | None) -> None:
@@ -288,11 +310,13 @@ class FaceSwapper(keras.Model):
 
         Args:
             facesets: Identity → the `FaceSet` it was trained on; `Run.fit` gives them
-                at its end. None: forget them, as `fit` does when it begins.
+                at its end; of whom it gives none, nothing changes. None: forget
+                them all.
         """
         for name, bounds in self.bounds.items():
             if facesets is None:
                 bounds.reset()
+            if name not in (facesets or ()):
                 continue
             faces = batches.prepare(facesets[name].images(self.size, 512), self.size)
             bounds.adapt(networks.predict(self.encoder, faces))

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import time
 import warnings
@@ -29,6 +30,9 @@ LOOK = 5
 
 #: A loss that breaks this often without progress is not mended by smaller steps.
 ROLLBACKS = 5
+
+#: By what an error says that memory is full: TensorFlow, JAX, PyTorch.
+MEMORY = "(?i)ResourceExhausted|RESOURCE_EXHAUSTED|out of memory|can't allocate memory"
 
 #: Settings of `batches.batches` that `Run.fit` takes, and their defaults.
 SETTINGS = {
@@ -148,6 +152,7 @@ class Run(keras.callbacks.Callback):
 
         Raises:
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.
+            MemoryError: A step did not fit into memory.
             OSError: The first or the last checkpoint could not be written.
             ValueError: The loss broke again and again; somebody else trained in the
                 folder since; or it was trained with other faces or settings.
@@ -179,7 +184,16 @@ class Run(keras.callbacks.Callback):
                     "was trained elsewhere meanwhile. Make the Run again to go on "
                     "from there."
                 )
-            self._train(faces, callbacks)
+            try:
+                self._train(faces, callbacks)
+            except Exception as error:
+                batch = self.config.get("batch")
+                if not batch or not re.search(MEMORY, f"{error!r} {error}"):
+                    raise
+                raise MemoryError(
+                    f"A batch of {batch} faces of each identity does not fit into "
+                    f"memory. Train with fit(…, batch={max(1, batch // 2)})."
+                ) from error
 
     def _start(self) -> str:
         """Which state of which run this one goes on from."""

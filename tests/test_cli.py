@@ -139,6 +139,26 @@ def test_faces_are_extracted_into_a_folder(short_clips, tmp_path, capsys):
     assert len(list(out.glob("*.jpg"))) == 12
 
 
+def test_a_folder_of_faces_is_made_of_each_clip(short_clips, bad, tmp_path, refused):
+    out = tmp_path / "faces"
+    clips = [*short_clips.values(), bad / "text.mp4"]
+    command = "extract", *clips, "--each", "--out", out
+    said = refused(*command, words=("1 of 3 clips failed", "tries again"))
+    assert f"12 faces in {out / 'hopper'}" in said and "failed: " in said
+    made = {f: f.stat().st_mtime_ns for f in out.rglob("*.jpg")}
+    assert len(made) == 24
+    refused(*command, words=("1 of 3 clips failed",))
+    assert {f: f.stat().st_mtime_ns for f in out.rglob("*.jpg")} == made
+
+
+def test_clips_of_one_name_are_told_apart_by_the_user(short_clips, tmp_path, refused):
+    one = short_clips["hopper"]
+    other = tmp_path / one.name
+    other.write_bytes(one.read_bytes())
+    command = "extract", one, other, "--each", "--out", tmp_path / "faces"
+    refused(*command, words=("share a name", str(other)))
+
+
 # --- a notebook is given parameters, and keeps what was there -----------------------
 
 

@@ -118,4 +118,4 @@ print(str(run.ROOT) == os.getcwd())
         text=True,
     )
     size = (ROOT / "weights/upscaler_light.npz").stat().st_size
-    assert done.stdout.split() == [str(size), "7", "True"], done.stderr
+    assert done.stdout.split() == [str(size), "8", "True"], done.stderr

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 
 import pytest
 
@@ -69,7 +72,7 @@ def made(tmp_path_factory):
         )
         assert done.returncode == 0, done.stderr
         assert not (folder / "ran").exists()
-        return json.loads(done.stdout)
+        return json.loads(done.stdout.splitlines()[-1])
 
     return make
 
@@ -81,6 +84,15 @@ def test_every_target_hands_on_what_it_is_given(target, variables, expected, mad
         arguments = made(target, given, through_environment=i % 2 == 1)
         words = [word.replace("X", name) for word in expected.split()]
         assert [a for a in arguments if a in words] == words
+
+
+def test_the_cuda_wheels_are_an_extra_that_is_installed_once(made):
+    assert made(".venv/cuda", {})[-2:] == ["-e", ".[gpu]"]
+    assert made("demo", {"GPU": "1"}) == ["-m", "deepfakery", "demo"]  # it is there
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (asked,) = extras["optional-dependencies"]["gpu"]
+    (extra,) = re.findall(r"^tensorflow\[(.+)\]>=", asked)
+    assert extra in metadata.metadata("tensorflow").get_all("Provides-Extra")
 
 
 def test_what_is_not_given_is_the_commands_own(made):

@@ -194,6 +194,25 @@ def test_bfloat16_is_chosen_where_it_is_fast(said, expected, monkeypatch):
     assert best_precision() == "mixed_bfloat16"
 
 
+def test_a_gpu_that_is_not_used_is_spoken_of(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(networks, "has_gpu", lambda: False)
+    monkeypatch.setattr(networks, "Path", lambda _: tmp_path / "no driver")
+    backend, precision = keras.backend.backend(), best_precision()
+    alone = f"{backend} computes on the processor, in {precision}."
+    assert networks.device() == alone
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    advice = "GPU=1" if backend == "tensorflow" else f"install {backend} for CUDA"
+    said = networks.device()
+    assert said.startswith(f"{alone} There is a GPU that it does not see: ")
+    assert advice in said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert networks.device().endswith("unset CUDA_VISIBLE_DEVICES=-1, which hides it.")
+    monkeypatch.setattr(networks, "has_gpu", lambda: True)
+    assert networks.device() == f"{backend} computes on a GPU, in mixed_bfloat16."
+
+
 @pytest.fixture
 def bounded():
     """A layer of five axes, and the latents that it knows: they lie in a plane."""

@@ -168,6 +168,16 @@ def test_any_number_of_people_of_any_name(tiny, tmp_path, facesets):
     assert again.sha256() == swapper.sha256()
 
 
+def test_two_people_of_one_name_are_refused(tiny):
+    with pytest.raises(ValueError, match="'ann' is there already; choose another"):
+        FaceSwapper(("ann", "ben", "ann"), tiny)
+
+
+def test_each_person_adds_as_many_weights(tiny):
+    sizes = [FaceSwapper("abcdefgh"[:n], tiny).count_params() for n in (2, 3, 8)]
+    assert sizes[2] - sizes[0] == 6 * (sizes[1] - sizes[0])
+
+
 def test_the_fingerprint_tells_weights_apart(make_swapper):
     one, two = make_swapper(), make_swapper()
     assert one.sha256() == two.sha256()
@@ -398,6 +408,96 @@ def test_an_earlier_run_is_a_start_for_the_same_people_and_for_others(
     wider = {**tiny, "decoder": {**tiny["decoder"], "head_width": 24}}
     with pytest.raises(ValueError, match="run was trained with another preset"):
         FaceSwapper(PEOPLE, wider).start_from(folder)
+
+
+# --- a person added later ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def known(make_swapper, facesets, tmp_path_factory):
+    """The run folder of two people, whose latents are known."""
+    folder = tmp_path_factory.mktemp("known") / "run"
+    run = training.Run(folder, make_swapper(rate=5e-3), steps=40, every=20)
+    run.fit(facesets)
+    return folder
+
+
+@pytest.fixture
+def add(known, facesets, tmp_path, tiny):
+    """A function: add Lovelace, who looks like Hopper, to the two who are known."""
+
+    def add(folder="added", steps=40, train="autoencoder", **settings):
+        keras.utils.set_random_seed(1)
+        swapper = FaceSwapper(("collins", "lovelace", "hopper"), tiny)
+        swapper.start_from(known)
+        swapper.compile(keras.optimizers.Adam(5e-3), train=train, **settings)
+        run = training.Run(tmp_path / folder, swapper, steps=steps, every=4, decay=0)
+        people = {"lovelace": facesets["hopper"]}
+        run.fit(people if swapper.only else facesets | people)
+        return run
+
+    return add
+
+
+def parts_of(swapper, name):
+    return [w for p in (swapper.decoders, swapper.bounds) for w in weights(p[name])]
+
+
+@pytest.mark.parametrize("train", ["autoencoder", "both"])
+def test_whoever_is_added_changes_nobody_else(known, add, aligned, train):
+    before, run = FaceSwapper.from_preset(known), add(train=train, only="lovelace")
+    assert not {"collins_error", "hopper_error"} & run.history[0].keys()
+    errors = [entry["lovelace_error"] for entry in run.history]
+    assert errors[-1] < 0.9 * errors[0]
+    for after in (run.trained, FaceSwapper.from_preset(run.folder)):
+        assert after.identities == ("collins", "lovelace", "hopper")
+        assert same(weights(after.encoder), weights(before.encoder))
+        for name in PEOPLE:
+            assert same(parts_of(after, name), parts_of(before, name))
+            D = before.discriminators[name]
+            assert same(weights(after.discriminators[name]), weights(D))
+            assert float(before.bounds[name].adapted) == 1
+            for source in PEOPLE:
+                np.testing.assert_array_equal(
+                    after.swap(aligned[source], name)[0],
+                    before.swap(aligned[source], name)[0],
+                )
+        assert float(after.bounds["lovelace"].adapted) == 1
+        moved = not same(
+            weights(after.discriminators["lovelace"]),
+            weights(before.discriminators["collins"]),
+        )
+        assert moved == (train == "both")
+        made, _ = after.swap(aligned["collins"], "lovelace")
+        mean = {name: aligned[name].mean(0) for name in PEOPLE}
+        far, near = (np.abs(made - mean[name]).mean() for name in PEOPLE)
+        assert near < far
+
+
+def test_whoever_is_added_may_be_learned_by_all(known, add):
+    """Without `only` the encoder learns on, and the others with it."""
+    before, after = FaceSwapper.from_preset(known), add(steps=4).trained
+    assert not same(weights(after.encoder), weights(before.encoder))
+    for name in PEOPLE:
+        assert not same(weights(after.decoders[name]), weights(before.decoders[name]))
+
+
+def test_adding_somebody_resumes_exactly(add):
+    whole = add("whole", steps=8, train="both", only="lovelace")
+    add("halves", steps=4, train="both", only="lovelace")
+    halves = add("halves", steps=8, train="both", only="lovelace")
+    assert halves.step == 8 and len(halves.history) == 2
+    assert same(whole.trained.get_weights(), halves.trained.get_weights())
+    state = ([array(v) for v in r.trained.optimizer.variables] for r in (whole, halves))
+    assert same(*state)
+
+
+def test_who_learns_is_part_of_a_run(add, swapper):
+    add(steps=4, only="lovelace")
+    with pytest.raises(ValueError, match="only='lovelace', not 'hopper'"):
+        add(steps=4, only="hopper")
+    with pytest.raises(ValueError, match="'lovelace' is unknown; choose from"):
+        swapper.compile(only="lovelace")
 
 
 def test_base_weights_that_do_not_fit_are_named(untrained, tiny, tmp_path):

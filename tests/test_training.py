@@ -103,6 +103,27 @@ def whole(sitting):
     return sitting[0]
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="others do not allocate all of it"
+)
+def test_a_batch_that_does_not_fit_is_answered_by_a_smaller_one(
+    tiny, facesets, tmp_path
+):
+    class Hungry(FaceSwapper):
+        def call(self, faces):
+            made = super().call(faces)
+            one = keras.ops.reshape(made["hopper"][:1, :1, :1, 0], (1, 1))
+            huge = keras.ops.broadcast_to(one, (2**23, 2**23))  # 256 TB
+            return {**made, "hopper": made["hopper"] + keras.ops.max(huge)}
+
+    swapper = Hungry(facesets, tiny)
+    swapper.compile()
+    run = training.Run(tmp_path / "run", swapper, steps=2)
+    with pytest.raises(MemoryError, match=r"batch of 6 .*fit\(…, batch=3\)"):
+        run.fit(facesets, batch=6)
+    assert training.latest(run.folder) is None
+
+
 def test_a_run_writes_down_how_it_went(whole):
     assert whole.step == STEPS and whole.seconds > 0
     assert [entry["step"] for entry in whole.history] == list(range(4, 41, EVERY))

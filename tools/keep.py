@@ -1,6 +1,6 @@
 """Run a command, and keep what it measured in the project with what it was made by.
 
-python -m tools.keep notebooks                       the demo afresh, and notebooks 4, 7
+python -m tools.keep notebooks                  the demo afresh, notebooks 2b, 4 and 7
 python -m tools.keep compare --minutes 2 5
 python -m tools.keep run 05_dcgan -p steps=1000 -p folder=<photos>
 """
@@ -25,12 +25,16 @@ DEMO = ROOT / "data/output/demo"
 #: Notebook → the file of figures that it leaves in its workspace.
 REPORTS = {
     "02_training": "training.json",
+    "02b_choices": "training_choices.json",
     "03_prediction": "demo.json",
     "04_evaluation": "evaluation.json",
     "05_dcgan": "imagine.json",
     "06_upscaling": "upscaling.json",
     "07_detection": "detection.json",
 }
+
+#: Notebooks that go on from the demo, in this order.
+FURTHER = ("02b_choices", "04_evaluation", "07_detection")
 
 #: What the README's comparison shows.
 GLANCE = [
@@ -57,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
 
 def keep_notebooks() -> int:
-    """Run the demo afresh, then notebooks 4 and 7 on it; keep them all.
+    """Run the demo afresh, then `FURTHER` and the solutions on it; keep them all.
 
     A demo's workspace that is there is moved aside.
     """
@@ -66,12 +70,15 @@ def keep_notebooks() -> int:
         os.rename(DEMO, aside)
         print(f"What was in {os.path.relpath(DEMO)} is now in {os.path.relpath(aside)}")
     cli.swap_in(DEMO, {}, "demo.json", study=True)
-    for name in ("04_evaluation", "07_detection"):
+    for name in FURTHER:
         if status := cli.main(["run", name]):
             return status
+    for file in sorted(NOTEBOOKS.glob("solutions/0*.ipynb")):
+        cli.notebooks.execute(f"solutions/{file.stem}", {"workspace": DEMO}, file)
     RESULTS.mkdir(exist_ok=True)
-    shutil.copy(DEMO / "contact_sheet.jpg", RESULTS)
-    for name in (*cli.SWAP, "04_evaluation", "07_detection"):
+    for name in ("contact_sheet.jpg", "training.jpg"):
+        shutil.copy(DEMO / name, RESULTS)
+    for name in (*cli.SWAP, *FURTHER):
         shutil.copy(DEMO / f"{name}.ipynb", NOTEBOOKS)
         for picture in DEMO.glob(f"{name}.jpg"):  # the first one that it shows
             shutil.copy(picture, RESULTS)

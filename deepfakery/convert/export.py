@@ -9,7 +9,7 @@ import io
 import itertools
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from tqdm import tqdm
 from deepfakery import samples
 from deepfakery.convert import merge, resume, tiles
 from deepfakery.media import images, provenance, records, video
-from deepfakery.media.workers import in_order
+from deepfakery.media.workers import each, in_order
+from deepfakery.swapper import FaceSwapper
 
 #: What to show: the swap alone, beside its target, or beside target and mask.
 PANELS = ("swap", "pair", "triple")
@@ -132,6 +133,46 @@ def swap_clip(
         provenance.publish(whole, path, facts)
         _tell(errors)
     return painted
+
+
+def swap_clips(
+    sources: dict[str, str | os.PathLike],
+    run: str | os.PathLike,
+    identity: str | dict,
+    folder: str | os.PathLike,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    **options,
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """`swap_clip` for many clips, several at once; one that fails stops no other.
+
+    Called again, it makes what is missing, unfinished or made by other weights.
+
+    Args:
+        sources: Name → clip.
+        run: The run folder of a trained `FaceSwapper`.
+        identity: As of `swap_clip`.
+        folder: Each is written here as `<name>.mp4`. On a cluster every machine must
+            see it, the run and the sources under the same path.
+        executor, workers: As of `extraction.extract_many`.
+        **options: As of `swap_clip`.
+
+    Returns:
+        ({name: the finished clip}, {name: what went wrong}).
+    """
+    run, folder = Path(run).absolute(), Path(folder).absolute()
+
+    def work(source, out):
+        swapper = FaceSwapper.from_preset(run)
+        made_by = swapper.preset_name, swapper.sha256()
+        if not out.exists() or _made_by(out) != made_by:
+            swap_clip(source, swapper, identity, out, workers=0, **options)
+        return out
+
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = {n: (Path(s).absolute(), folder / f"{n}.mp4") for n, s in sources.items()}
+    return each(work, jobs, executor, workers)
 
 
 def swap_photos(

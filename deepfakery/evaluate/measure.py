@@ -10,7 +10,6 @@ and real footage of the painted person are measured likewise, to compare with.
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from deepfakery.evaluate import metrics
+from deepfakery.evaluate import matching, metrics
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
 from deepfakery.faces import detect, geometry, tracking
 from deepfakery.faces.faceset import FaceSet
@@ -51,29 +50,34 @@ def _course(source, stream, step: int, bar) -> SimpleNamespace:
     # The face that the merge paints, smoothed as there, so that both align it alike.
     linked, kept = itertools.tee(tracking.link(stream))
     pairs = zip(tracking.largest(linked, ""), kept, strict=True)
-    chosen, times, files, descriptors, sizes = [], [], [], [], set()
-    for (_, faces), (frame, found) in pairs:
-        known = [found[track].descriptor for track in faces]
-        known = known[0] if known and known[0] is not None else np.full(128, np.nan)
-        descriptors.append(known)
-        times.append(frame.time)
-        files.append(frame.file)
-        sizes.add(frame.image.shape[1::-1])
-        chosen.append((None, faces))
-        bar.update()
-    landmarks = np.full((len(times), 68, 2), np.nan, np.float32)
-    for place, (_, faces) in zip(landmarks, tracking.steady(chosen), strict=True):
-        for face in faces.values():
-            place[:] = face.landmarks
+    rows, sizes, nobody = [], set(), np.full(128, np.nan, np.float32)
+
+    def passed():
+        for (_, faces), (frame, found) in pairs:
+            known = [found[track].descriptor for track in faces]
+            known = known[0] if known and known[0] is not None else nobody
+            small = matching.thumbnail(frame.image)
+            rows.append((frame.time, frame.file, small, bool(faces), known))
+            sizes.add(frame.image.shape[1::-1])
+            bar.update()
+            yield None, faces
+
+    landmarks = [
+        next((face.landmarks for face in faces.values()), np.full((68, 2), np.nan))
+        for _, faces in tracking.steady(passed())
+    ]
+    times, files, thumbnails, found, descriptors = zip(*rows, strict=True)
     return SimpleNamespace(
         source=Path(source),
         times=np.array(times) - times[0],  # seconds; all 0 for pictures
         files=files,
         sizes=sizes,  # every (width, height) that occurs
-        found=np.array([bool(faces) for _, faces in chosen]),
-        landmarks=landmarks,  # nan where there is no face for longer than a moment
+        thumbnails=np.array(thumbnails),
+        found=np.array(found),
+        # nan where there is no face for longer than a moment
+        landmarks=np.array(landmarks, np.float32),
         asked=np.arange(len(times)) % step == 0,  # whether the identity was read
-        descriptors=np.array(descriptors, float),  # nan where it was not, or nobody is
+        descriptors=np.array(descriptors),  # nan where it was not, or nobody is
     )
 
 
@@ -109,7 +113,6 @@ def measure(
     face: str | os.PathLike | np.ndarray,
     truth: str | os.PathLike | None = None,
     *,
-    match: str = "index",
     gallery: np.ndarray | None = None,
     described: int | None = 60,
     workers: int | None = None,
@@ -117,13 +120,12 @@ def measure(
     """Score swaps of one target, frame by frame.
 
     Args:
-        swaps: A clip or a folder of frames that any tool made from the target; or
-            {name: such}, to compare several.
+        swaps: A clip or a folder of frames that any tool made from the target, whole
+            or in part, of any size and frame rate; or {name: such}, to compare several.
+            What `matching.match` makes of it is printed.
         target: The clip, or folder of frames, as it was before.
         face: The painted person: a face folder, footage, or (N, 128) descriptors.
         truth: The same motion played by the painted person, where that exists.
-        match: Which frames are partners. "index": the n-th and the n-th. "time": what
-            is shown at the same time, counted from each clip's first frame.
         gallery: (N, 128) descriptors of other people, from `gallery`.
         described: Frames of a clip, evenly spread, whose identity is read (a tenth of
             a second each); None for all.
@@ -132,12 +134,13 @@ def measure(
     Returns:
         A row a clip and frame: `clip` (a swap's name, `TARGET`, `TRUTH` or `PERSON`),
         `frame`, `time` in seconds, and a column for each of `metrics.MEASURES`; nan
-        where there is nothing to say.
+        where there is nothing to say, as in frames that a clip has no partner of.
 
     Raises:
-        ValueError: Frames do not match in size, number or time; or nobody is shown.
+        ValueError: A swap was made from something else; or nobody is shown.
     """
-    swaps = dict(swaps) if isinstance(swaps, dict) else {"swap": swaps}
+    label = "" if isinstance(swaps, dict) else Path(swaps).name
+    swaps = {"swap": swaps} if label else dict(swaps)
     if taken := {TARGET, TRUTH, PERSON} & swaps.keys():
         raise ValueError(f"Call the swap something else than {taken.pop()!r}.")
     sources = swaps | {TARGET: target} | ({TRUTH: truth} if truth else {})
@@ -151,31 +154,40 @@ def measure(
     for descriptors, source in ((painted, face), (before, target)):
         if not len(descriptors):
             raise ValueError(f"{source} shows no face to compare with.")
+    for source in sources.values():
+        sizes = [f"{w} × {h}" for w, h in sorted(seen[source].sizes)]
+        if sizes[1:]:
+            raise ValueError(f"{source} has {' and '.join(sizes)}; export one size.")
     people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
-    clips, here = {}, seen[target]
+    clips, here, said = {}, seen[target], {}
     for name, source in sources.items():
         own = seen[source]
-        at = _match(own, here, match)
+        at = np.arange(len(here.times))
+        if own is not here:
+            at, how = matching.match(own, here, source != truth)
+            said.setdefault(how, []).append(name if name == TRUTH else label or name)
+        (size,), (own_size,) = here.sizes, own.sizes
+        scale = np.float32(size) / np.float32(own_size)
+        landmarks = geometry.resize_points(own.landmarks, scale)
         clips[name] = SimpleNamespace(
             source=source,
+            size=size,
             at=at,
-            found=own.found[at],
-            landmarks=own.landmarks[at],
-            asked=own.asked[at],
-            distances=cdist(own.descriptors[at], people),
+            found=_partners(own.found, at),
+            landmarks=_partners(landmarks, at),
+            asked=own.asked[at] & (at >= 0),
+            distances=_partners(cdist(own.descriptors, people), at),
         )
         if own is here:
             clips[name].distances[:, 1] = _from_other_half(own.descriptors)
-    # A swap's faces belong where the target's are; those of the true swap, which is
-    # other footage, where its own are.
-    anchors = [clips[name] for name in (TARGET, TRUTH) if name in clips]
-    for clip in clips.values():
-        away = [_away(clip.landmarks, anchor.landmarks) for anchor in anchors]
-        clip.is_swap = np.argmin(away) == 0
-        clip.places = anchors[np.argmin(away)].landmarks
+    for how, names in said.items():
+        print(f"{', '.join(names)}: {how}")
+    for clip in clips.values():  # a swap's faces belong where the target's are
+        clip.is_swap = clip.source != truth
+        clip.places = clips[TARGET if clip.is_swap else TRUTH].landmarks
 
-    size, pixels, parts = next(iter(here.sizes)), _pixels(clips, workers), []
+    pixels, parts = _pixels(clips, workers), []
     for name, clip in clips.items():
         rows = {"clip": name, "frame": np.arange(len(here.times)), "time": here.times}
         rows |= _verdicts(clip.distances, clip.asked) | {"found": clip.found}
@@ -191,66 +203,10 @@ def measure(
     return pd.concat(parts, ignore_index=True)
 
 
-def _match(clip, target, by: str) -> np.ndarray:
-    """Which frame of a clip belongs to each frame of the target, as for `measure`."""
-    if by not in ("index", "time"):
-        raise ValueError(f"Frames are matched by 'index' or 'time', not {by!r}.")
-    times, wanted = clip.times, target.times
-    if clip.sizes != target.sizes or len(clip.sizes) > 1:
-        mine, theirs = (
-            " and ".join(f"{w} × {h}" for w, h in sorted(one.sizes))
-            for one in (clip, target)
-        )
-        raise ValueError(
-            f"{clip.source} has frames of {mine}, {target.source} of {theirs}; all "
-            "must have the target's size."
-        )
-    if by == "index":
-        if len(times) != len(wanted):
-            raise ValueError(
-                f"{clip.source} holds {len(times)} frames, {target.source} "
-                f"{len(wanted)}{_missing(clip)}; export every frame, or match by time "
-                "where both are clips."
-            )
-        return np.arange(len(wanted))
-    for one in (clip, target):
-        if len(one.times) > 1 and one.times[-1] <= 0:
-            raise ValueError(
-                f"{one.source} holds pictures, which have no time; match by index."
-            )
-    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, wanted)
-    away = np.abs(times[nearest] - wanted)
-    step = np.median(np.diff(wanted)) if len(wanted) > 1 else 0
-    worst = int(away.argmax())
-    if away[worst] > step / 2 + 1e-3:
-        raise ValueError(
-            f"{clip.source} shows nothing at {wanted[worst]:.2f} s, where "
-            f"{target.source} has frame {worst}; is it the whole clip?"
-        )
-    return nearest
-
-
-def _missing(clip) -> str:
-    """Which numbers are missing among numbered pictures, for a message."""
-    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in clip.files]
-    if clip.source.is_file() or not all(numbers):
-        return ""
-    there = {int(number) for (number,) in numbers}
-    missing = sorted(set(range(min(there), max(there))) - there)
-    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
-    return f" (between its first and its last there is no {shown})" if missing else ""
-
-
-def _away(mine: np.ndarray, other: np.ndarray) -> float:
-    """How far the boxes of two clips' aligned faces lie apart, in pixels."""
-    corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5
-    steps = []
-    for pair in zip(mine, other, strict=True):
-        if np.isfinite(pair).all():
-            back = [cv2.invertAffineTransform(geometry.alignment(p, 1)) for p in pair]
-            a, b = (geometry.transform_points(corners, transform) for transform in back)
-            steps.append(np.linalg.norm(a - b, axis=1).mean())
-    return float(np.median(steps)) if steps else math.inf
+def _partners(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """What belongs to each frame of the target; nan where no frame does."""
+    there = np.reshape(at >= 0, (-1, *[1] * (values.ndim - 1)))
+    return np.where(there, values[at], np.nan)
 
 
 def _known(descriptors: np.ndarray) -> np.ndarray:
@@ -331,17 +287,20 @@ def _pixels(clips: dict, workers: int | None) -> dict[str, tuple[dict]]:
 
 
 def _frames(clip) -> Iterator[SimpleNamespace]:
-    """The frames of a clip that count, each with its aligned face, if it has one."""
-    partners = iter(zip(clip.at, clip.places, strict=True))
-    position, place = next(partners)
-    for number, frame in enumerate(images.read_source(clip.source)):
-        while number == position:  # several times, where the target has more frames
-            face, inside = None, None
+    """A clip's partner of each frame of the target, at its size, its face aligned."""
+    stream = enumerate(images.read_source(clip.source))
+    number, frame = next(stream)
+    for position, place in zip(clip.at, clip.places, strict=True):
+        image = face = inside = None
+        if position >= 0:
+            while number < position:
+                number, frame = next(stream)
+            shrinks = frame.image.shape[1] > clip.size[0]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+            image = cv2.resize(frame.image, clip.size, interpolation=how)
             if np.isfinite(place).all():
-                face, inside = metrics.align(frame.image, place)
-            image = frame.image
-            yield SimpleNamespace(image=image, place=place, face=face, inside=inside)
-            position, place = next(partners, (None, None))
+                face, inside = metrics.align(image, place)
+        yield SimpleNamespace(image=image, place=place, face=face, inside=inside)
 
 
 def _score(name, clip, before, now, after) -> dict:
@@ -366,70 +325,3 @@ def _score(name, clip, before, now, after) -> dict:
     if all(face is not None for face in faces):
         figures["flicker"] = metrics.flicker(*faces, mine.inside)
     return figures
-
-
-def identity(
-    source: str | os.PathLike,
-    painted: np.ndarray,
-    target: np.ndarray,
-    *,
-    among: set[int] | None = None,
-    workers: int | None = None,
-) -> dict:
-    """Whom a finished clip or folder of frames shows.
-
-    Args:
-        source: The clip, folder or photo.
-        painted, target: (N, 128) descriptors of the person who was painted, and of the
-            one who was there before.
-        among: Indices of the frames that were painted; all frames by default.
-        workers: Processes; one a core by default.
-
-    Returns:
-        `frames`: how many. `found_fraction`, `verified_fraction`: `found`
-        and `verified` of `metrics.MEASURES`. `nearer_fraction`: share nearer to the
-        painted person. `distance_painted`, `distance_target`: median distances.
-        `distances`: (frames, 2) array of both, nan where no face was found.
-    """
-    seen = _look([source], None, workers)[source]
-    chosen = ... if among is None else np.array(sorted(among), int)
-    distances = cdist(seen.descriptors[chosen], [painted.mean(0), target.mean(0)])
-    known = _known(distances)
-    median = np.median(known, axis=0) if len(known) else [np.nan, np.nan]
-    return {
-        "frames": len(distances),
-        "found_fraction": float(seen.found[chosen].mean()),
-        "verified_fraction": float(_verdicts(distances, True)["verified"].mean()),
-        "nearer_fraction": float((distances[:, 0] < distances[:, 1]).mean()),
-        "distance_painted": float(median[0]),
-        "distance_target": float(median[1]),
-        "distances": distances,
-    }
-
-
-def against_truth(
-    source: str | os.PathLike, truth: str | os.PathLike, *, workers: int | None = None
-) -> dict:
-    """How near a swap comes to the true swap, each aligned by its own landmarks.
-
-    Args:
-        source: The swapped clip.
-        truth: The same motion played by the painted person.
-        workers: Processes; one a core by default.
-
-    Returns:
-        Means inside the face over every fifth frame: `ssim`, and `psnr` in dB.
-        ValueError where no frame shows a face in both.
-    """
-    seen, figures = _look(dict.fromkeys([source, truth]), 1, workers), []
-    streams = (
-        zip(images.read_source(s), seen[s].landmarks, strict=True)
-        for s in (source, truth)
-    )
-    for pair in itertools.islice(zip(*streams, strict=False), 0, None, 5):
-        if all(np.isfinite(points).all() for _, points in pair):
-            (made, _), true = (metrics.align(frame.image, p) for frame, p in pair)
-            figures.append((metrics.ssim(made, *true), metrics.psnr(made, *true)))
-    if not figures:
-        raise ValueError(f"{source} and {truth} show no face in the same frame.")
-    return dict(zip(("ssim", "psnr"), np.mean(figures, axis=0).tolist(), strict=True))

@@ -1,7 +1,7 @@
 """What is measured in a swap, frame by frame, and what each figure means.
 
-`MEASURES` defines the figures; the functions below compute them for one frame. They
-rest on dlib's landmarks and descriptor, on which nothing is trained.
+`MEASURES` defines the figures; the functions below compute them for one frame. Nothing
+is trained on dlib's landmarks and descriptor. SSIM, though, is a training loss, too.
 
 Throughout, pictures are (H, W, 3) uint8 RGB (`made` by a swap, the target's `own`, or
 `true`), landmarks (68, 2) pixels, and `inside` is (H, W) bool: which pixels count.

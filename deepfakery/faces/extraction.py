@@ -7,9 +7,8 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,7 +23,7 @@ from deepfakery.faces.faceset import (
     refuse_links,
 )
 from deepfakery.media import images, records, video
-from deepfakery.media.workers import how_many, pool
+from deepfakery.media.workers import each, how_many, pool
 
 
 def extract(
@@ -148,21 +147,14 @@ def extract_many(
     Returns:
         ({name: faces}, {name: what went wrong}).
     """
-    folder, done, failed = Path(folder).absolute(), {}, {}
-    work = partial(extract, workers=0, **options)
-    with pool(min(how_many(workers), len(sources)), executor) as crew:
-        running = {
-            crew.submit(work, Path(source).absolute(), folder / name): name
-            for name, source in sources.items()
-        }
-        for future in tqdm(as_completed(running), total=len(running), unit="clip"):
-            name = running[future]
-            try:
-                future.result()
-                done[name] = FaceSet.load(folder / name)
-            except Exception as error:  # whatever befell one clip, the rest goes on
-                failed[name] = str(error) or type(error).__name__
-    return tuple({n: part[n] for n in sources if n in part} for part in (done, failed))
+    folder = Path(folder).absolute()
+
+    def work(source, out):
+        return extract(source, out, workers=0, **options).folder
+
+    jobs = {n: (Path(s).absolute(), folder / n) for n, s in sources.items()}
+    done, failed = each(work, jobs, executor, workers)
+    return {name: FaceSet.load(made) for name, made in done.items()}, failed
 
 
 class Job:

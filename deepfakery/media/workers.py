@@ -1,4 +1,4 @@
-"""Processes that share the work of finding faces.
+"""Processes that share the work: pictures of one clip, or many clips.
 
     with pool(4) as crew:
         future = crew.submit(faces.detect, image)
@@ -13,13 +13,14 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import cv2
 import loky
+from tqdm import tqdm
 
 #: Bytes of pictures that wait for the workers or are with them, at most.
 WAITING = 2**28
@@ -91,6 +92,36 @@ def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tu
             yield done, future.result()
     for item, future, _ in waiting:
         yield item, future.result()
+
+
+def each(
+    work: Callable,
+    jobs: dict[str, tuple],
+    executor: Executor | None = None,
+    workers: int | None = None,
+) -> tuple[dict, dict[str, str]]:
+    """Do the same with many clips, several at once; one that fails stops no other.
+
+    Args:
+        work: What to do with each.
+        jobs: Name → arguments of `work`.
+        executor, workers: As of `pool`; one a core by default.
+
+    Returns:
+        {name: result} and {name: what went wrong}, in the order of the jobs.
+    """
+    done, failed = {}, {}
+    with pool(min(how_many(workers), len(jobs)), executor) as crew:
+        running = {crew.submit(work, *given): name for name, given in jobs.items()}
+        bar = tqdm(as_completed(running), total=len(running), unit="clip")
+        for future in bar:
+            name = running[future]
+            bar.set_postfix_str(name)
+            try:
+                done[name] = future.result()
+            except Exception as error:  # whatever befell one clip, the rest goes on
+                failed[name] = str(error) or type(error).__name__
+    return tuple({n: part[n] for n in jobs if n in part} for part in (done, failed))
 
 
 class _Here(Executor):

@@ -13,6 +13,9 @@ from deepfakery.evaluate import metrics
 from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
 
 LEGEND = {"fontsize": 8, "frameon": False}
+#: A loss has one colour in all figures; seen on other faces, another line.
+COLOURS = {"loss": "C0", "d_loss": "C3", "g_loss": "C2", "d_accuracy": "C4"}
+LINES = {"held_out_": "--", "known_": ":"}
 
 
 def _figure(size: tuple, title: str = "", shape: tuple = (1, 1), **how):
@@ -73,12 +76,15 @@ def grid(images, columns: int = 8, title: str = "", width: float = 10) -> Figure
     return picture(tile(images, columns), title, width)
 
 
-def strips(rows: dict, size: int = 128, title: str = "", width: float = 10) -> Figure:
+def strips(
+    rows: dict, size: int = 128, title: str = "", width: float = 10, columns=()
+) -> Figure:
     """Rows of images to compare column by column, each named at its left.
 
     Args:
         rows: Name → (N, H, W, 3) images, uint8 or float in [0, 1].
         size: Longer side to which they are scaled.
+        columns: What stands above each column.
     """
     count = max(map(len, rows.values()))
     # Side by side, frames of other shapes get the room of the widest.
@@ -91,21 +97,28 @@ def strips(rows: dict, size: int = 128, title: str = "", width: float = 10) -> F
         ax.imshow(sheet)
         _bare(ax)
         ax.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+    if columns:
+        top = figure.axes[0]
+        middles = (np.arange(len(columns)) + 0.5) * sheets[0].shape[1] / count
+        top.set_xticks(middles, columns, fontsize=9)
+        top.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
     return figure
 
 
-def curves(history: list[dict], names, title: str = "") -> Figure:
+def curves(history: list[dict], names, title: str = "", scale: str = "log") -> Figure:
     """Training metrics against steps; `history` is as in `training.Run.history`."""
     figure, axes = _figure((10, 2.6), title)
-    _draw_curves(axes, history, names)
+    _draw_curves(axes, history, names, scale)
     return figure
 
 
-def _draw_curves(axes, history, names) -> None:
+def _draw_curves(axes, history, names, scale="log") -> None:
     for name in names:  # held-out figures are not in every entry
         points = [(entry["step"], entry[name]) for entry in history if name in entry]
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
-    axes.set(xlabel="step", yscale="log")
+        seen = next((prefix for prefix in LINES if name.startswith(prefix)), "")
+        style = {"color": COLOURS.get(name.removeprefix(seen)), "ls": LINES.get(seen)}
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, **style)
+    axes.set(xlabel="step", yscale=scale)
     axes.grid(alpha=0.3, which="both")
     axes.legend(ncols=min(len(names), 4), **LEGEND)
 

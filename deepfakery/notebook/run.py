@@ -43,7 +43,7 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
     """Run a notebook and write it, with its outputs, to `path`.
 
     Args:
-        name: Of the notebook, without suffix.
+        name: Of the notebook, without suffix, such as "solutions/02_training".
         given: Parameters. Those that the notebook does not have, or that already have
             that value, are not passed on: with its defaults its cells stay as they are.
         path: The notebook to write. If a cell fails, what was there before stays.
@@ -58,7 +58,8 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
             said = f"{key}={value!a} is not written in UTF-8; rename the file."
             raise ValueError(said)
     own, notebook = parameters(name), _read(name)
-    seen = {key: seen_from_there(key, value) for key, value in given.items()}
+    home = (NOTEBOOKS / name).parent
+    seen = {key: seen_from_there(key, value, home) for key, value in given.items()}
     passed = {k: v for k, v in seen.items() if k in own and repr(v) != repr(own[k])}
     if not study:
         cells = notebook.cells
@@ -69,7 +70,7 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
                 notebook,
                 None,
                 parameters=passed,
-                cwd=str(NOTEBOOKS),
+                cwd=str(home),
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=sys.stdout,
@@ -92,16 +93,16 @@ def execute(name: str, given: dict, path, study: bool = True) -> None:
     records.write(Path(path), nbformat.writes(notebook) + "\n")
 
 
-def seen_from_there(key: str, value):
+def seen_from_there(key: str, value, home: Path | None = None):
     """A parameter as a notebook is given it: a path as seen from its folder."""
     if isinstance(value, list):
-        return [seen_from_there(key, one) for one in value]
+        return [seen_from_there(key, one, home) for one in value]
     if key not in PATHS or not isinstance(value, str | os.PathLike):
         return value
     is_number = key.endswith("who") and (value == "most" or str(value).isdecimal())
     if is_number or value in ("", *samples.PEOPLE):
         return value
-    return os.path.relpath(value, NOTEBOOKS)
+    return os.path.relpath(value, home or NOTEBOOKS)
 
 
 def _read(name: str):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfakery import samples
+from deepfakery import samples, training
 from deepfakery.convert import export, merge
 from deepfakery.convert.export import swap_clip, swap_photos
 from deepfakery.convert.resume import unfinished
@@ -248,6 +248,38 @@ def test_what_cannot_be_written_is_named_before_any_work(footage, untrained, tmp
                 footage[0], untrained, "hopper", tmp_path / "a.mp4", workers=0, **wrong
             )
     assert list(tmp_path.iterdir()) == []
+
+
+# --- many clips -------------------------------------------------------------------
+
+
+def test_many_clips_are_swapped_though_one_fails(
+    footage, make_swapper, facesets, tmp_path
+):
+    def train(name, steps):
+        run = training.Run(tmp_path / name, make_swapper(), steps=steps)
+        run.fit(facesets, batch=2)
+        return run.folder
+
+    def swap(run, workers=0):
+        made = export.swap_clips(
+            sources, run, "hopper", tmp_path / "swaps", workers=workers
+        )
+        return *made, {f.name: f.stat().st_mtime_ns for f in made[0].values()}
+
+    (tmp_path / "words.mp4").write_text("words")
+    sources = {"one": footage[0], "bad": tmp_path / "words.mp4", "two": footage[0]}
+    run = train("run", 1)
+    done, failed, made = swap(run, workers=1)
+    assert list(made) == ["one.mp4", "two.mp4"]
+    assert list(failed) == ["bad"] and "not a video" in failed["bad"]
+    assert all(images.count_frames(clip) == 9 for clip in done.values())
+
+    done["two"].unlink()  # what is missing is made, and nothing else
+    _, _, again = swap(run)
+    assert again["one.mp4"] == made["one.mp4"] and again["two.mp4"] > made["two.mp4"]
+    _, _, others = swap(train("longer", 2))  # other weights make other faces
+    assert all(others[name] > again[name] for name in others)
 
 
 # --- interrupted ------------------------------------------------------------------

@@ -1,9 +1,7 @@
 """Each figure moves the way it should under a damage that is known."""
 
 import ast
-import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -231,16 +229,17 @@ def test_opened_eyes_and_mouth_are_told(posed, landmarks):
 # --- other people --------------------------------------------------------------------
 
 
-def test_of_a_gallery_the_painted_person_is_found_first(pair, facesets):
-    target, truth = pair
+def test_of_a_gallery_the_painted_person_is_found_first(made, pair, facesets):
+    target, _ = pair
     painted = facesets["hopper"].descriptors()
     # Somebody between the two is nearer to neither's own footage.
     between = (painted[:1] + facesets["collins"].descriptors()[:1]) / 2
     options = {"described": 3, "workers": 0}
-    frames = measure.measure(truth, target, painted, gallery=between, **options)
+    good = made["good"]
+    frames = measure.measure(good, target, painted, gallery=between, **options)
     means = frames.groupby("clip")["retrieved"].mean()
     assert means["swap"] == means[PERSON] == 1 and means[TARGET] == 0
-    same = measure.measure(truth, target, painted, gallery=painted, **options)
+    same = measure.measure(good, target, painted, gallery=painted, **options)
     assert same[same["clip"] == "swap"]["retrieved"].mean() < 1
 
 
@@ -276,48 +275,6 @@ def test_a_folder_of_frames_scores_as_its_clip_does(made, pair, facesets, tmp_pa
 def score(swap, pair, facesets, **more):
     options = {"described": 2, "workers": 0} | more
     return measure.measure(swap, pair[0], facesets["hopper"].descriptors(), **options)
-
-
-def test_a_missing_frame_is_named(made, pair, facesets, tmp_path):
-    for frame in video.read_frames(made["good"]):
-        if frame.index != 5:
-            images.write_image(tmp_path / f"{frame.index:04d}.png", frame.image)
-    with pytest.raises(ValueError, match=r"13 frames, .*collins.mp4 14 .* no 5\)"):
-        score(tmp_path, pair, facesets)
-
-
-def test_another_size_is_refused(made, pair, facesets, tmp_path):
-    with video.VideoWriter(tmp_path / "small.mp4", fps=30) as writer:
-        for frame in video.read_frames(made["good"]):
-            writer.write(cv2.resize(frame.image, (192, 192)))
-    with pytest.raises(ValueError, match=r"small.mp4 has frames of 192 × 192, .*384"):
-        score(tmp_path / "small.mp4", pair, facesets)
-
-
-def test_frames_of_another_rate_are_matched_by_time(made, pair, facesets, tmp_path):
-    doubled = tmp_path / "doubled.mp4"
-    with video.VideoWriter(doubled, fps=60, crf=8) as writer:
-        for frame in video.read_frames(made["good"]):
-            for _ in range(2):
-                writer.write(frame.image)
-    with pytest.raises(ValueError, match=r"doubled.mp4 holds 28 frames, .* 14;"):
-        score(doubled, pair, facesets)
-    frames = score(
-        {"good": made["good"], "doubled": doubled}, pair, facesets, match="time"
-    )
-    good, twice = (
-        frames[frames["clip"] == n]["pose_error"] for n in ("good", "doubled")
-    )
-    assert abs(good.mean() - twice.mean()) < 0.5
-
-
-def test_half_a_clip_is_refused_by_time_too(made, pair, facesets, tmp_path):
-    with video.VideoWriter(tmp_path / "half.mp4", fps=30) as writer:
-        for frame in video.read_frames(made["good"]):
-            if frame.index < 6:
-                writer.write(frame.image)
-    with pytest.raises(ValueError, match=r"half.mp4 shows nothing at 0\.4\d s"):
-        score(tmp_path / "half.mp4", pair, facesets, match="time")
 
 
 def test_nobody_is_no_swap(pair, facesets, tmp_path):
@@ -436,28 +393,17 @@ def test_the_command_leaves_a_table_and_a_figure(
     assert cli.main([*map(str, command)]) == 0
     table = pd.read_csv(tmp_path / "evaluation.csv")
     assert list(dict.fromkeys(table["clip"])) == ["swap", TARGET, TRUTH, PERSON]
-    assert "SSIM ↑" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "SSIM ↑" in said
+    plain = f"{FRAMES} of {FRAMES} frames of collins.mp4 matched in order"
+    assert said.count("matched") == 1 and f"good.mp4, true swap: {plain}\n" in said
     assert images.read_image(tmp_path / "evaluation.png").std() > 5
 
 
 def test_the_command_says_what_does_not_fit(made, short_clips, facesets, capsys):
-    given = ["--swap", made["good"], "--target", short_clips["collins"]]
+    given = ["--swap", made["good"], "--target", short_clips["hopper"]]
     given += ["--face", facesets["hopper"].folder]
     assert cli.main(["evaluate", *map(str, given)]) == 1
     said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("Error:")]
-    assert len(said) == 1 and "good.mp4" in said[0] and "14" in said[0]
-
-
-# --- long clips ----------------------------------------------------------------------
-
-
-def test_memory_does_not_grow_with_the_square_of_a_clip(facesets):
-    """Twenty minutes: 36,000 frames, which a matrix of all pairs would not bear."""
-    times = np.arange(36_000) / 30
-    clip = SimpleNamespace(times=times, sizes={(9, 9)})
-    tracemalloc.start()
-    assert (measure._match(clip, clip, "time") == np.arange(36_000)).all()
-    tables.interval(times, 30)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 100e6
+    assert len(said) == 1 and "good.mp4 was not made from" in said[0]
+    assert "hopper_short.mp4" in said[0] and "Give the clip" in said[0]

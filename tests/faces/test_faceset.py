@@ -1,8 +1,12 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -366,20 +370,28 @@ def test_one_clip_of_many_may_fail(short_clips, tmp_path):
     assert list(failed) == ["bad"] and "not a video" in failed["bad"]
 
 
-def test_a_cluster_does_the_same(short_clips, tmp_path):
+def test_a_cluster_does_the_same_though_a_worker_is_killed(short_clips, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs the cluster extra")
+
+    def kill_one(client):
+        while not any((tmp_path / "faces").glob("*/*.jpg")):
+            time.sleep(0.05)
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
     (tmp_path / "bad.mp4").write_text("words")
     clips = short_clips | {"bad": tmp_path / "bad.mp4"}
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as cluster:
-        with distributed.Client(cluster) as client:
+        with distributed.Client(cluster) as client, ThreadPoolExecutor(1) as aside:
+            killed = aside.submit(kill_one, client)
             done, failed = extraction.extract_many(
                 clips,
                 tmp_path / "faces",
                 executor=client.get_executor(),
                 describe=False,
             )
+            killed.result()
     assert [len(found) for found in done.values()] == [12, 12]
     assert list(failed) == ["bad"] and "not a video" in failed["bad"]
 

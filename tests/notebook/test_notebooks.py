@@ -10,7 +10,8 @@ import pytest
 from deepfakery import __main__ as cli
 from deepfakery import training
 from deepfakery.faces.faceset import FaceSet
-from deepfakery.media import images, video
+from deepfakery.media import images, provenance, video
+from deepfakery.swapper import FaceSwapper
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,25 @@ def test_the_demo_again_trains_nothing_new(made, run_notebook):
     assert training.read(out / "run") == before and before["step"] == 20
     assert training.latest(out / "run").stat().st_mtime_ns == kept
     assert {n: f.stat().st_mtime_ns for n, f in faces_of(out).items()} == pictures
+
+
+def test_the_studies_and_the_solutions_run_too(made, run_notebook, pictures_of):
+    out, _ = made
+    run_notebook("02_training", out)
+    assert {"alone", "together"} < set(json.loads((out / "training.json").read_text()))
+    said = provenance.inspect(out / "training.jpg")
+    assert said["source_type"] == "trainedAlgorithmicMedia" and not said["tampered"]
+    (out / "solutions").mkdir()
+    run_notebook("solutions/02_training", out)
+    given = {"preset": "small", "base": False, "seeds": 1, "tried": 2}
+    run_notebook("02b_choices", out, **given)
+    run_notebook("solutions/02b_choices", out)
+    for name in ("02_training", "solutions/02_training", "02b_choices"):
+        assert pictures_of(out / f"{name}.ipynb") > 0
+    assert not pictures_of(out / "solutions/02b_choices.ipynb")
+    figures = json.loads((out / "training_choices.json").read_text())
+    assert {"complete", "separate", "tuned"} < set(figures["choices"])
+    assert FaceSwapper(["a"], figures["tuned"]).size == 64
 
 
 def faces_of(out):

@@ -36,7 +36,8 @@ def test_the_demo_is_moved_aside_before_it_is_run_afresh(tmp_path, monkeypatch):
 
 def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
     demo, ran = tmp_path / "demo", {}
-    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/solutions").mkdir(parents=True)
+    (tmp_path / "notebooks/solutions/02_training.ipynb").touch()
     monkeypatch.setattr(keep, "DEMO", demo)
     monkeypatch.setattr(keep, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(keep, "NOTEBOOKS", tmp_path / "notebooks")
@@ -45,7 +46,8 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
         ran[name] = study
         path.write_text(f"{name} as run")
         (demo / "choices").mkdir(exist_ok=True)
-        (demo / "contact_sheet.jpg").touch()
+        for picture in ("contact_sheet.jpg", "training.jpg"):
+            (demo / picture).touch()
         for report in (*keep.REPORTS.values(), "choices/figures.json"):
             (demo / report).write_text("{}")
 
@@ -56,11 +58,13 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
     monkeypatch.setattr(keep.cli.notebooks, "execute", execute)
     monkeypatch.setattr(keep.cli, "main", run)
     assert keep.main(["notebooks"]) == 0
-    names = [*keep.cli.SWAP, "04_evaluation", "07_detection"]
-    assert ran == dict.fromkeys(names, True)
+    names = [*keep.cli.SWAP, *keep.FURTHER]
+    assert ran == dict.fromkeys([*names, "solutions/02_training"], True)
+    names.append("solutions/02_training")
     for name in names:
         kept = tmp_path / "notebooks" / f"{name}.ipynb"
         assert kept.read_text() == f"{name} as run"
+    assert (tmp_path / "results/training.jpg").exists()
     # The demo leaves the studies out: they take longer than all the rest.
     keep.cli.swap_in(demo, {}, "demo.json")
     assert not any(ran[name] for name in keep.cli.SWAP)
