@@ -36,6 +36,9 @@ REPORTS = {
 #: Notebooks that go on from the demo, in this order.
 FURTHER = ("02b_choices", "04_evaluation", "07_detection")
 
+#: What they begin with.
+PICTURES = ("contact_sheet.jpg", "training.jpg", "training_choices.jpg")
+
 #: What the README's comparison shows.
 GLANCE = [
     *("verified, share ↑", "distance to painted ↓", "SSIM ↑", "PSNR, dB ↑"),
@@ -76,7 +79,7 @@ def keep_notebooks() -> int:
     for file in sorted(NOTEBOOKS.glob("solutions/0*.ipynb")):
         cli.notebooks.execute(f"solutions/{file.stem}", {"workspace": DEMO}, file)
     RESULTS.mkdir(exist_ok=True)
-    for name in ("contact_sheet.jpg", "training.jpg"):
+    for name in PICTURES:
         shutil.copy(DEMO / name, RESULTS)
     for name in (*cli.SWAP, *FURTHER):
         shutil.copy(DEMO / f"{name}.ipynb", NOTEBOOKS)

@@ -46,7 +46,7 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
         ran[name] = study
         path.write_text(f"{name} as run")
         (demo / "choices").mkdir(exist_ok=True)
-        for picture in ("contact_sheet.jpg", "training.jpg"):
+        for picture in keep.PICTURES:
             (demo / picture).touch()
         for report in (*keep.REPORTS.values(), "choices/figures.json"):
             (demo / report).write_text("{}")
@@ -64,7 +64,7 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
     for name in names:
         kept = tmp_path / "notebooks" / f"{name}.ipynb"
         assert kept.read_text() == f"{name} as run"
-    assert (tmp_path / "results/training.jpg").exists()
+    assert all((tmp_path / "results" / name).exists() for name in keep.PICTURES)
     # The demo leaves the studies out: they take longer than all the rest.
     keep.cli.swap_in(demo, {}, "demo.json")
     assert not any(ran[name] for name in keep.cli.SWAP)
