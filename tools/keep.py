@@ -116,24 +116,31 @@ def keep_comparison(given: dict, command: str) -> None:
 
     from deepfakery.evaluate import tables
 
-    table, figures = pd.read_csv(given["out"] / "comparison.csv"), {}
-    for row in table.round(4).itertuples():
-        shown = figures.setdefault(row.clip, {})
-        shown[row.measure] = [row.value, row.low, row.high]
+    table = pd.read_csv(given["out"] / "comparison.csv")
     target, face = samples.identities(given["face"], given["target"])
     is_built_in = {face, target} <= {*samples.PEOPLE}
     command = command.replace(given["face"], face).replace(given["target"], target)
     name = "04_evaluation" if is_built_in else "02_training"
-    note(name, f"{face} → {target}", command, figures)
+    note(name, f"{face} → {target}", command, figures_of(table))
     if is_built_in:
         tell("comparison", markdown(tables.side_by_side(table)))
 
 
-def markdown(shown) -> str:
-    """A table of `side_by_side` as Markdown: some rows, without intervals, turned."""
-    lines = [["", *GLANCE], ["---"] * (1 + len(GLANCE))]
-    for clip, cells in shown.loc[GLANCE].T.iterrows():
-        lines.append([clip, *(cell.partition(" (")[0] for cell in cells)])
+def figures_of(table) -> dict:
+    """A table of `summarise` to keep: {clip: {measure: [value, low, high]}}."""
+    figures = {}
+    for row in table.round(4).itertuples():
+        shown = figures.setdefault(row.clip, {})
+        shown[row.measure] = [row.value, row.low, row.high]
+    return figures
+
+
+def markdown(shown, columns=GLANCE, intervals: bool = False) -> str:
+    """A table of `side_by_side` as Markdown: some of its rows, turned."""
+    lines = [["", *columns], ["---"] * (1 + len(columns))]
+    for clip, cells in shown.loc[columns].T.iterrows():
+        texts = cells if intervals else (cell.partition(" (")[0] for cell in cells)
+        lines.append([clip, *texts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -205,8 +205,7 @@ def measure(
 
 def _partners(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """What belongs to each frame of the target; nan where no frame does."""
-    there = np.reshape(at >= 0, (-1, *[1] * (values.ndim - 1)))
-    return np.where(there, values[at], np.nan)
+    return np.where((at >= 0).reshape(-1, *[1] * (values.ndim - 1)), values[at], np.nan)
 
 
 def _known(descriptors: np.ndarray) -> np.ndarray:
