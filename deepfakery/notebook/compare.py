@@ -20,7 +20,7 @@ from deepfakery.swapper import FaceSwapper
 #: What trains, each for what share of the time.
 WAYS = {
     "plain": {"autoencoder": 1.0},
-    "adversarial": {"autoencoder": 0.7, "discriminator": 0.05, "both": 0.25},
+    "adversarial": {"autoencoder": 0.6, "discriminator": 0.05, "both": 0.35},
 }
 
 
