@@ -92,7 +92,7 @@ def draw(rows: dict, path: Path, made: list[Path], target: Path) -> None:
     """Write the same moments of every clip, a clip a row under its name."""
     stills = {name: images.stills(clip, MOMENTS) for name, clip in rows.items()}
     faces = [detect.detect(image)[0].landmarks for image in stills[TARGET]]
-    side = max(SIDE, *(round(1.35 * np.ptp(face, axis=0).max()) for face in faces))
+    side = max(SIDE, *(round(1.2 * np.ptp(face, axis=0).max()) for face in faces))
     high, font = 24, ImageFont.load_default(16)
     sheet = Image.new("RGB", (MOMENTS * side, len(rows) * (side + high)), "white")
     for row, (name, pictures) in enumerate(stills.items()):
@@ -102,11 +102,12 @@ def draw(rows: dict, path: Path, made: list[Path], target: Path) -> None:
             centre = face.mean(0) - (0, 0.12 * np.ptp(face[:, 1]))
             part = cv2.getRectSubPix(image, (side, side), tuple(map(float, centre)))
             sheet.paste(Image.fromarray(part), (column * side, top + high))
-    sheet = Image.fromarray(provenance.label(np.asarray(sheet)))
+    below = provenance.label(np.full((20, sheet.width, 3), 40, np.uint8))
+    sheet = Image.fromarray(np.vstack([sheet, below]))
     for quality in range(90, 30, -5):
         written = io.BytesIO()
         sheet.save(written, "jpeg", quality=quality, optimize=True)
-        if written.tell() < BYTES - 30_000:  # the credentials come on top
+        if written.tell() < BYTES - 70_000:  # the credentials come on top
             break
     path.write_bytes(written.getvalue())
     facts = {"kind": "composite", "label": provenance.LABEL}

@@ -13,7 +13,7 @@ import numpy as np
 #: Side of the thumbnails that are compared, and how many of a clip.
 SIDE, SAMPLES = 32, 100
 #: Agreement of a swap with its own target: above 0.99 for four tools. Another clip of
-#: the same person before the same wall reaches 0.97, all others that were tried 0.95.
+#: the same person before the same wall reaches 0.97, all others tried 0.95.
 SAME = 0.95
 
 
