@@ -48,4 +48,7 @@ def test_more_people_take_more_weights_and_no_other_encoder():
         for a, b in ((one, two), (two, three))
     )
     assert again == pytest.approx(more, abs=0.02) and 0 < more < one["weights_million"]
-    assert two["images_per_s"] > 0 and two["memory_mb"] > 100
+    assert two["images_per_cpu_s"] > 0 and two["memory_mb"] > 100
+    alone = many.speed(3, frozen=True, batch=1)
+    assert alone["weights_million"] == three["weights_million"]
+    assert alone["step_cpu_ms"] < three["step_cpu_ms"]
