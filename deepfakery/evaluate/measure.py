@@ -167,17 +167,18 @@ def measure(
         if own is not here:
             at, how = matching.match(own, here, source != truth)
             said.setdefault(how, []).append(name if name == TRUTH else label or name)
-        (size,), (own_size,) = here.sizes, own.sizes
+        (size,), (own_size,), there = here.sizes, own.sizes, at >= 0
         scale = np.float32(size) / np.float32(own_size)
-        landmarks = geometry.resize_points(own.landmarks, scale)
+        landmarks = geometry.resize_points(own.landmarks, scale)[at]
+        distances = cdist(own.descriptors[at], people)
         clips[name] = SimpleNamespace(
             source=source,
             size=size,
             at=at,
-            found=_partners(own.found, at),
-            landmarks=_partners(landmarks, at),
-            asked=own.asked[at] & (at >= 0),
-            distances=_partners(cdist(own.descriptors, people), at),
+            found=np.where(there, own.found[at], np.nan),
+            landmarks=np.where(there[:, None, None], landmarks, np.nan),
+            asked=own.asked[at] & there,
+            distances=np.where(there[:, None], distances, np.nan),
         )
         if own is here:
             clips[name].distances[:, 1] = _from_other_half(own.descriptors)
@@ -201,11 +202,6 @@ def measure(
     numbers = dict.fromkeys(columns[2:], float)
     parts = [part.reindex(columns=columns).astype(numbers) for part in parts]
     return pd.concat(parts, ignore_index=True)
-
-
-def _partners(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """What belongs to each frame of the target; nan where no frame does."""
-    return np.where((at >= 0).reshape(-1, *[1] * (values.ndim - 1)), values[at], np.nan)
 
 
 def _known(descriptors: np.ndarray) -> np.ndarray:
