@@ -173,7 +173,6 @@ def test_the_painted_person_is_not_compared_with_the_same_frames(figure, frames)
         ("backwards", "mouth_error", 1),
         ("frozen", "pose_error", 1),
         ("frozen", "expression_error", 0.5),
-        ("frozen", "flicker", 0.5),
         ("half gone", "found", -0.5),
         ("half gone", "verified", -0.5),
     ],
