@@ -183,7 +183,7 @@ def measure(
         if own is here:
             clips[name].distances[:, 1] = _from_other_half(own.descriptors)
     for how, names in said.items():
-        print(f"{', '.join(names)}: {how}")
+        print(f"{', '.join(map(str, names))}: {how}")
     for clip in clips.values():  # a swap's faces belong where the target's are
         clip.is_swap = clip.source != truth
         clip.places = clips[TARGET if clip.is_swap else TRUTH].landmarks
