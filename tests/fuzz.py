@@ -21,8 +21,8 @@ import av
 import damage as d
 import numpy as np
 import pytest
-from painters import IdentityCopy
 from PIL import Image
+from swappers import IdentityCopy
 
 SECONDS, BYTES = 60, 3e9  # of a case, at most
 

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from painters import IdentityCopy
+from swappers import IdentityCopy
 
 from deepfakery import samples
 from deepfakery.convert.merge import (

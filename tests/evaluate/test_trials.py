@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from painters import IdentityCopy
+from swappers import IdentityCopy
 
 from deepfakery.convert import merge
 from deepfakery.evaluate import trials

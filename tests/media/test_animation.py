@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from painters import IdentityCopy
 from PIL import Image
+from swappers import IdentityCopy
 
 from deepfakery.convert.export import swap_clip
 from deepfakery.media import provenance, video

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import nbformat
 import numpy as np
 import pytest
-from painters import IdentityCopy
+from swappers import IdentityCopy
 
 from deepfakery.convert import merge
 from deepfakery.media import video
@@ -145,7 +145,7 @@ def lab(tmp_path, short_clips):
     """JupyterLab on localhost with a notebook that holds a panel; its address."""
     code = (
         f"import sys; sys.path.append({str(TESTS)!r})\n"
-        "from painters import IdentityCopy\n"
+        "from swappers import IdentityCopy\n"
         "from deepfakery.notebook import controls\n"
         f"clip = {str(short_clips['collins'])!r}\n"
         "controls.Panel(clip, IdentityCopy(64), 'hopper', colour='none')"

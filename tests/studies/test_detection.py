@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from painters import IdentityCopy
+from swappers import IdentityCopy
 
 from deepfakery import training
 from deepfakery.evaluate import metrics, tables

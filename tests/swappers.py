@@ -1,10 +1,10 @@
-"""Painters without a network, with the interface of `FaceSwapper`."""
+"""Swappers without a network, with the interface of `FaceSwapper`."""
 
 import numpy as np
 
 
 class IdentityCopy:
-    """Paints every face as it was: what alignment, mask and blending do by themselves.
+    """Generates every face as it was: what alignment, mask and blending do alone.
 
     Args:
         size: Side of the faces in pixels.
