@@ -48,7 +48,7 @@ class FaceSwapper(keras.Model):
 
     def __init__(self, identities, preset="light", precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.identities = self._learning = tuple(identities)
+        self.identities, self.only = tuple(identities), None
         for i, name in enumerate(self.identities):
             if name in self.identities[:i]:
                 raise ValueError(f"{name!r} is there already; choose another name.")
@@ -126,7 +126,6 @@ class FaceSwapper(keras.Model):
             "matching": matching,
         }
         self.kind, self.only = kind, only
-        self._learning = self.identities if only is None else (only,)
         self.encoder.trainable = only is None and train != "discriminator"
         for name in self.identities:
             learns = name in self._learning
@@ -246,6 +245,11 @@ class FaceSwapper(keras.Model):
         return chosen | ({"only": self.only} if self.only else {})
 
     @property
+    def _learning(self) -> tuple[str, ...]:
+        """Whose decoder and discriminator train."""
+        return self.identities if self.only is None else (self.only,)
+
+    @property
     def metrics(self):
         """Those of whoever trains; of the others nothing is measured."""
         idle = [m for name, m in self.errors.items() if name not in self._learning]
@@ -315,10 +319,10 @@ class FaceSwapper(keras.Model):
         for name, bounds in self.bounds.items():
             if facesets is None:
                 bounds.reset()
-            if name not in (facesets or ()):
-                continue
-            faces = batches.prepare(facesets[name].images(self.size, 512), self.size)
-            bounds.adapt(networks.predict(self.encoder, faces))
+            elif name in facesets:
+                faces = facesets[name].images(self.size, 512)
+                faces = batches.prepare(faces, self.size)
+                bounds.adapt(networks.predict(self.encoder, faces))
 
     def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
         """Generate another person's face with the same pose and expression.

@@ -74,12 +74,14 @@ def _ways(own, target) -> Iterator[tuple]:
     theirs = theirs if (np.diff(theirs) > 0).all() else order[2]
     if (np.diff(mine) > 0).all() and np.ptp(mine) <= np.ptp(theirs):
         yield "by number", mine, theirs
-    if len(own.times) == len(target.times):
+    is_whole = len(own.times) == len(target.times)
+    if is_whole:
         yield order
     if all(len(t) > 1 and (np.diff(t) > 0).all() for t in (own.times, target.times)):
         step = np.median(np.diff(target.times))
         yield "by time", own.times / step, target.times / step
-    yield order
+    if not is_whole:
+        yield order
 
 
 def _outside(target) -> np.ndarray:
