@@ -30,8 +30,9 @@ def batches(
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
 
-    The target is the aligned face as it is, but for a mirror and for light: turned or
-    shifted at random, it would only teach the decoder to blur.
+    The target is the aligned face as it is, but for a mirror and for light (turned or
+    shifted at random, it would only teach the decoder to blur), and its skin goes on
+    beyond its mask: where the face that it is laid over is wider, skin must show.
 
     Args:
         facesets: Identity → faces.
@@ -57,7 +58,7 @@ def batches(
         fourth channel is the face mask, the fifth one covers eyes and mouth.
     """
     # Read half as large again as the network's faces: warping a small picture blurs it.
-    large = min(size * 3 // 2, geometry.FACE_SIZE)
+    large = min(size * 3 // 2, geometry.FACE_SIZE) if warp else size
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
     shares = dict.fromkeys(facesets)  # None: all alike
@@ -75,15 +76,15 @@ def batches(
             mirrored = random.random((batch, 1, 1, 1)) < flip
             gain = 1 + random.uniform(-colour, colour, (batch, 1, 1, 3))
             gain = gain + random.uniform(-colour, colour, (batch, 1, 1, 1))
-            fed = target = targets[name][chosen]
+            fed, target = pictures[name][chosen], targets[name][chosen]
             if warp:
                 offsets = random.normal(0, warp * size, (batch, 5, 5, 2))
                 offsets *= random.uniform(0, 1, (batch, 1, 1, 1))
-                warped = zip(pictures[name][chosen], offsets, strict=True)
+                warped = zip(fed, offsets, strict=True)
                 fed = np.stack([_warp(picture, by, middles) for picture, by in warped])
             light = random.normal(0, relight, (batch, 1, 1, 1))
             light = light + random.normal(0, relight / 2, (batch, 1, 1, 3))
-            x[name] = _scale(fed[..., :3], gain / 255 * np.exp(light))
+            x[name] = _scale(fed, gain / 255 * np.exp(light))
             masks = np.broadcast_to(np.float64(1 / 255), (batch, 1, 1, 2))
             y[name] = _scale(target, np.concatenate([gain / 255, masks], -1))
             if flip:
@@ -143,13 +144,32 @@ def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
 
 def _targets(faceset: FaceSet, size: int) -> np.ndarray:
     # (N, size, size, 5) uint8: RGB, the face, its eyes and mouth
-    images = faceset.images(size)
+    images, masks = faceset.images(size), faceset.masks(size)
     out = np.zeros((*images.shape[:3], 5), np.uint8)
-    out[..., :3] = images
-    out[..., 3] = (faceset.masks(size) * 255).round()
-    for target, points in zip(out, faceset.landmarks(size), strict=True):
+    out[..., 3] = (masks * 255).round()
+    parts = zip(out, images, masks, faceset.landmarks(size), strict=True)
+    for target, image, mask, points in parts:
+        target[..., :3] = _continued(image, mask)
         target[..., 4] = _eyes_and_mouth(points, size)
     return out
+
+
+def _continued(image, mask):
+    """A face whose skin goes on beyond its mask, in place of hair and background."""
+    size = len(image)
+    depth = cv2.distanceTransform(np.uint8(mask > 0.5), cv2.DIST_L2, 5)
+    inside = depth > 0.02 * size  # the edge itself is dark with hair and shadow
+    if not inside.any():
+        return image
+    # Each pixel outside takes the colour of the nearest one inside.
+    _, nearest = cv2.distanceTransformWithLabels(
+        np.uint8(~inside), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((nearest.max() + 1, 3), np.float32)
+    colours[nearest[inside]] = image[inside]
+    skin = cv2.GaussianBlur(colours[nearest], (0, 0), 0.04 * size)
+    alpha = (depth / (0.02 * size) - 0.5).clip(0, 1)[..., None]
+    return (alpha * image + (1 - alpha) * skin).round().astype(np.uint8)
 
 
 def _eyes_and_mouth(points: np.ndarray, size: int) -> np.ndarray:

@@ -1,9 +1,10 @@
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
-from deepfakery.batches import batches, prepare, rarity
+from deepfakery.batches import _continued, batches, prepare, rarity
 from deepfakery.faces.faceset import FaceSet
 
 STILL = dict(warp=0, flip=0, colour=0, relight=0)
@@ -14,6 +15,11 @@ def one(facesets):
     """A face set of a single face, so that a batch is known."""
     whole = facesets["hopper"]
     return {"hopper": FaceSet(whole.folder, whole.records[8:9])}
+
+
+def eyes_and_mouth(y):
+    """Where a target shows nothing but the face; (B, H, W)."""
+    return y["hopper"][..., 4] > 0.99
 
 
 def equal(a, b):
@@ -39,35 +45,46 @@ def test_the_nth_batch_is_the_same_whenever_it_is_asked_for(facesets):
     assert not equal(first[0], next(batches(facesets, 32, 3, seed=5)))
 
 
-def test_without_warp_the_input_is_the_target(facesets):
-    x, y = next(batches(facesets, 32, warp=0, relight=0))
-    for name in facesets:
-        np.testing.assert_array_equal(x[name], y[name][..., :3])
-
-
-def test_without_any_change_the_target_is_the_face_itself(one):
+def test_without_any_change_input_and_target_are_the_face_itself(one):
     for size in (32, 64):
-        _, y = next(batches(one, size, batch=2, **STILL))
-        expected = prepare(one["hopper"].images(size), size)[0]
-        for target in y["hopper"]:
-            np.testing.assert_allclose(target[..., :3], expected, atol=1e-6)
+        x, y = next(batches(one, size, batch=2, **STILL))
+        expected = prepare(one["hopper"].images(size), size)
+        np.testing.assert_allclose(x["hopper"], expected[[0, 0]], atol=1e-6)
+        inside = eyes_and_mouth(y)
+        target = y["hopper"][inside, :3]
+        np.testing.assert_allclose(target, expected[[0, 0]][inside], atol=1e-6)
+
+
+def test_skin_goes_on_where_hair_and_background_were(one):
+    (image,), (mask,) = one["hopper"].images(128), one["hopper"].masks(128)
+    green = np.where(mask[..., None] > 0.5, image, np.uint8([0, 255, 0]))
+    made = _continued(image, mask)
+    np.testing.assert_array_equal(made, _continued(green, mask))
+    deep = cv2.erode(np.uint8(mask > 0.5), np.ones((15, 15))) > 0
+    np.testing.assert_array_equal(made[deep], image[deep])
+    outside = np.int16(made[mask < 0.5])
+    assert (outside[:, 0] > outside[:, 2]).mean() > 0.95  # red over blue, as skin is
+    # Without a mask there is nothing to go on from.
+    np.testing.assert_array_equal(_continued(image, 0 * mask), image)
 
 
 def test_the_warp_moves_the_input_and_not_the_target(one):
     x, y = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.06}))
     expected = prepare(one["hopper"].images(64), 64)[0]
+    inside = eyes_and_mouth(y)[0]
     for warped, target in zip(x["hopper"], y["hopper"], strict=True):
-        assert np.abs(target[..., :3] - expected).mean() < 0.02
-        assert np.abs(warped - target[..., :3]).max() > 0.05
+        assert np.abs(target[..., :3] - expected)[inside].mean() < 0.02
+        assert np.abs(warped - expected).max() > 0.05
     np.testing.assert_array_equal(y["hopper"], y["hopper"][[0] * 6])
     gentle, _ = next(batches(one, 64, batch=6, **{**STILL, "warp": 0.01}))
-    error = [np.abs(w["hopper"] - y["hopper"][..., :3]).mean() for w in (gentle, x)]
+    error = [np.abs(w["hopper"] - expected).mean() for w in (gentle, x)]
     assert error[0] < 0.6 * error[1]
 
 
 def test_each_face_has_a_warp_of_its_own_strength(one):
     x, y = next(batches(one, 64, batch=40, **{**STILL, "warp": 0.09}))
-    error = np.abs(x["hopper"] - y["hopper"][..., :3]).mean((1, 2, 3))
+    expected = prepare(one["hopper"].images(64), 64)
+    error = np.abs(x["hopper"] - expected).mean((1, 2, 3))
     assert error.min() < 0.3 * np.median(error) and error.max() > 1.5 * np.median(error)
 
 
@@ -75,6 +92,7 @@ def test_the_light_of_the_input_is_not_that_of_the_target(one):
     x, y = next(batches(one, 64, batch=40, **{**STILL, "relight": 0.3}))
     np.testing.assert_array_equal(y["hopper"], y["hopper"][[0] * 40])
     dark = y["hopper"][0, ..., :3].max(-1) < 0.4  # what no light here clips
+    dark &= eyes_and_mouth(y)[0]
     ratio = np.log(x["hopper"][:, dark] / y["hopper"][:, dark, :3].clip(0.01))
     by_face = np.median(ratio, 1)  # (40, 3)
     assert 0.15 < by_face.mean(1).std() < 0.5

@@ -60,7 +60,9 @@ def segment(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     # Hair that hangs over temples and cheeks does not look like skin; glasses do not
     # either, but they reach up to the eyes.
     rim = (_grow(face, -4) > _grow(face, -14)) & (unlike > OTHER)
-    sure = _grow(face, -4) * (~rim | (_grow(features, 6) > 0))
+    # Of a turned head's far cheek the landmarks tell little: they stand beside it.
+    sure = _grow(face, -4) & _grow(_filled(points[17:]), 2)
+    sure *= ~rim | (_grow(features, 6) > 0)
     sure[:brow] = 0
     seeds[(sure | (_grow(features, 2) & _grow(face, -1))) > 0] = cv2.GC_FGD
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)

@@ -71,3 +71,14 @@ def test_an_outline_has_one_place_whatever_the_pictures_size(face):
     small = segment.segment(small, geometry.resize_points(points, 0.5))
     masks = [geometry.fill(large, SIZE), geometry.fill(2 * small + 0.5, SIZE)]
     assert np.abs(masks[0] - masks[1]).mean() < 0.01
+
+
+def test_a_turned_heads_far_cheek_ends_where_it_does(posed, landmarks):
+    frame = posed("hopper", yaw=25, pitch=8, mouth_open=1, blink=1)
+    image, points = cut(frame, landmarks(frame))
+    red, _, blue = np.int16(image).transpose(2, 0, 1)
+    wall = blue > red + 40
+    x, y = points[13].round().astype(int)
+    assert wall[y, x]  # dlib's jaw stands on the wall behind
+    inside = geometry.fill(segment.segment(image, points), SIZE) > 0.5
+    assert wall[inside].mean() < 0.01
