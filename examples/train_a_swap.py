@@ -27,11 +27,8 @@ def main(minutes: float = 3) -> None:
     # 1. Encoder and decoders learn to reconstruct faces; 2. the discriminators learn to
     # tell real faces from generated ones; 3. both train against each other.
     run = None
-    for stage, share in {
-        "autoencoder": 0.55,
-        "discriminator": 0.1,
-        "both": 0.35,
-    }.items():
+    stages = {"autoencoder": 0.6, "discriminator": 0.05, "both": 0.35}
+    for stage, share in stages.items():
         if run:
             swapper.start_from(run.folder)
         swapper.compile(train=stage)
@@ -55,7 +52,8 @@ def grid(swapper, faces, run):
     real = df.batches.prepare(faces[TARGET].images(limit=10), swapper.size)
     rows = {TARGET: real}
     for name in (TARGET, FACE):
-        rows[f"as {name}"] = swapper.swap(real, name)[0]
+        made, mask = swapper.swap(real, name)
+        rows[f"as {name}"] = mask * made + (1 - mask) * real
     figure = df.plots.training(run.history, rows)
     figure.savefig(OUT / f"{run.folder.name}.png")
     return figure
