@@ -22,7 +22,7 @@ SIZE = 128
 
 
 def soft_mask(
-    landmarks, mask, region="both", erode=0.008, feather=0.06, forehead=0.6
+    landmarks, mask, region="both", erode=-0.012, feather=0.06, forehead=0.6
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 
@@ -44,7 +44,7 @@ def soft_mask(
     own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
     own = (own * 4 - 1.5).clip(0, 1)  # it is soft: its edge is where it is undecided
     if region == "hull" or mask.min() > 0.99:  # a network without a mask
-        filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.04
+        filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.06
     elif region == "network":
         filled = own
     else:
