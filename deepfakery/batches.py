@@ -114,6 +114,32 @@ def restore(faces) -> np.ndarray:
     return (np.asarray(faces).clip(0, 1) * 255).round().astype(np.uint8)
 
 
+def skin_beyond(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A face whose skin goes on beyond its mask, in place of hair and background.
+
+    Args:
+        image: (S, S, 3) uint8.
+        mask: (S, S) in [0, 1]: how much each pixel is face.
+
+    Returns:
+        (S, S, 3) uint8: beyond the mask the colours of its nearest pixels, blurred.
+    """
+    size = len(image)
+    depth = cv2.distanceTransform(np.uint8(mask > 0.5), cv2.DIST_L2, 5)
+    inside = depth > 0.02 * size  # the edge itself is dark with hair and shadow
+    if not inside.any():
+        return image
+    # Each pixel outside takes the colour of the nearest one inside.
+    _, nearest = cv2.distanceTransformWithLabels(
+        np.uint8(~inside), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((nearest.max() + 1, 3), np.float32)
+    colours[nearest[inside]] = image[inside]
+    skin = cv2.GaussianBlur(colours[nearest], (0, 0), 0.04 * size)
+    alpha = (depth / (0.02 * size) - 0.5).clip(0, 1)[..., None]
+    return (alpha * image + (1 - alpha) * skin).round().astype(np.uint8)
+
+
 def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
     """How far each face's eyes and mouth look from those of the others.
 
@@ -149,27 +175,9 @@ def _targets(faceset: FaceSet, size: int) -> np.ndarray:
     out[..., 3] = (masks * 255).round()
     parts = zip(out, images, masks, faceset.landmarks(size), strict=True)
     for target, image, mask, points in parts:
-        target[..., :3] = _continued(image, mask)
+        target[..., :3] = skin_beyond(image, mask)
         target[..., 4] = _eyes_and_mouth(points, size)
     return out
-
-
-def _continued(image, mask):
-    """A face whose skin goes on beyond its mask, in place of hair and background."""
-    size = len(image)
-    depth = cv2.distanceTransform(np.uint8(mask > 0.5), cv2.DIST_L2, 5)
-    inside = depth > 0.02 * size  # the edge itself is dark with hair and shadow
-    if not inside.any():
-        return image
-    # Each pixel outside takes the colour of the nearest one inside.
-    _, nearest = cv2.distanceTransformWithLabels(
-        np.uint8(~inside), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((nearest.max() + 1, 3), np.float32)
-    colours[nearest[inside]] = image[inside]
-    skin = cv2.GaussianBlur(colours[nearest], (0, 0), 0.04 * size)
-    alpha = (depth / (0.02 * size) - 0.5).clip(0, 1)[..., None]
-    return (alpha * image + (1 - alpha) * skin).round().astype(np.uint8)
 
 
 def _eyes_and_mouth(points: np.ndarray, size: int) -> np.ndarray:

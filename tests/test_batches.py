@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfakery.batches import _continued, batches, prepare, rarity
+from deepfakery.batches import batches, prepare, rarity, skin_beyond
 from deepfakery.faces.faceset import FaceSet
 
 STILL = dict(warp=0, flip=0, colour=0, relight=0)
@@ -58,14 +58,14 @@ def test_without_any_change_input_and_target_are_the_face_itself(one):
 def test_skin_goes_on_where_hair_and_background_were(one):
     (image,), (mask,) = one["hopper"].images(128), one["hopper"].masks(128)
     green = np.where(mask[..., None] > 0.5, image, np.uint8([0, 255, 0]))
-    made = _continued(image, mask)
-    np.testing.assert_array_equal(made, _continued(green, mask))
+    made = skin_beyond(image, mask)
+    np.testing.assert_array_equal(made, skin_beyond(green, mask))
     deep = cv2.erode(np.uint8(mask > 0.5), np.ones((15, 15))) > 0
     np.testing.assert_array_equal(made[deep], image[deep])
     outside = np.int16(made[mask < 0.5])
     assert (outside[:, 0] > outside[:, 2]).mean() > 0.95  # red over blue, as skin is
     # Without a mask there is nothing to go on from.
-    np.testing.assert_array_equal(_continued(image, 0 * mask), image)
+    np.testing.assert_array_equal(skin_beyond(image, 0 * mask), image)
 
 
 def test_the_warp_moves_the_input_and_not_the_target(one):

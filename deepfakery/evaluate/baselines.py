@@ -102,9 +102,12 @@ class TrueFaces:
         crops, masks = [], []
         for image, landmarks in itertools.islice(self._faces, len(pictures)):
             transform = geometry.alignment(landmarks)
-            crops.append(geometry.crop(image, transform))
+            face = geometry.crop(image, transform)
             points = geometry.transform_points(landmarks, transform)
-            masks.append(segment.mask(segment.segment(crops[-1], points), self.size))
+            outline = segment.segment(face, points)
+            whole = segment.mask(outline, geometry.FACE_SIZE)
+            crops.append(batches.skin_beyond(face, whole))  # as networks are taught
+            masks.append(segment.mask(outline, self.size))
         return batches.prepare(crops, self.size), np.float32(masks)[..., None]
 
     def sha256(self) -> str:
