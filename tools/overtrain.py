@@ -3,9 +3,10 @@
 python -m tools.overtrain --steps 102400
 
 Preset `small` (64 pixels), the autoencoder alone, from random weights, on the built-in
-people. Its weights are kept at 100, 200, 400 … steps and measured on bare crops of a
-motion that it never saw. Interrupted, it goes on from there; `--measure` stops at what
-is trained. Figures and picture are kept in data/results.
+people. Its weights are kept at 100, 200, 400 … steps and measured on a motion that it
+never saw: on bare crops, and laid over the target's. Interrupted, it goes on from
+there; `--measure` stops at what is trained. Figures and picture are kept in
+data/results.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 
 from deepfakery import batches, samples
 from deepfakery.convert import export, merge
@@ -32,8 +34,8 @@ PRESET, FIRST = "small", 100
 #: Steps between looks at the held-out faces; steps that the picture shows.
 EVERY, SHOWN = 100, (100, 400, 1600, 6400, 25600, 102400)
 
-#: Side of the compared faces, as in `metrics`.
-SIZE = metrics.SIZE
+#: Side of the aligned faces in which landmarks are looked for.
+FACE = geometry.FACE_SIZE
 
 
 def main(arguments: list[str]) -> int:
@@ -107,7 +109,7 @@ def load(out: Path, swapper, mark: int) -> None:
 
 
 def measure(out: Path, swapper, people, mark: int) -> dict:
-    """Both people generated from the other's unseen motion, as bare crops."""
+    """Both people generated from the other's unseen motion."""
     file = out / f"figures_{mark:06d}.json"
     if not file.exists():
         load(out, swapper, mark)
@@ -128,45 +130,49 @@ def _measured(out: Path, swapper, people, face: str, target: str) -> dict:
     shut, size, rows = eyes.fit(face), swapper.size, []
     pairs = [(*a, *b) for a, b in zip(own, true, strict=True)]
     crops = [
-        geometry.crop(image, geometry.alignment(place, size), size)
+        geometry.crop(image, geometry.alignment(place, FACE), FACE)
         for image, place, *_ in pairs
     ]
-    made, _ = swapper.swap(batches.prepare(crops, size), face)
+    made, masks = swapper.swap(batches.prepare(crops, size), face)
     mean = people[face].descriptors().mean(0)
-    for small, (_, place, picture, points) in zip(
-        batches.restore(made), pairs, strict=True
-    ):
+    stream = zip(batches.restore(made), masks, crops, pairs, strict=True)
+    for small, mask, crop, (_, place, picture, points) in stream:
         real, inside = metrics.align(picture, points)
-        large = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-        at = geometry.transform_points(place, geometry.alignment(place, SIZE))
-        finer = cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC)
-        there = geometry.transform_points(place, geometry.alignment(place, 256))
-        seen = detect.fit_landmarks(finer, there.min(0), there.max(0))
-        rows.append(
-            {
-                "ssim": metrics.ssim(large, real, inside),
-                "distance": np.linalg.norm(detect.descriptor(finer, seen) - mean),
-                "sharpness": metrics.detail(large, inside)
-                / metrics.detail(real, inside),
-                "landmark_error": metrics.landmark_error(seen, there, points),
-                "mouth": metrics.expression(seen)[1],
-                "true_mouth": metrics.expression(points)[1],
-                "shut": shut(large, at) > eyes.SHUT,
-                "true_shut": shut(picture, points) > eyes.SHUT,
-            }
+        bare, large = (_enlarged(small, side) for side in (metrics.SIZE, FACE))
+        at, there = (
+            geometry.transform_points(place, geometry.alignment(place, side))
+            for side in (metrics.SIZE, FACE)
         )
-    column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    closed = column["true_shut"]
+        alpha = _enlarged(mask[..., 0], FACE)[..., None].clip(0, 1)
+        laid = (alpha * large + (1 - alpha) * crop).astype(np.uint8)
+        row = {
+            "ssim": metrics.ssim(bare, real, inside),
+            "sharpness": metrics.detail(bare, inside) / metrics.detail(real, inside),
+            "shut": shut(bare, at) > eyes.SHUT,
+            "true_shut": shut(picture, points) > eyes.SHUT,
+        }
+        for seen in detect.detect(laid)[:1]:
+            who = detect.descriptor(laid, seen.landmarks)
+            places = seen.landmarks, there, points
+            row["distance"] = np.linalg.norm(who - mean)
+            row["landmark_error"] = metrics.landmark_error(*places)
+            row["mouth"] = metrics.expression(seen.landmarks)[1]
+            row["true_mouth"] = metrics.expression(points)[1]
+        rows.append(row)
+    frames = pd.DataFrame(rows)
+    closed = frames.true_shut
     found = {
-        "ssim": column["ssim"].mean(),
-        "distance": np.median(column["distance"]),
-        "sharpness": column["sharpness"].mean(),
-        "landmark_error": column["landmark_error"].mean(),
-        "mouth": np.corrcoef(column["mouth"], column["true_mouth"])[0, 1],
-        "eyes": column["shut"][closed].mean(),
-        "eyes_wrong": column["shut"][~closed].mean(),
+        **frames[["ssim", "sharpness", "landmark_error"]].mean(),
+        "distance": frames.distance.median(),
+        "mouth": frames.mouth.corr(frames.true_mouth),
+        "eyes": frames.shut[closed].mean(),
+        "eyes_wrong": frames.shut[~closed].mean(),
     }
     return {key: round(float(value), 4) for key, value in found.items()}
+
+
+def _enlarged(picture, side: int):
+    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def draw(out: Path, swapper, marks) -> None:
