@@ -10,8 +10,8 @@ from deepfakery.faces import geometry
 REGIONS = ("hull", "network", "both")
 
 #: How far the target's face may be painted over beside the eyes, as of `geometry.hull`:
-#: glasses are wider than a face.
-TEMPLES = 0.07
+#: glasses are wider than a face. Below the eyes it ends where the target's does.
+TEMPLES = 0.04
 
 #: How far within the target's outline, as a share of the crop's side, the network's
 #: mask is drawn in, and by how much.
@@ -22,7 +22,7 @@ SIZE = 128
 
 
 def soft_mask(
-    landmarks, mask, region="both", erode=-0.012, feather=0.06, forehead=0.6
+    landmarks, mask, region="both", erode=0.0, feather=0.06, forehead=0.6
 ) -> np.ndarray:
     """Where the painted face shows, and how much.
 
@@ -44,11 +44,14 @@ def soft_mask(
     own = cv2.resize(mask[..., 0], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
     own = (own * 4 - 1.5).clip(0, 1)  # it is soft: its edge is where it is undecided
     if region == "hull" or mask.min() > 0.99:  # a network without a mask
-        filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.06
+        filled, erode = geometry.hull_mask(points, SIZE, forehead / 2), erode + 0.05
     elif region == "network":
         filled = own
     else:
-        filled = geometry.hull_mask(points, SIZE, forehead, TEMPLES)
+        filled = geometry.hull_mask(points, SIZE, forehead)
+        above = np.arange(SIZE)[:, None] < points[36:48, 1].max()  # the lower lids
+        wide = above * geometry.hull_mask(points, SIZE, forehead, TEMPLES)
+        filled = np.maximum(filled, wide)
         # A painted face that is narrower than the target's would show its edge on it.
         within = _grow(filled, -DEEP) > 0.5
         filled = np.minimum(filled, np.where(within, _grow(own, -INSET), own))

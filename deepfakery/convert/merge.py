@@ -17,7 +17,7 @@ from deepfakery.media import images, video
 #: win on the built-in people and on studio footage; see notebook 03.
 LOOK = {
     "region": "both",  # whose mask: "both", "hull" or "network"
-    "erode": -0.012,  # how far it is drawn in, as a share of the crop, or widened
+    "erode": 0.0,  # how far it is drawn in, as a share of the crop; below 0: widened
     "feather": 0.06,  # width of its soft edge, likewise
     "forehead": 0.6,  # how far it reaches above the brows, as in `geometry.hull`
     "colour": "skin",  # one of `colour.METHODS`

@@ -45,7 +45,7 @@ def made(pair, tmp_path_factory):
         for (frame, true), (here, there) in zip(both, points, strict=True):
             face = geometry.crop(true.image, geometry.alignment(there))
             image = merge.merge(
-                frame.image, here, np.float32(face) / 255, mask, erode=-0.06, **options
+                frame.image, here, np.float32(face) / 255, mask, erode=-0.05, **options
             )
             writer.write(image)
     good = [frame.image for frame in video.read_frames(swaps["good"])]

@@ -138,7 +138,7 @@ def test_a_mask_lies_where_the_face_lies_in_the_networks_picture(size, region):
     _, points = scene(size, 1)
     points = geometry.transform_points(points, geometry.alignment(points, size))
     own = geometry.hull_mask(points, size)[..., None]
-    erode = -0.06 if region == "hull" else 0
+    erode = -0.05 if region == "hull" else 0
     found = centre(masks.soft_mask(points, own, region, erode)[..., None])
     wanted = geometry.resize_points(centre(own), masks.SIZE / size)
     count = 1 if region == "both" else 2  # across; its forehead is drawn in
