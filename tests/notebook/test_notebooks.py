@@ -5,13 +5,17 @@ import json
 from contextlib import redirect_stdout
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepfakery import __main__ as cli
 from deepfakery import training
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, provenance, video
 from deepfakery.swapper import FaceSwapper
+
+HTML = "text/html"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,40 @@ def test_the_demo_leaves_a_whole_clip(made):
     sheet = images.read_image(out / "contact_sheet.jpg")
     assert sheet.shape[1] > 1000 and sheet.std() > 10
     assert {f.name for f in out.rglob(".*")} <= {".lock", ".deepfakery"}
+
+
+def test_the_frames_are_as_notebook_3_says(made):
+    """Format, names, size, label and credentials: in the files and in the listing."""
+    out, _ = made
+    clip = out / "clips" / "collins_unseen.mp4"
+    targets, info = video.read_frames(clip), video.probe(clip)
+    files = sorted((out / "frames").iterdir())
+    height = round(0.08 * info.height)
+    for target, file in zip(targets, files, strict=True):
+        with Image.open(file) as picture:
+            assert (picture.format, picture.mode) == ("PNG", "RGB")
+            assert picture.size == (info.width, info.height)
+            shown = np.asarray(picture)
+        said = provenance.inspect(file)
+        if not said["signed"]:  # nobody was found in it
+            assert (shown == target.image).all()
+            continue
+        assert said["state"] == "Valid" and not said["tampered"]
+        assert said["label"] == provenance.LABEL and said["preset"] == "light"
+        assert said["ingredients"] == [clip.name]
+        corner = np.s_[-height:, : info.width // 3]
+        plain = target.image[corner]
+        assert np.abs(np.int16(shown[corner]) - plain).max() > 60  # the label
+    notebook = nbformat.read(out / "03_prediction.ipynb", as_version=4)
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    listed = "".join(o.get("text", "") for o in outputs)
+    size = f"{info.width} × {info.height}"
+    for name in (files[0].name, files[-1].name):
+        line = next(line for line in listed.split("\n") if line.startswith(name))
+        assert f"PNG, RGB, {size}" in line and "Valid" in line
+        assert provenance.LABEL in line
+    moving = [o for o in outputs if "webp;base64," in o.get("data", {}).get(HTML, "")]
+    assert len(moving) == 1
 
 
 def test_the_demo_says_how_good_it_is(made):
@@ -77,7 +115,7 @@ def test_two_face_folders_are_left(made):
 
 @pytest.fixture(scope="module")
 def again(made, run_notebook):
-    """Notebooks 1 and 2 once more, with studies: what was there before, and after."""
+    """Notebooks 1 to 3 once more, with studies: what was there before, and after."""
     out, _ = made
 
     def there():
@@ -88,6 +126,7 @@ def again(made, run_notebook):
     before = there()
     run_notebook("01_data_generation", out)
     run_notebook("02_training", out)
+    run_notebook("03_prediction", out)
     return out, before, there()
 
 
@@ -103,12 +142,16 @@ def test_the_studies_and_the_solutions_run_too(again, run_notebook, pictures_of)
     assert said["source_type"] == "trainedAlgorithmicMedia" and not said["tampered"]
     (out / "solutions").mkdir()
     run_notebook("solutions/02_training", out)
+    run_notebook("solutions/03_prediction", out)
     given = {"preset": "small", "base": False, "seeds": 1, "tried": 1}
     run_notebook("02b_choices", out, **given)
     run_notebook("solutions/02b_choices", out)
-    for name in ("02_training", "solutions/02_training", "02b_choices"):
+    solved = "solutions/02_training", "solutions/03_prediction"
+    for name in ("02_training", *solved, "02b_choices"):
         assert pictures_of(out / f"{name}.ipynb") > 0
     assert not pictures_of(out / "solutions/02b_choices.ipynb")
+    choices = json.loads((out / "choices/figures.json").read_text())
+    assert {"hull", "skin", "poisson"} < set(choices)
     figures = json.loads((out / "training_choices.json").read_text())
     assert {"complete", "separate", "tuned"} < set(figures["choices"])
     assert FaceSwapper(["a"], figures["tuned"]).size == 64
