@@ -46,9 +46,12 @@ class Work:
     def __init__(self, what: str, clip: Path, out: Path, given):
         self.what, self.out, self.aside = what, out, records.aside(out)
         self.log = out.with_suffix(".log")
-        command = [sys.executable, "-m", "tools.scale", what, "--clip", clip]
-        command += ["--out", out, "--run", given.run, "--identity", given.identity]
-        self.command = command
+        options = "--run", given.run, "--identity", given.identity
+        if what == "extract":
+            command = "deepfakery", what, clip, "--out", out
+        else:
+            command = "tools.scale", what, "--clip", clip, "--out", out, *options
+        self.command = [sys.executable, "-m", *command]
 
     def run(self, seconds: float = math.inf) -> bool:
         """Do it, and watch memory and disk; False where it was killed meanwhile."""
@@ -239,7 +242,7 @@ def load(path: Path) -> tuple[Path, list]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.scale")
-    parser.add_argument("what", choices=("long", "kills", "many", *WORK))
+    parser.add_argument("what", choices=("long", "kills", "many", "convert"))
     parser.add_argument("--clip", type=Path, help="else a built-in person")
     parser.add_argument("--height", type=int, default=1080, help="of the built-in one")
     parser.add_argument("--run", type=Path, default=ROOT / "data/output/demo/run")
@@ -255,9 +258,6 @@ def main() -> None:
     given.out, given.run = given.out.absolute(), given.run.absolute()
     if given.clip and not given.clip.exists():
         parser.error(f"{given.clip} does not exist; check the name")
-    if given.what == "extract":
-        extraction.extract(given.clip, given.out)
-        return
     if not given.run.is_dir():
         parser.error(f"{given.run} is missing; `make demo` makes it, or give --run")
     if given.what == "convert":
