@@ -102,8 +102,7 @@ def swap_clip(
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = images.count_frames(source)
         size = info.width * info.height * (1 + PANELS.index(panels))
-        need = needed(size * (total or done), size * done, crf, bool(folder))
-        records.room(path, need)
+        records.room(path, needed(size * (total or done), size * done, crf, folder))
         stream = tqdm(stream, "swapping", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
             alone = {"sound": False, "part": True} | writing
@@ -127,6 +126,7 @@ def swap_clip(
             parts.clear()
             raise ValueError(f"{source} shows no face to swap; use footage that does.")
         whole = aside / "whole.mp4"
+        whole.unlink(missing_ok=True)  # of a signing that was interrupted
         with video.VideoWriter(whole, info, **writing) as writer:
             for number, part in enumerate(parts):
                 writer.append(resume.part_file(aside, number), part["pts"])
@@ -433,7 +433,7 @@ def needed(pixels, done=0, crf=None, frames=False) -> float:
     """Bytes still to be written for a clip of so many pixels, `done` of them made."""
     clip = CLIP_BYTES * 2 ** ((17 - (17 if crf is None else crf)) / 6)
     # In the end its parts, these joined, and the signed copy lie beside each other.
-    return clip * (3 * pixels - done) + PNG_BYTES * (pixels - done) * frames
+    return clip * (3 * pixels - done) + PNG_BYTES * (pixels - done) * bool(frames)
 
 
 def _places(source, out, instead) -> dict:
