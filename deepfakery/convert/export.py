@@ -4,11 +4,13 @@ A file under its final name is always whole: what is under way lies in a hidden 
 beside it. Only what an export made is written over.
 """
 
+import errno
 import filecmp
 import io
 import itertools
 import os
 import shutil
+import tempfile
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +32,9 @@ ENLARGED = "AI-upscaled"
 
 #: Frames that an interrupted export may have to make again.
 PART = 250
+
+#: About how much a pixel takes in a clip of CRF 17, and in a PNG.
+CLIP_BYTES, PNG_BYTES = 1 / 32, 1.5
 
 
 def swap_clip(
@@ -96,6 +101,8 @@ def swap_clip(
         options = {"start": done, "workers": workers, **look}
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = images.count_frames(source)
+        size = info.width * info.height * (1 + PANELS.index(panels))
+        records.room(path, needed(size * (total or done), size * done, crf, folder))
         stream = tqdm(stream, "swapping", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
             alone = {"sound": False, "part": True} | writing
@@ -119,17 +126,29 @@ def swap_clip(
             parts.clear()
             raise ValueError(f"{source} shows no face to swap; use footage that does.")
         whole = aside / "whole.mp4"
+        whole.unlink(missing_ok=True)  # of a signing that was interrupted
         with video.VideoWriter(whole, info, **writing) as writer:
             for number, part in enumerate(parts):
                 writer.append(resume.part_file(aside, number), part["pts"])
         provenance.refuse_foreign(path, source)
         if folder:
             _refuse_folder(folder, path)
-            folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.iterdir():
-                old.unlink()
-            for new in (aside / "frames").iterdir():
-                shutil.move(new, folder / new.name)
+            with records.told(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                # One of those numbers may be new: moved before an interruption.
+                count = sum(part["frames"] for part in parts)
+                made = {f"{index:06d}.png" for index in range(count)}
+                for old in folder.iterdir():
+                    if old.name not in made:
+                        old.unlink()
+                for new in (aside / "frames").iterdir():
+                    (folder / new.name).unlink(missing_ok=True)
+                    shutil.move(new, folder / new.name)
+        # To sign takes a copy here and one in the temporary folder; all parts stay.
+        for place in (path, Path(tempfile.gettempdir())) if facts else ():
+            with records.told(place):
+                if records.room(place) < whole.stat().st_size:
+                    raise OSError(errno.ENOSPC, "no space left to sign the clip")
         provenance.publish(whole, path, facts)
         _tell(errors)
     return painted
@@ -408,6 +427,13 @@ def _facts(source, swapper, look, panels, label) -> dict:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
     facts = facts_of((swapper, merge.upscaler_of(look)), source)
     return facts | {"label": provenance.LABEL if label else ""}
+
+
+def needed(pixels, done=0, crf=None, frames=False) -> float:
+    """Bytes still to be written for a clip of so many pixels, `done` of them made."""
+    clip = CLIP_BYTES * 2 ** ((17 - (17 if crf is None else crf)) / 6)
+    # In the end its parts, these joined, and the signed copy lie beside each other.
+    return clip * (3 * pixels - done) + PNG_BYTES * (pixels - done) * bool(frames)
 
 
 def _places(source, out, instead) -> dict:

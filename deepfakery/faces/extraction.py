@@ -25,6 +25,9 @@ from deepfakery.faces.faceset import (
 from deepfakery.media import images, records, video
 from deepfakery.media.workers import each, how_many, pool
 
+#: A face of 256 pixels and its record take about as much; a frame shows one, as a rule.
+FACE_BYTES = 40_000
+
 
 def extract(
     source: str | os.PathLike | list,
@@ -243,10 +246,13 @@ class Job:
         refuse_links(self.folder / "others", rejected, *rejected.glob("*"))
         # What was written after the state was saved is written again.
         done = [r for r in read_faces(self.folder) if r["number"] < state["lines"]]
-        records.write_lines(self.index, done)
         state["frames"], self.next_save = None, 0.0
+        # First: faces without it, as a kill in between would leave them, are refused.
         records.write(self.folder / "extraction.json", json.dumps(state))
-        bar = tqdm(total=self._count(), initial=state["seen"], unit="frame")
+        records.write_lines(self.index, done)
+        total = self._count()
+        records.room(self.folder, FACE_BYTES * (total - state["seen"]))
+        bar = tqdm(total=total, initial=state["seen"], unit="frame")
         bar.set_description(f"faces of {self.folder.name}")
         with bar, pool(workers) as crew:
             # Descriptors are computed while later pieces are looked through.
@@ -315,7 +321,8 @@ class Job:
             records.write(self.folder / record["image"], jpeg)
         for reason, pictures in found.examples.items():
             place = self.folder / "rejected" / reason
-            place.mkdir(parents=True, exist_ok=True)
+            with records.told(place):
+                place.mkdir(parents=True, exist_ok=True)
             free = (place / f"{i:02d}.jpg" for i in range(EXAMPLES))
             free = (example for example in free if not example.exists())
             for example, jpeg in zip(free, pictures, strict=False):

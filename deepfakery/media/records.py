@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+#: Bytes of work to come that are worth a word beforehand.
+MUCH = 10**9
 
 
 def read_lines(
@@ -88,7 +92,7 @@ def write_lines(path: Path, records: Iterable[dict]) -> None:
 def append(path: Path, text: str) -> None:
     """Add text to a file, all of it or nothing; raises as `write` does."""
     before = path.stat().st_size
-    with _told(path, lambda: os.truncate(path, before)), path.open("ab") as file:
+    with told(path, lambda: os.truncate(path, before)), path.open("ab") as file:
         file.write(text.encode())
 
 
@@ -98,14 +102,15 @@ def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     Raises an OSError if it cannot be written; nothing is left of it then.
     """
     unfinished = aside(path)
-    with _told(path, lambda: unfinished.unlink(missing_ok=True)):
+    with told(path, lambda: unfinished.unlink(missing_ok=True)):
         with open(unfinished, "wb", opener=partial(os.open, mode=mode)) as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, path)
 
 
 @contextmanager
-def _told(path, undo):
+def told(path: Path, undo: Callable = lambda: None) -> Iterator[None]:
+    """Say of an OSError which file it befell and what to do, after `undo`."""
     try:
         yield
     except OSError as error:
@@ -114,6 +119,24 @@ def _told(path, undo):
             f"{path} could not be written ({error.strerror}); make room or choose "
             "another folder, then run the same again."
         ) from error
+
+
+def room(place: Path, need: float = 0) -> int:
+    """Free bytes where a file or folder is or will be.
+
+    A `need` in bytes that is more, or more than `MUCH`, is printed.
+    """
+    there = next(p for p in (place, *place.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if need > min(free, MUCH):
+        said = f"{place} may take up to about {_size(need)}; {_size(free)} are free"
+        more = ". Make room, or it stops on the way; the same again then goes on"
+        print(f"{said}{more * (need > free)}.", flush=True)
+    return free
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def aside(path: Path) -> Path:
@@ -142,7 +165,8 @@ def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
     Raises:
         BlockingIOError: Another process, or another call of this one, holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     file = folder / ".lock"
     lock = FileLock(file, timeout=wait)
     try:
@@ -157,7 +181,8 @@ def one_writer(folder: Path, work: str, wait: float = 0) -> Iterator[None]:
         ) from None
     try:
         said = f"process {os.getpid()} on {socket.gethostname()} {work}"
-        file.write_text(said, encoding="utf-8")
+        with told(file):
+            file.write_text(said, encoding="utf-8")
         yield
     finally:
         with suppress(OSError):  # Windows unlinks it when it is released

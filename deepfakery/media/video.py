@@ -392,14 +392,15 @@ class VideoWriter:
         return video
 
     def _mux(self, packets):
-        for packet in packets:
-            # Only the last one counts: MP4 stores where each of the others ends.
-            packet.duration = self._step
-            if self._held:
-                self._container.mux(self._held)
-            self._held = packet
-        if self._rest:
-            self._rest.copy_until(self._pts * self.time_base)
+        with records.told(self.path):
+            for packet in packets:
+                # Only the last one counts: MP4 stores where each of the others ends.
+                packet.duration = self._step
+                if self._held:
+                    self._container.mux(self._held)
+                self._held = packet
+            if self._rest:
+                self._rest.copy_until(self._pts * self.time_base)
 
     def _finish(self):
         if self._container is None:
@@ -411,9 +412,10 @@ class VideoWriter:
             self._rest.finish(end if self.part else None)
             if not self.part:  # the last frame may be held
                 self._held.duration = self._rest.ends.get(self._pts) or self._step
-        self._container.mux(self._held)
-        self._container.close()
-        os.replace(self.temporary, self.path)
+        with records.told(self.path):
+            self._container.mux(self._held)
+            self._container.close()
+            os.replace(self.temporary, self.path)
 
     def __exit__(self, exception_type, exception, traceback):
         try:

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import resource
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -343,6 +344,78 @@ def test_an_interrupted_export_goes_on_where_it_was(
         )
     names = {f.name for f in tmp_path.iterdir()}
     assert names == {"whole", "whole.mp4", "resumed", "resumed.mp4"}
+
+
+def limited(size):
+    """No file can grow beyond so many bytes: a full disk, for this process alone."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_a_full_disk_is_named_and_all_parts_stay(
+    long_clip, untrained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "PART", 5)
+    path, before = tmp_path / "swap.mp4", resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    limited(40_000)  # enough for each part, not for the clip
+    try:
+        with pytest.raises(OSError, match=r"whole.mp4 could not be written .*make roo"):
+            swap_clip(long_clip, untrained, "hopper", path, workers=0)
+    finally:
+        limited(before)
+    assert not path.exists()
+    assert len(list((tmp_path / ".swap.mp4.part").glob("0*.mp4"))) == 8
+    again = Tired(untrained, -1)
+    swap_clip(long_clip, again, "hopper", path, workers=0)
+    assert video.probe(path).frames == 36
+    assert again.painted <= 16  # what smoothing looks back on
+
+
+def test_a_clip_that_there_is_no_room_to_sign_is_signed_later(
+    footage, untrained, tmp_path, monkeypatch, capsys
+):
+    path, given = tmp_path / "swap.mp4", (footage[0], untrained, "hopper")
+    free = shutil.disk_usage(tmp_path)._replace(free=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda place: free)
+        with pytest.raises(OSError, match=r"swap.mp4 could not .*no space left to si"):
+            swap_clip(*given, path, workers=0)
+    assert f"{path} may take up to about 0.1 MB" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == [".swap.mp4.part"]
+    swap_clip(*given, path, workers=0)
+    assert "may take" not in capsys.readouterr().out
+    assert provenance.inspect(path)["state"] == "Valid"
+
+
+@pytest.mark.parametrize("last", [0, 4, 9])
+def test_frames_that_were_moved_before_a_kill_stay(
+    last, footage, untrained, tmp_path, monkeypatch
+):
+    given = footage[0], untrained, "hopper", tmp_path / "swap.mp4"
+    options = {"frames_folder": tmp_path / "frames", "workers": 0}
+    images.write_image(  # of an earlier, longer clip
+        tmp_path / "frames/000011.png", np.zeros((8, 8, 3), np.uint8), "DeepFakery"
+    )
+    moved, move, publish = [], shutil.move, provenance.publish
+
+    def move_some(*paths):
+        if len(moved) == last:
+            raise KeyboardInterrupt
+        moved.append(move(*paths))
+
+    def publish_pictures(unsigned, path, facts):
+        if path.suffix == ".mp4":
+            raise KeyboardInterrupt
+        publish(unsigned, path, facts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "move", move_some)
+        patch.setattr(provenance, "publish", publish_pictures)
+        swap_clip(*given, **options)
+    assert len(moved) == last
+    swap_clip(*given, **options)
+    names = sorted(file.name for file in (tmp_path / "frames").iterdir())
+    assert names == [f"{i:06d}.png" for i in range(9)]
 
 
 def test_what_was_begun_with_other_settings_is_not_gone_on_with(

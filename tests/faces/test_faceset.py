@@ -193,6 +193,24 @@ def test_a_full_disk_is_named_and_leaves_no_half_record(tmp_path, clips):
     assert len(again) == 72
 
 
+def test_a_kill_before_the_first_face_is_no_other_footage(
+    short_clips, tmp_path, monkeypatch, capsys
+):
+    def killed(*given):
+        work(*given)
+        raise KeyboardInterrupt
+
+    free = shutil.disk_usage(tmp_path)._replace(free=1000)
+    for name in ("write_lines", "append"):  # before the list of faces, and after it
+        work = getattr(records, name)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(records, name, killed)
+            patch.setattr(shutil, "disk_usage", lambda place: free)
+            quick(short_clips["hopper"], tmp_path / "faces")
+    assert "faces may take up to about 0.5 MB" in capsys.readouterr().out
+    assert len(quick(short_clips["hopper"], tmp_path / "faces")) == 12
+
+
 def test_a_finished_folder_is_returned_as_it_is(copied, clips):
     FaceSet.load(copied)
     (copied / FaceSet.load(copied).records[5]["image"]).unlink()

@@ -1,6 +1,7 @@
 """Frames in, frames out: real files only, made here or lying in ../shared."""
 
 import os
+import resource
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -411,6 +412,20 @@ def test_an_exception_leaves_no_file_and_an_older_one_whole(tmp_path):
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(MediaError, match="no frame"), VideoWriter(target, fps=25):
         pass
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    path, random = tmp_path / "clip.mp4", np.random.default_rng(0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"clip.mp4 could not be written .*make room"):
+            with VideoWriter(path, fps=25) as writer:
+                for _ in range(30):
+                    writer.write(random.integers(0, 256, (96, 128, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_clip_may_be_written_over_itself(tmp_path):

@@ -123,11 +123,11 @@ def _plain(image: np.ndarray) -> np.ndarray | None:
     return max(found, key=lambda points: np.ptp(points), default=None)
 
 
-def wide_clip(path: Path, frames: int) -> Path:
-    person = samples.portrait("collins", 720)
+def wide_clip(path: Path, frames: int, height: int = 720) -> Path:
+    person, side = samples.portrait("collins", height), round(height * 7 / 18)
     with video.VideoWriter(path, fps=30) as writer:
         for image in samples.animate(person, samples.motion(frames)):
-            wide = cv2.copyMakeBorder(image, 0, 0, 280, 280, cv2.BORDER_REPLICATE)
+            wide = cv2.copyMakeBorder(image, 0, 0, side, side, cv2.BORDER_REPLICATE)
             writer.write(wide)
     return path
 
