@@ -32,14 +32,15 @@ class Measure(NamedTuple):
     label: str  # a few words for people
     unit: str  # "" for a bare number
     range: str  # from worst to best, or from lowest to highest
-    better: str  # "higher", "lower" or "near 1"
+    better: str  # "higher", "lower", "near 1" or "as real": as real footage has it
     definition: str  # what is computed
 
     @property
     def heading(self) -> str:
         """Label, unit and the better way, as tables and figures show them."""
-        sign = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}[self.better]
-        return f"{self.label}{', ' if self.unit else ''}{self.unit} {sign}"
+        signs = {"higher": "↑", "lower": "↓", "near 1": "→ 1", "as real": "→ real"}
+        said = f"{self.label}, {self.unit}" if self.unit else self.label
+        return f"{said} {signs[self.better]}"
 
 
 # fmt: off
@@ -102,10 +103,10 @@ MEASURES = {m.name: m for m in (
             "Where the painted face ends: on the way out through the face's outline, "
             "the largest step of the difference from the target (in CIE L*a*b*) "
             "within 2 % of the way, after a mean over 60° of the outline."),
-    Measure("flicker", "flicker", "grey levels", "0 to 255", "lower",
+    Measure("flicker", "flicker", "grey levels", "0 to 255", "as real",
             "Mean difference of the face, aligned as for SSIM and slightly blurred, "
-            "from the mean of the frames before and after it. Real faces flicker "
-            "too: compare with the target's and the true swap's."),
+            "from the mean of the frames before and after it. A real face moves, too: "
+            "best is the true swap's value, else the target's."),
 )}
 # fmt: on
 

@@ -242,7 +242,8 @@ def evaluation(table) -> Figure:
         ax.spines[["top", "right", "left"]].set_visible(False)
     for ax in axes.flat[len(chosen) :]:
         ax.set_axis_off()
-    said = "↑ higher is better, ↓ lower, → 1 best near 1; lines: 95 % intervals"
+    said = "↑ higher is better, ↓ lower, → 1 near 1, → real as in real footage"
+    said += "; lines: 95 % intervals"
     figure.supxlabel(said, fontsize=8, x=0.99, ha="right")
     return figure
 

@@ -337,7 +337,7 @@ def test_the_table_for_reading_says_unit_and_direction(table):
 
 def test_every_measure_is_defined():
     for name, m in MEASURES.items():
-        assert m.name == name and m.better in ("higher", "lower", "near 1")
+        assert m.name == name and m.heading.startswith(m.label)
         assert len(m.definition) > 40 and m.definition.endswith(".") and m.range
 
 
