@@ -49,8 +49,9 @@ def soft_mask(
         filled = own
     else:
         filled = geometry.hull_mask(points, SIZE, forehead)
-        above = np.arange(SIZE)[:, None] < points[36:48, 1].max()  # the lower lids
-        wide = above * geometry.hull_mask(points, SIZE, forehead, TEMPLES)
+        row, brows, lids = np.arange(SIZE)[:, None], points[17:27], points[36:48]
+        beside = (brows[:, 1].min() < row) & (row < lids[:, 1].max())
+        wide = beside * geometry.hull_mask(points, SIZE, forehead, TEMPLES)
         filled = np.maximum(filled, wide)
         # A painted face that is narrower than the target's would show its edge on it.
         within = _grow(filled, -DEEP) > 0.5
