@@ -12,6 +12,7 @@ data/results.
 import argparse
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -123,10 +124,7 @@ def measure(out: Path, swapper, people, mark: int) -> dict:
 
 
 def _measured(out: Path, swapper, people, face: str, target: str) -> dict:
-    own, true = (
-        baselines.faces_of(samples.footage(name, out / "clips", unseen=True))
-        for name in (target, face)
-    )
+    own, true = (_faces_of(out / "clips", name) for name in (target, face))
     shut, size, rows = eyes.fit(face), swapper.size, []
     pairs = [(*a, *b) for a, b in zip(own, true, strict=True)]
     crops = [
@@ -169,6 +167,11 @@ def _measured(out: Path, swapper, people, face: str, target: str) -> dict:
         "eyes_wrong": frames.shut[~closed].mean(),
     }
     return {key: round(float(value), 4) for key, value in found.items()}
+
+
+@cache
+def _faces_of(clips: Path, name: str) -> list:
+    return list(baselines.faces_of(samples.footage(name, clips, unseen=True)))
 
 
 def _enlarged(picture, side: int):
