@@ -271,7 +271,7 @@ class FaceSwapper(keras.Model):
             target = ops.convert_to_tensor(y[name])  # PyTorch is given it as NumPy
             rgb, mask = target[..., :3], target[..., 3:4]
             generated = y_pred[name][..., :3]
-            # The surroundings count a little: hair and neck make a face believable.
+            # The surroundings count a little: their skin shows beside a narrower mask.
             weight = 0.1 + 0.9 * mask
             if self.weight["emphasis"]:
                 weight += self.weight["emphasis"] * target[..., 4:]

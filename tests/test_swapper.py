@@ -221,31 +221,29 @@ def test_a_run_folder_gives_the_swapper_back(trained, aligned):
 @pytest.mark.parametrize("train", ["autoencoder", "discriminator", "both"])
 def test_only_what_was_chosen_trains(make_swapper, facesets, train):
     swapper = make_swapper(train=train)
-    painters = [swapper.encoder, *swapper.decoders.values()]
-    judges = list(swapper.discriminators.values())
-    before = [weights(m) for m in painters + judges]
+    generator = [swapper.encoder, *swapper.decoders.values()]
+    models = [*generator, *swapper.discriminators.values()]
+    before = [weights(m) for m in models]
     swapper.train_on_batch(*next(batches(facesets, 32, batch=4)))
-    moved = [
-        not same(weights(m), w) for m, w in zip(painters + judges, before, strict=True)
-    ]
+    moved = [not same(weights(m), w) for m, w in zip(models, before, strict=True)]
     assert moved[:3] == [train != "discriminator"] * 3
     assert moved[3:] == [train != "autoencoder"] * 2
 
 
-def test_a_discriminator_learns_to_tell_real_from_painted(
+def test_a_discriminator_learns_to_tell_real_from_generated(
     trained, make_swapper, facesets, aligned
 ):
     folder = trained[2]
     swapper = make_swapper(rate=3e-3).start_from(folder)
     swapper.compile(keras.optimizers.Adam(1e-2), train="discriminator")
-    painters = weights(swapper.encoder)
+    before = weights(swapper.encoder)
     logs = [
         swapper.train_on_batch(*batch, return_dict=True)
         for batch in islice(batches(facesets, 32, batch=8), 120)
     ]
     assert logs[-1]["d_accuracy"] > logs[0]["d_accuracy"] + 0.1
     assert logs[-1]["loss"] < 0.9 * logs[0]["loss"]
-    assert same(weights(swapper.encoder), painters)
+    assert same(weights(swapper.encoder), before)
     for name in PEOPLE:
         real = swapper.discriminate(aligned[name], name)
         made = swapper.discriminate(swapper.swap(aligned[name], name)[0], name)

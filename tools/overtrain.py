@@ -100,7 +100,8 @@ def parts(swapper) -> list[keras.Model]:
 
 
 def load(out: Path, swapper, mark: int) -> None:
-    """Give the networks the weights of a mark."""
+    """Give the networks the weights of a mark, and no bounds of a later one."""
+    swapper.adapt(None)
     with np.load(weights(out, mark), allow_pickle=False) as file:
         arrays = [file[key] for key in file.files]
     for part in parts(swapper):
