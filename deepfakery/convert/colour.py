@@ -19,6 +19,10 @@ CONTRAST = (0.8, 1.25)
 #: level, of 1, under which a pixel takes less and less of it.
 LIGHT, DARK = 64, 0.3
 
+#: Share of what is more colourful than skin that stays, where the frame's skin varies
+#: less in colour than the painted face's.
+SHARE = (0.5, 1.0)
+
 #: Share of a face's own spread of colours below which a frame counts as pale. Two
 #: people in ordinary light differ by less.
 PALE = 0.3
@@ -28,6 +32,9 @@ TINTS, SAMPLE = 17, 32
 
 #: How a screen turns numbers into light, near enough.
 GAMMA = 2.2
+
+#: The least spread of skin: of red and blue against brightness, and of brightness.
+LEAST = np.float32([0.05, 0.05, 0.15])
 
 #: The levels of a histogram's curves; what brightness is, of RGB.
 LEVELS, LUMA = np.arange(256) / 255, np.float32([0.299, 0.587, 0.114])
@@ -40,7 +47,8 @@ def fit(painted, own, weight, method: str) -> np.ndarray:
         painted, own: (S, S, 3) float32 in [0, 1]; the frame's own colours are taken.
         weight: (S, S) float32 in [0, 1], where to look.
         method: One of `METHODS`: nothing; the skin's light, by odds, which leaves black
-            black and white white, and shifts no hue but the skin's; mean and spread in
+            black and white white, and shifts no hue but the skin's, while other colours
+            are muted where the frame's skin varies less; mean and spread in
             CIE L*a*b*; mean and covariance, by the linear map that moves colours least;
             each channel's histogram; or the light along the mask's edge, spread
             inwards. All but "none", which leaves the face as it was painted, also take
@@ -84,12 +92,13 @@ def apply(painted: np.ndarray, transfer: np.ndarray, method: str) -> np.ndarray:
     keep, tint, transfer = transfer[0], transfer[1 : 1 + TINTS], transfer[1 + TINTS :]
     if method == "skin":
         light = _linear_light(painted)
-        gain, grey, hue, spread = transfer
+        gain, grey, hue, spread, skin, share = transfer
         off = (_hue(light) - hue[:2]) / (3 * spread[:2])
         likeness = np.exp(-0.5 * np.square(off).sum(-1))
         likeness = cv2.GaussianBlur(likeness, (0, 0), max(len(painted) / 128, 0.5))
         odds = np.exp(grey + likeness[..., None] * (gain - grey))
-        out = cv2.pow(odds * light / (1 + (odds - 1) * light), 1 / GAMMA)
+        out = _muted(odds * light / (1 + (odds - 1) * light), skin, share)
+        out = cv2.pow(out, 1 / GAMMA)
     elif method == "reinhard":
         out = cv2.cvtColor(_lab(painted) * transfer[0] + transfer[1], cv2.COLOR_LAB2RGB)
     elif method == "linear":
@@ -142,12 +151,26 @@ def _linear_light(image):
 
 def _hue(light):
     """Red and blue against brightness; grey where there is next to no light."""
+    return _colour(light)[..., ::2]
+
+
+def _colour(light):
+    """Each channel against brightness, in powers of e."""
     luma = (light @ LUMA)[..., None]
-    return np.log((light[..., ::2] + 0.02) / (luma + 0.02))
+    return np.log((light + 0.02) / (luma + 0.02))
+
+
+def _muted(light, skin, share):
+    """Bring colours nearer to the nearest of grey, skin's and what is between."""
+    own, luma = _colour(light), (light @ LUMA)[..., None]
+    near = (own @ skin / max(skin @ skin, 1e-6)).clip(0, 1)[..., None] * skin
+    out = (np.exp(near + share * (own - near)) * (luma + 0.02) - 0.02).clip(0)
+    return (out * luma / np.maximum(out @ LUMA, 1e-6)[..., None]).clip(0, 1)
 
 
 def _skin(painted, own, weight):
-    # (4, 3): log odds by which the skin's light changes, and grey's; hue and its spread
+    # (6, 3): log odds by which the skin's light changes, and grey's; hue, its spread;
+    # the colour that skin is to have; the share that stays of what is more colourful
     found, step = [], max(1, len(painted) // SAMPLE)
     chosen = np.s_[step // 2 :: step, step // 2 :: step]
     weight = weight[chosen] > 0.5
@@ -159,14 +182,17 @@ def _skin(painted, own, weight):
         for _ in range(2):  # what most of the face is: its skin
             middle = np.median(signs[kept], axis=0)
             away = np.abs(signs - middle)
-            spread = 1.48 * np.median(away[kept], axis=0) + (0.05, 0.05, 0.15)
-            kept = np.square(away / spread).sum(1) < 6
+            spread = 1.48 * np.median(away[kept], axis=0)
+            kept = np.square(away / (spread + LEAST)).sum(1) < 6
         light = pixels[kept].mean(0).clip(0.01, 0.97)
         light = np.append(light, light @ LUMA)
         found.append((np.log(light / (1 - light)), middle, spread))
     change = (found[1][0] - found[0][0]).clip(-1.8, 1.8)
-    _, hue, spread = found[0]
-    return np.stack([change[:3], np.full(3, change[3]), hue, spread])
+    (_, hue, spread), (light, _, wanted) = found
+    skin = _colour(1 / (1 + np.exp(-light[:3])))
+    share = ((wanted[:2] + 1e-3) / (spread[:2] + 1e-3)).mean().clip(*SHARE)
+    rest = np.full(3, change[3]), hue, spread + LEAST, skin, np.full(3, share)
+    return np.stack([change[:3], *rest])
 
 
 def _lab(image):

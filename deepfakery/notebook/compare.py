@@ -57,7 +57,7 @@ def compare(
         print(f"\n── {name}")
         keras.utils.clear_session()  # else every swapper before it stays in memory
         folder = workspace / name.replace(", ", "_").replace(" ", "_")
-        swapper = _train(sets, folder, preset, length, WAYS[way])
+        swapper = train(sets, folder, preset, length, WAYS[way])
         swaps[name] = folder / "swap.mp4"
         export.swap_clip(clip, swapper, over, swaps[name])
     warp = baselines.LandmarkWarp({face_name: sets[face_name]})
@@ -74,12 +74,21 @@ def compare(
     return measure.measure(swaps, clip, sets[face_name].descriptors(), truth)
 
 
-def _train(facesets: dict, folder: Path, preset: str, minutes: float, way: dict):
-    """A swapper, from base weights where its preset has some; a run a stage."""
+def train(
+    facesets: dict, folder: Path, preset: str, minutes: float, way: dict, base=True
+) -> FaceSwapper:
+    """Train a swapper, a run a stage in `folder`.
+
+    Args:
+        facesets: Identity → faces.
+        minutes: Of all stages together.
+        way: Stage → share of the time, as in `WAYS`.
+        base: Start from base weights where the preset has some; else from random ones.
+    """
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper.from_preset(preset, identities=facesets)
-    if base := base_weights(preset):
-        swapper.start_from(base)
+    if base and (weights := base_weights(preset)):
+        swapper.start_from(weights)
     before = None
     for stage, share in way.items():
         swapper.compile(train=stage)

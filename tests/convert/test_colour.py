@@ -28,6 +28,39 @@ def weight():
     return out
 
 
+def colour_of(image):
+    """Red and blue of pixels against green, in powers of e."""
+    light = np.float32(image).clip(0.01, 1) ** colour.GAMMA
+    return np.log(light[..., ::2] / light[..., 1:2])
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_colours_are_muted_where_the_frames_skin_varies_less(even, weight):
+    """A red shadow comes nearer to skin; grey, white and skin itself stay."""
+    skin, random = np.float32([0.7, 0.5, 0.4]), np.random.default_rng(0)
+    noise = random.normal(0, (0.05, 0.02, 0.04), (SIZE, SIZE, 3))
+    own = np.float32((skin + noise * (0.2 if even else 1)).clip(0, 1))
+    own[84:94, 44:84], own[34:38, 50:60] = (0.6, 0.2, 0.25), (0.2, 0.25, 0.4)
+    own[32:34, 32:60], own[32:34, 60:90] = 0.1, 0.95  # a frame has all brightnesses
+    painted = np.float32((skin + noise).clip(0, 1))
+    shadow, rim, teeth = (np.s_[i : i + 8, 40:70] for i in (40, 56, 72))
+    painted[shadow], painted[rim], painted[teeth] = (0.45, 0.15, 0.1), 0.1, 0.95
+    matched = match(painted, own, weight, "skin")
+    rest = weight > 0
+    rest[38:82] = False
+    np.testing.assert_allclose(matched[rest].mean(0), skin, atol=0.02)
+    np.testing.assert_allclose(matched[rim], 0.1, atol=0.02)
+    np.testing.assert_allclose(matched[teeth], 0.95, atol=0.02)
+    away, before = (
+        np.abs(colour_of(image[shadow].mean((0, 1))) - colour_of(skin)).mean()
+        for image in (matched, painted)
+    )
+    assert away < 0.75 * before if even else 0.9 * before < away < 1.1 * before
+    assert matched[shadow] @ colour.LUMA == pytest.approx(
+        painted[shadow] @ colour.LUMA, abs=0.03
+    )
+
+
 def lab_moments(image, weight):
     lab = cv2.cvtColor(np.float32(image), cv2.COLOR_RGB2LAB)[weight > 0]
     return lab.mean(0), lab.std(0)

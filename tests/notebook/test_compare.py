@@ -23,14 +23,14 @@ def made(tmp_path_factory, lay_footage):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deepfakery, "SMOKE", True)
         patch.setattr(compare, "WAYS", WAYS)
-        frames = compare.compare("hopper", "collins", out, ["light"], [1])
+        frames = compare.compare("hopper", "collins", out, ["small"], [1])
     return out, tables.summarise(frames)
 
 
 def test_every_way_trains_its_stages_and_swaps_a_clip(made):
     out, _ = made
     for way in WAYS:
-        folder, stages = out / f"light_{way}_1_min", WAYS[way]
+        folder, stages = out / f"small_{way}_1_min", WAYS[way]
         assert {f.name for f in folder.iterdir() if f.is_dir()} == set(stages)
         assert all(training.read(folder / stage)["step"] == 20 for stage in stages)
         assert images.count_frames(folder / "swap.mp4") == 12
@@ -39,9 +39,9 @@ def test_every_way_trains_its_stages_and_swaps_a_clip(made):
 def test_the_table_has_baselines_and_bounds(made):
     out, table = made
     values = table.pivot(index="clip", columns="measure", values="value")
-    ways = [f"light, {way}, 1 min" for way in WAYS]
+    ways = [f"small, {way}, 1 min" for way in WAYS]
     # Likeness to a person is no bound: twelve frames of a mask may be more like it.
     like, away = values["ssim"], values["distance_painted"]
-    assert like["upper bound, 128 px"] > max(like[ways]) > like["target"]
+    assert like["upper bound, 64 px"] > max(like[ways]) > like["target"]
     assert max(*away[ways], away["landmark warp"]) < away["target"]
     assert images.read_image(out / "painted.png").shape[1] > 1000

@@ -17,7 +17,8 @@ def test_the_arithmetic_of_original_is_counted_by_hand():
 
 
 def test_a_step_is_timed_against_the_machines_own_peak():
-    found = train.speed(presets=("light",), precisions=("float32",), steps=2)
+    given = {"presets": ("light",), "precisions": ("float32",)}
+    found = train.speed(**given, steps=2, frames=12)
     assert set(found) == {
         "train.peak.float32.gflops",
         "train.light.float32.images_per_s",

@@ -22,7 +22,7 @@ from deepfakery.swapper import FaceSwapper
 BATCH = {"original": 48, "small": 8, "light": 8, "hd": 4, "hd256": 2}
 
 
-def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
+def speed(presets=tuple(PRESETS), precisions=None, steps=8, frames=72) -> dict:
     """Time the training step of each preset.
 
     Args:
@@ -31,6 +31,7 @@ def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
             has. A processor without bfloat16 computes it step by step in float32, and
             takes minutes to say nothing.
         steps: Steps timed; the fastest half counts, for other work disturbs.
+        frames: Faces of each person to train on.
 
     Returns:
         `train.<preset>.<precision>.images_per_s`; `.peak_share`, the arithmetic of a
@@ -42,7 +43,7 @@ def speed(presets=tuple(PRESETS), precisions=None, steps=8) -> dict:
         precisions = both if _has_bfloat16() else both[:1]
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        facesets = _people(Path(folder), 72)[0]
+        facesets = _people(Path(folder), frames)[0]
         for precision in precisions:
             peak = convolution_peak(precision)
             figures[f"train.peak.{precision}.gflops"] = peak / 1e9
