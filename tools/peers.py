@@ -52,12 +52,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--compare", type=Path, default=compared)
     parser.add_argument("--ours", nargs="+", default=[], metavar="NAME=CLIP")
     given = parser.parse_args(arguments)
-    if not given.peers.is_dir():
-        print(f"Skipped: there is no {given.peers}, where other tools' clips lie.")
+    if not (pair := pair_in(given.peers)):
         return 0
-    target, truth = (
-        given.peers / f for f in ("target_collins.mp4", "truth_hopper.mp4")
-    )
+    target, truth = pair
     refuse_others(given.compare / "clips/collins_unseen.mp4", target)
     mine = dict(one.split("=", 1) for one in given.ours) or {
         "light, adversarial, 3 min": given.compare / "light_adversarial_3_min/swap.mp4"
@@ -79,6 +76,14 @@ def main(arguments: list[str]) -> int:
     rows = {TARGET: target, **swaps, "ground truth": truth}
     draw(rows, keep.RESULTS / "peers.jpg", list(swaps.values()), target)
     return 0
+
+
+def pair_in(folder: Path) -> list[Path]:
+    """The target's clip and the ground truth in a folder; none, and why, without it."""
+    if not folder.is_dir():
+        print(f"Skipped: there is no {folder}, where other tools' clips lie.")
+        return []
+    return [folder / file for file in ("target_collins.mp4", "truth_hopper.mp4")]
 
 
 def refuse_others(clip: Path, target: Path) -> None:

@@ -74,9 +74,9 @@ def pretrain_upscaler(folder: str, out: Path) -> None:
     gan.compile(gan.rates(2e-4, 4e-4), augment=True, average=0.995)
     run_ = training.Run(out / "dcgan", gan, gan.config | known, steps=300, decay=0)
     run_.fit(partial(photos.batches, files, gan.size))
-    painter = FaceSwapper(("base",), "small")
-    painter.start_from(base_weights("small"), keep=1.0)
-    made = photos.remake(painter, "base", files[:: max(1, len(files) // 400)])
+    swapper = FaceSwapper(("base",), "small")
+    swapper.start_from(base_weights("small"), keep=1.0)
+    made = photos.remake(swapper, "base", files[:: max(1, len(files) // 400)])
     made |= _reimagine(gan, files[5 :: max(1, len(files) // 100)])
     last = {"adversarial": STAGES["adversarial"]}
     feed = partial(feed, made=made)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import keras
+import pandas as pd
 
 from deepfakery import samples
 from deepfakery.convert import export
@@ -34,12 +35,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--peers", type=Path, default=keep.ROOT / "../shared/peers")
     parser.add_argument("--out", type=Path, default=keep.ROOT / "data/output/race")
     given = parser.parse_args(arguments)
-    if not given.peers.is_dir():
-        print(f"Skipped: there is no {given.peers}, where other tools' clips lie.")
+    if not (pair := peers.pair_in(given.peers)):
         return 0
-    target, truth = (
-        given.peers / file for file in ("target_collins.mp4", "truth_hopper.mp4")
-    )
+    target, truth = pair
     sets = {}
     for name in (OVER, FACE):
         clip = samples.footage(name, given.out / "clips")
@@ -71,15 +69,10 @@ def main(arguments: list[str]) -> int:
 
 def better(values, clips) -> dict:
     """Clip → the other tool's clips that it beats in all that is asked."""
-    theirs = [name for name in clips if name.startswith(TOOL)]
-    beaten = {}
+    theirs, beaten = [name for name in clips if name.startswith(TOOL)], {}
     for name in (n for n in clips if n not in theirs):
-        leads = {t: (values.loc[name] - values.loc[t]) for t in theirs}
-        beaten[name] = [
-            tool
-            for tool, lead in leads.items()
-            if all(sign * lead[key] > 0 for key, sign in ASKED.items())
-        ]
+        lead = (values.loc[name] - values.loc[theirs]) * pd.Series(ASKED)
+        beaten[name] = [*lead.index[(lead > 0).all(axis=1)]]
     return beaten
 
 

@@ -185,13 +185,12 @@ def _skin(painted, own, weight):
             spread = 1.48 * np.median(away[kept], axis=0)
             kept = np.square(away / (spread + LEAST)).sum(1) < 6
         light = pixels[kept].mean(0).clip(0.01, 0.97)
-        light = np.append(light, light @ LUMA)
-        found.append((np.log(light / (1 - light)), middle, spread))
-    change = (found[1][0] - found[0][0]).clip(-1.8, 1.8)
-    (_, hue, spread), (light, _, wanted) = found
-    skin = _colour(1 / (1 + np.exp(-light[:3])))
+        found.append((light, middle, spread))
+    (light, hue, spread), (skin, _, wanted) = found
+    lights = np.stack([np.append(one, one @ LUMA) for one in (light, skin)])
+    change = np.diff(np.log(lights / (1 - lights)), axis=0)[0].clip(-1.8, 1.8)
     share = ((wanted[:2] + 1e-3) / (spread[:2] + 1e-3)).mean().clip(*SHARE)
-    rest = np.full(3, change[3]), hue, spread + LEAST, skin, np.full(3, share)
+    rest = np.full(3, change[3]), hue, spread + LEAST, _colour(skin), np.full(3, share)
     return np.stack([change[:3], *rest])
 
 
