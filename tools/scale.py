@@ -1,12 +1,14 @@
 """Long clips, killed work and many clips: what they take, and whether nothing is lost.
 
 python -m tools.scale long --minutes 1 2 10
+python -m tools.scale evaluate --minutes 1 10 --height 256
 python -m tools.scale kills --seconds 60 --kills 20
 python -m tools.scale many --seconds 20 --clips 4
 
-With --keep the figures go to data/results/scale.json. Interrupted, the first two go on
-with the same command; a clip under way is measured anew. Memory (from /proc) and disk
-are read five times a second; frames a second include the start of Python.
+With --keep the figures go to data/results/scale.json. `evaluate` is `long`, and then
+measures what was converted. Interrupted, all but `many` go on with the same command; a
+clip under way is measured anew. Memory (from /proc) and disk are read five times a
+second; frames a second include the start of Python.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from deepfakery.convert import export
+from deepfakery.convert import export, resume
 from deepfakery.faces import extraction
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images, records, video
@@ -42,7 +44,7 @@ WORK = ("extract", "convert")
 
 
 class Work:
-    """One of `WORK` on a clip, in a process of its own; `out` is what it makes."""
+    """Extraction, conversion or measuring, a process; `out` is what it makes."""
 
     def __init__(self, what: str, clip: Path, out: Path, given):
         self.what, self.out, self.aside = what, out, records.aside(out)
@@ -50,6 +52,10 @@ class Work:
         options = "--run", given.run, "--identity", given.identity
         if what == "extract":
             command = "deepfakery", what, clip, "--out", out
+        elif what == "evaluate":
+            face, swap = (given.out / f"long {made}.mp4" for made in WORK)
+            options = "--swap", swap, "--target", clip, "--face", face
+            command = "deepfakery", what, *options, "--out", out
         else:
             command = "tools.scale", what, "--clip", clip, "--out", out, *options
         self.command = [sys.executable, "-m", *command]
@@ -79,12 +85,9 @@ class Work:
     def kept(self) -> int:
         """Frames that the same command will not do again."""
         if self.what == "extract":
-            file = self.out / "extraction.json"
-            return json.loads(file.read_text())["seen"] if file.exists() else 0
-        if self.out.exists():
-            return video.probe(self.out).frames
-        lines = records.read_lines(self.aside / "state.jsonl")
-        return sum(part["frames"] for part in lines[1:])
+            return extraction.kept(self.out)
+        is_whole = self.out.exists()
+        return video.probe(self.out).frames if is_whole else resume.kept(self.out)
 
     def counted(self) -> int:
         """Frames on its progress bar, those kept from before included."""
@@ -141,14 +144,20 @@ def footage(given, seconds: float) -> Path:
     return path
 
 
-def long(given) -> list[dict]:
+def evaluate(given) -> list[dict]:
+    """As `long`, and the measuring."""
+    return long(given, (*WORK, "evaluate"))
+
+
+def long(given, works=WORK) -> list[dict]:
     """Speed, peak memory and disk of extraction and conversion, by length."""
     state, rows = load(given.out / "long.json")
     for minutes in tqdm(given.minutes, unit="clip"):
         clip = footage(given, 60 * minutes)
         info, frames = video.probe(clip), images.count_frames(clip)
-        said = extraction.FACE_BYTES, export.needed(info.width * info.height)
-        for what, beforehand in zip(WORK, said, strict=True):
+        said = {"extract": extraction.FACE_BYTES}
+        said["convert"] = export.needed(info.width * info.height)
+        for what in works:
             one = {"clip": clip.stem, "work": what, "frames": frames}
             if any(one.items() <= row.items() for row in rows):
                 continue
@@ -157,7 +166,7 @@ def long(given) -> list[dict]:
             work.run()
             one["frames_per_s"] = round(frames / work.seconds, 2)
             one["memory_mb"] = work.memory // 10**6
-            sizes = work.disk, used(work.out), beforehand * frames
+            sizes = work.disk, used(work.out), said.get(what, 0) * frames
             names = "disk_mb", "result_mb", "said_mb"
             one |= {k: round(v / 1e6, 1) for k, v in zip(names, sizes, strict=True)}
             rows.append(one)
@@ -238,6 +247,10 @@ def many(given) -> list[dict]:
     return rows
 
 
+#: What is measured, by the name of its command.
+WAYS = {"long": long, "evaluate": evaluate, "kills": kills, "many": many}
+
+
 def stamps(folder: Path) -> set:
     return {(file.name, file.stat().st_mtime_ns) for file in folder.glob("*.mp4")}
 
@@ -248,7 +261,7 @@ def load(path: Path) -> tuple[Path, list]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.scale")
-    parser.add_argument("what", choices=("long", "kills", "many", "convert"))
+    parser.add_argument("what", choices=("convert", *WAYS))
     parser.add_argument("--clip", type=Path, help="else a built-in person")
     parser.add_argument("--height", type=int, default=1080, help="of the built-in one")
     parser.add_argument("--run", type=Path, default=ROOT / "data/output/demo/run")
@@ -272,7 +285,7 @@ def main() -> None:
         return
     given.out.mkdir(parents=True, exist_ok=True)
     try:
-        rows = {"long": long, "kills": kills, "many": many}[given.what](given)
+        rows = WAYS[given.what](given)
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command goes on from here.")
     print(pd.DataFrame(rows).drop(columns="sha256", errors="ignore").to_string())

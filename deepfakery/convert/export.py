@@ -8,6 +8,7 @@ import errno
 import filecmp
 import io
 import itertools
+import math
 import os
 import shutil
 import tempfile
@@ -189,9 +190,12 @@ def swap_clips(
             swap_clip(source, swapper, identity, out, workers=0, **options)
         return out
 
+    def kept(out):
+        return resume.kept(out) or (math.inf if out.exists() else 0)
+
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {n: (Path(s).absolute(), folder / f"{n}.mp4") for n, s in sources.items()}
-    return each(work, jobs, executor, workers)
+    return each(work, jobs, kept, executor, workers)
 
 
 def swap_photos(

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,14 @@ def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
         finally:
             if not done:
                 shutil.rmtree(aside, ignore_errors=True)
+
+
+def kept(path: Path) -> int:
+    """Frames of a clip under way that are in finished parts."""
+    with suppress(OSError):  # finished at this moment
+        _, *parts = records.read_lines(records.aside(path) / "state.jsonl") or [None]
+        return sum(part.get("frames", 0) for part in parts)
+    return 0
 
 
 def _plain(value) -> str:

@@ -156,8 +156,16 @@ def extract_many(
         return extract(source, out, workers=0, **options).folder
 
     jobs = {n: (Path(s).absolute(), folder / n) for n, s in sources.items()}
-    done, failed = each(work, jobs, executor, workers)
+    done, failed = each(work, jobs, kept, executor, workers)
     return {name: FaceSet.load(made) for name, made in done.items()}, failed
+
+
+def kept(folder: Path) -> int:
+    """Frames of footage that a face folder will not look through again."""
+    with suppress(OSError, ValueError):  # `extract` says so, too
+        state = read_state(folder)
+        return state["seen"] if state else 0
+    return 0
 
 
 class Job:

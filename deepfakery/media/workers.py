@@ -14,18 +14,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cv2
 import loky
 from tqdm import tqdm
 
+from deepfakery.media import images, video
+
 #: Bytes of pictures that wait for the workers or are with them, at most.
 WAITING = 2**28
 #: One process that reads and hands out pictures keeps no more than these busy.
 FED = 16
+#: Of workers: no GPU, no bars of their own, and none that grew by 300 MB is replaced in
+#: the middle of a clip.
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TQDM_DISABLE": "1",
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 
 def how_many(workers: int | None) -> int:
@@ -48,8 +57,7 @@ def pool(workers: int, executor: Executor | None = None) -> Iterator[Executor]:
         context=loky.backend.get_context("loky"),  # does not import the main module
         initializer=_begin,
         initargs=(os.getpid(),),
-        # A worker that grew by 300 MB would be replaced in the middle of a clip.
-        env={"CUDA_VISIBLE_DEVICES": "-1", "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15"},
+        env=ENVIRONMENT,
     )
     is_done = False
     try:
@@ -97,30 +105,50 @@ def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tu
 def each(
     work: Callable,
     jobs: dict[str, tuple],
+    kept: Callable,
     executor: Executor | None = None,
     workers: int | None = None,
 ) -> tuple[dict, dict[str, str]]:
     """Do the same with many clips, several at once; one that fails stops no other.
 
+    One bar shows the frames of all clips, as far as files tell, wherever they are made.
+
     Args:
         work: What to do with each.
-        jobs: Name → arguments of `work`.
+        jobs: Name → arguments of `work`: a source, and what is made of it.
+        kept: What is made of a source → how many frames of it are on the disk.
         executor, workers: As of `pool`; one a core by default.
 
     Returns:
         {name: result} and {name: what went wrong}, in the order of the jobs.
     """
-    done, failed = {}, {}
-    with pool(min(how_many(workers), len(jobs)), executor) as crew:
+    done, failed, total = {}, {}, {}
+    for name, (source, _) in jobs.items():
+        total[name] = 0
+        with suppress(video.MediaError):  # `work` says so, too
+            total[name] = images.count_frames(source) or 0
+
+    def seen() -> int:
+        """Frames of all clips that are done."""
+        over = done.keys() | failed.keys()
+        return sum(
+            count if name in over else min(kept(jobs[name][1]), count)
+            for name, count in total.items()
+        )
+
+    bar = tqdm(total=sum(total.values()), initial=seen(), unit="frame")
+    with pool(min(how_many(workers), len(jobs)), executor) as crew, bar:
         running = {crew.submit(work, *given): name for name, given in jobs.items()}
-        bar = tqdm(as_completed(running), total=len(running), unit="clip")
-        for future in bar:
-            name = running[future]
-            bar.set_postfix_str(name)
-            try:
-                done[name] = future.result()
-            except Exception as error:  # whatever befell one clip, the rest goes on
-                failed[name] = str(error) or type(error).__name__
+        while running:
+            for future in wait(running, 1, FIRST_COMPLETED).done:
+                name = running.pop(future)
+                try:
+                    done[name] = future.result()
+                except Exception as error:  # whatever befell one clip, the rest goes on
+                    failed[name] = str(error) or type(error).__name__
+            said = f"{len(done)} of {len(jobs)} clips, {len(failed)} failed"
+            bar.set_postfix_str(said, refresh=False)
+            bar.update(seen() - bar.n)
     return tuple({n: part[n] for n in jobs if n in part} for part in (done, failed))
 
 

@@ -255,7 +255,7 @@ def test_what_cannot_be_written_is_named_before_any_work(footage, untrained, tmp
 
 
 def test_many_clips_are_swapped_though_one_fails(
-    footage, make_swapper, facesets, tmp_path
+    footage, make_swapper, facesets, tmp_path, capfd
 ):
     def train(name, steps):
         run = training.Run(tmp_path / name, make_swapper(), steps=steps)
@@ -271,7 +271,10 @@ def test_many_clips_are_swapped_though_one_fails(
     (tmp_path / "words.mp4").write_text("words")
     sources = {"one": footage[0], "bad": tmp_path / "words.mp4", "two": footage[0]}
     run = train("run", 1)
+    capfd.readouterr()
     done, failed, made = swap(run, workers=1)
+    bars = capfd.readouterr().err  # one for all
+    assert "18/18" in bars and "swapping" not in bars
     assert list(made) == ["one.mp4", "two.mp4"]
     assert list(failed) == ["bad"] and "not a video" in failed["bad"]
     assert all(images.count_frames(clip) == 9 for clip in done.values())
