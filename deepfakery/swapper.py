@@ -26,6 +26,9 @@ ADVERSARIAL_RATE = 3e-4
 #: Learning".
 BETA_2 = 0.99
 
+#: Faces are generated in batches of a multiple of this.
+FILLED = 16
+
 
 class FaceSwapper(keras.Model):
     """A shared encoder, and for each identity a decoder and a discriminator.
@@ -347,7 +350,10 @@ class FaceSwapper(keras.Model):
             self._generators[identity] = keras.Model(
                 self.encoder.input, self.decoders[identity](latent)
             )
-        out = networks.predict(self._generators[identity], faces, batch)
+        # Filled up: in a batch of another size networks round differently, and a clip
+        # that goes on from another frame would not be the same.
+        filled = np.pad(faces, ((0, -len(faces) % FILLED), (0, 0), (0, 0), (0, 0)))
+        out = networks.predict(self._generators[identity], filled, batch)[: len(faces)]
         mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
         return out[..., :3], mask
 
