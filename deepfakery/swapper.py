@@ -26,7 +26,7 @@ ADVERSARIAL_RATE = 3e-4
 #: Learning".
 BETA_2 = 0.99
 
-#: Faces are generated in batches of a multiple of this.
+#: Faces are generated in batches of a multiple of this; the merge asks for so many.
 FILLED = 16
 
 

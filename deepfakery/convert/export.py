@@ -8,7 +8,6 @@ import errno
 import filecmp
 import io
 import itertools
-import math
 import os
 import shutil
 import tempfile
@@ -22,7 +21,8 @@ from tqdm import tqdm
 from deepfakery import samples
 from deepfakery.convert import merge, resume, tiles
 from deepfakery.media import images, provenance, records, video
-from deepfakery.media.workers import each, in_order
+from deepfakery.media.clips import each
+from deepfakery.media.workers import in_order
 from deepfakery.swapper import FaceSwapper
 
 #: What to show: the swap alone, beside its target, or beside target and mask.
@@ -190,12 +190,9 @@ def swap_clips(
             swap_clip(source, swapper, identity, out, workers=0, **options)
         return out
 
-    def kept(out):
-        return resume.kept(out) or (math.inf if out.exists() else 0)
-
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {n: (Path(s).absolute(), folder / f"{n}.mp4") for n, s in sources.items()}
-    return each(work, jobs, kept, executor, workers)
+    return each(work, jobs, resume.kept, executor, workers)
 
 
 def swap_photos(

@@ -12,6 +12,7 @@ from deepfakery import batches
 from deepfakery.convert import colour, masks, sharpness
 from deepfakery.faces import detect, geometry, people, tracking
 from deepfakery.media import images, video
+from deepfakery.swapper import FILLED
 
 #: How a painted face is blended in, and what can be said about it otherwise. These
 #: win on the built-in people and on studio footage; see notebook 03.
@@ -216,7 +217,7 @@ def _painted(stream, swapper, look):
     """(frame, {track: Chosen}) → (frame, {track: Layer})."""
     size = swapper.size
     # The network likes company: faces are painted a batch at a time.
-    while chunk := list(itertools.islice(stream, 16)):
+    while chunk := list(itertools.islice(stream, FILLED)):
         out = [(frame, {}) for frame, _ in chunk]
         jobs = [
             (frame.image, track, chosen, layers)

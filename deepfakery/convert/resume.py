@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -63,12 +64,13 @@ def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def kept(path: Path) -> int:
-    """Frames of a clip under way that are in finished parts."""
+def kept(path: Path) -> float:
+    """Frames of a clip that lie in finished parts; infinite where it is whole."""
+    parts = []
     with suppress(OSError):  # finished at this moment
-        _, *parts = records.read_lines(records.aside(path) / "state.jsonl") or [None]
-        return sum(part.get("frames", 0) for part in parts)
-    return 0
+        parts = records.read_lines(records.aside(path) / "state.jsonl")[1:]
+    done = sum(part.get("frames", 0) for part in parts)
+    return done or (math.inf if path.exists() else 0)
 
 
 def _plain(value) -> str:

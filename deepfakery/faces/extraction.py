@@ -23,7 +23,8 @@ from deepfakery.faces.faceset import (
     refuse_links,
 )
 from deepfakery.media import images, records, video
-from deepfakery.media.workers import each, how_many, pool
+from deepfakery.media.clips import each
+from deepfakery.media.workers import how_many, pool
 
 #: A face of 256 pixels and its record take about as much; a frame shows one, as a rule.
 FACE_BYTES = 40_000

@@ -2,5 +2,7 @@
 
 import lazy_loader
 
-MODULES = "animation filters identity images provenance records remux video workers"
+MODULES = (
+    "animation clips filters identity images provenance records remux video workers"
+)
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, MODULES.split())

@@ -1,4 +1,4 @@
-"""Processes that share the work: pictures of one clip, or many clips.
+"""Processes that share the work.
 
     with pool(4) as crew:
         future = crew.submit(faces.detect, image)
@@ -13,16 +13,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import cv2
 import loky
-from tqdm import tqdm
-
-from deepfakery.media import images, video
 
 #: Bytes of pictures that wait for the workers or are with them, at most.
 WAITING = 2**28
@@ -100,56 +97,6 @@ def in_order(crew: Executor, workers: int, jobs: Iterable[tuple]) -> Iterator[tu
             yield done, future.result()
     for item, future, _ in waiting:
         yield item, future.result()
-
-
-def each(
-    work: Callable,
-    jobs: dict[str, tuple],
-    kept: Callable,
-    executor: Executor | None = None,
-    workers: int | None = None,
-) -> tuple[dict, dict[str, str]]:
-    """Do the same with many clips, several at once; one that fails stops no other.
-
-    One bar shows the frames of all clips, as far as files tell, wherever they are made.
-
-    Args:
-        work: What to do with each.
-        jobs: Name → arguments of `work`: a source, and what is made of it.
-        kept: What is made of a source → how many frames of it are on the disk.
-        executor, workers: As of `pool`; one a core by default.
-
-    Returns:
-        {name: result} and {name: what went wrong}, in the order of the jobs.
-    """
-    done, failed, total = {}, {}, {}
-    for name, (source, _) in jobs.items():
-        total[name] = 0
-        with suppress(video.MediaError):  # `work` says so, too
-            total[name] = images.count_frames(source) or 0
-
-    def seen() -> int:
-        """Frames of all clips that are done."""
-        over = done.keys() | failed.keys()
-        return sum(
-            count if name in over else min(kept(jobs[name][1]), count)
-            for name, count in total.items()
-        )
-
-    bar = tqdm(total=sum(total.values()), initial=seen(), unit="frame")
-    with pool(min(how_many(workers), len(jobs)), executor) as crew, bar:
-        running = {crew.submit(work, *given): name for name, given in jobs.items()}
-        while running:
-            for future in wait(running, 1, FIRST_COMPLETED).done:
-                name = running.pop(future)
-                try:
-                    done[name] = future.result()
-                except Exception as error:  # whatever befell one clip, the rest goes on
-                    failed[name] = str(error) or type(error).__name__
-            said = f"{len(done)} of {len(jobs)} clips, {len(failed)} failed"
-            bar.set_postfix_str(said, refresh=False)
-            bar.update(seen() - bar.n)
-    return tuple({n: part[n] for n in jobs if n in part} for part in (done, failed))
 
 
 class _Here(Executor):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from deepfakery.media.workers import WAITING, each, in_order, pool
+from deepfakery.media.workers import WAITING, in_order, pool
 
 SCRIPT = """
 print("main runs")
@@ -162,28 +162,3 @@ def test_a_worker_that_has_grown_goes_on():
     grown = []
     with pool(1) as crew:
         assert len({crew.submit(grow).result() for _ in range(2)}) == 1
-
-
-def test_one_bar_counts_the_frames_of_all_clips(short_clips, tmp_path, capfd):
-    """Of clips under way too; a clip that fails is over with all its frames."""
-
-    def work(source, out):
-        while not out.exists():
-            time.sleep(0.05)
-        if out.name == "bad":
-            raise ValueError("no such face")
-        return out
-
-    def kept(out):
-        if (tmp_path / "seen").exists():  # after the first look, when all was begun
-            out.touch()
-        (tmp_path / "seen").touch()
-        return 5
-
-    clip = short_clips["hopper"]
-    jobs = {name: (clip, tmp_path / name) for name in ("good", "bad")}
-    done, failed = each(work, jobs, kept, workers=2)
-    assert (done, failed) == ({"good": tmp_path / "good"}, {"bad": "no such face"})
-    bars = capfd.readouterr().err
-    assert "10/24" in bars
-    assert "24/24" in bars and "1 of 2 clips, 1 failed" in bars
