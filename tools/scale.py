@@ -1,14 +1,14 @@
 """Long clips, killed work and many clips: what they take, and whether nothing is lost.
 
 python -m tools.scale long --minutes 1 2 10
-python -m tools.scale evaluate --minutes 1 10 --height 256
+python -m tools.scale evaluate --minutes 1 10
 python -m tools.scale kills --seconds 60 --kills 20
 python -m tools.scale many --seconds 20 --clips 4
 
-With --keep the figures go to data/results/scale.json. `evaluate` is `long`, and then
-measures what was converted. Interrupted, all but `many` go on with the same command; a
-clip under way is measured anew. Memory (from /proc) and disk are read five times a
-second; frames a second include the start of Python.
+With --keep the figures go to data/results/scale.json. `evaluate` measures the demo's
+clip over and over, beside its ground truth. Interrupted, `long` and `kills` go on with
+the same command; a clip under way is measured anew. Memory (from /proc) and disk are
+read five times a second; frames a second include the start of Python.
 """
 
 import argparse
@@ -46,29 +46,29 @@ WORK = ("extract", "convert")
 class Work:
     """Extraction, conversion or measuring, a process; `out` is what it makes."""
 
-    def __init__(self, what: str, clip: Path, out: Path, given):
+    def __init__(self, what: str, out: Path, *options):
         self.what, self.out, self.aside = what, out, records.aside(out)
         self.log = out.with_suffix(".log")
-        options = "--run", given.run, "--identity", given.identity
+        module = "tools.scale" if what == "convert" else "deepfakery"
+        self.command = [sys.executable, "-m", module, what, *options, "--out", out]
+
+    @classmethod
+    def on(cls, what: str, clip: Path, out: Path, given) -> "Work":
+        """Extraction of a clip, or its conversion by a run."""
         if what == "extract":
-            command = "deepfakery", what, clip, "--out", out
-        elif what == "evaluate":
-            face, swap = (given.out / f"long {made}.mp4" for made in WORK)
-            options = "--swap", swap, "--target", clip, "--face", face
-            command = "deepfakery", what, *options, "--out", out
-        else:
-            command = "tools.scale", what, "--clip", clip, "--out", out, *options
-        self.command = [sys.executable, "-m", *command]
+            return cls(what, out, clip)
+        run = "--run", given.run, "--identity", given.identity
+        return cls(what, out, "--clip", clip, *run)
 
     def run(self, seconds: float = math.inf) -> bool:
-        """Do it, and watch memory and disk; False where it was killed meanwhile."""
+        """Do it, and watch memory and disk; False where a kill came before its end."""
         self.memory, self.disk, started = 0, 0, time.monotonic()
         with self.log.open("w") as log:
             process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log)
         try:
             while process.poll() is None:
                 if time.monotonic() - started >= seconds:
-                    return False
+                    return self.what == "convert" and self.out.exists()
                 self.memory = max(self.memory, resident(process.pid))
                 if self.what == "convert":  # a folder of faces only grows
                     self.disk = max(self.disk, used(self.out) + used(self.aside))
@@ -131,9 +131,9 @@ def used(path: Path) -> int:
     return total
 
 
-def footage(given, seconds: float) -> Path:
-    """The clip over and over, or the built-in one, at least as long as asked for."""
-    base = given.clip or given.out / f"collins {given.height}.mp4"
+def footage(given, seconds: float, clip: Path | None = None) -> Path:
+    """A clip over and over, or a built-in one, at least as long as asked for."""
+    base = clip or given.clip or given.out / f"collins {given.height}.mp4"
     path = given.out / f"{base.stem} {seconds:g} s.mp4"
     if not path.exists():
         if not base.exists():
@@ -145,11 +145,28 @@ def footage(given, seconds: float) -> Path:
 
 
 def evaluate(given) -> list[dict]:
-    """As `long`, and the measuring."""
-    return long(given, (*WORK, "evaluate"))
+    """Speed and peak memory of measuring a swap, by length."""
+    demo, rows = given.run.parent, []
+    clips = {
+        "--swap": demo / "swap.mp4",
+        "--target": demo / "clips/collins_unseen.mp4",
+        "--truth": demo / "clips/hopper_unseen.mp4",
+    }
+    for minutes in tqdm(given.minutes, unit="clip"):
+        options = ["--face", demo / "faces/hopper"]
+        for option, clip in clips.items():
+            options += option, footage(given, 60 * minutes, clip)
+        work = Work("evaluate", given.out / "measured", *options)
+        work.remove()
+        work.run()
+        frames = images.count_frames(options[-1])
+        one = {"minutes": minutes, "frames": frames}
+        one["frames_per_s"] = round(frames / work.seconds, 2)
+        rows.append(one | {"memory_mb": work.memory // 10**6})
+    return rows
 
 
-def long(given, works=WORK) -> list[dict]:
+def long(given) -> list[dict]:
     """Speed, peak memory and disk of extraction and conversion, by length."""
     state, rows = load(given.out / "long.json")
     for minutes in tqdm(given.minutes, unit="clip"):
@@ -157,16 +174,16 @@ def long(given, works=WORK) -> list[dict]:
         info, frames = video.probe(clip), images.count_frames(clip)
         said = {"extract": extraction.FACE_BYTES}
         said["convert"] = export.needed(info.width * info.height)
-        for what in works:
+        for what in WORK:
             one = {"clip": clip.stem, "work": what, "frames": frames}
             if any(one.items() <= row.items() for row in rows):
                 continue
-            work = Work(what, clip, given.out / f"long {what}.mp4", given)
+            work = Work.on(what, clip, given.out / f"long {what}.mp4", given)
             work.remove()
             work.run()
             one["frames_per_s"] = round(frames / work.seconds, 2)
             one["memory_mb"] = work.memory // 10**6
-            sizes = work.disk, used(work.out), said.get(what, 0) * frames
+            sizes = work.disk, used(work.out), said[what] * frames
             names = "disk_mb", "result_mb", "said_mb"
             one |= {k: round(v / 1e6, 1) for k, v in zip(names, sizes, strict=True)}
             rows.append(one)
@@ -183,13 +200,14 @@ def kills(given) -> list[dict]:
     for what in WORK:
         state, rows = load(given.out / f"kills {clip.stem} {what}.json")
         if not rows:
-            whole = Work(what, clip, given.out / f"whole {what}.mp4", given)
+            whole = Work.on(what, clip, given.out / f"whole {what}.mp4", given)
             whole.remove()
             whole.run()
             one = {"work": what, "frames": whole.kept(), "undisturbed_s": whole.seconds}
             one |= {"fastest_s": whole.seconds, "done": 0}
             rows.append(one | {"sha256": whole.digest()})
-        first, work = rows[0], Work(what, clip, given.out / f"killed {what}.mp4", given)
+        work = Work.on(what, clip, given.out / f"killed {what}.mp4", given)
+        first = rows[0]
         with tqdm(total=given.kills, initial=len(rows) - 1, desc=what) as bar:
             while len(rows) <= given.kills or "equal" not in rows[-1]:
                 seed = given.seed, len(rows), first["done"]

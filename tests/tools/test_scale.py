@@ -26,7 +26,7 @@ def test_footage_is_at_least_as_long_as_asked_for(given):
 def test_memory_is_that_of_a_process_and_its_workers(given):
     own = scale.resident(os.getpid())
     assert own > 50e6
-    work = scale.Work("extract", given.clip, given.out / "faces", given)
+    work = scale.Work.on("extract", given.clip, given.out / "faces", given)
     child = "import time; held = bytearray(10**8); time.sleep(0.7)"
     program = "import subprocess, sys; "
     program += f"subprocess.run([sys.executable, '-c', '{child}'])"
@@ -36,7 +36,7 @@ def test_memory_is_that_of_a_process_and_its_workers(given):
 
 
 def test_killed_work_says_what_is_kept_and_goes_on(given, short_clips):
-    work = scale.Work("extract", short_clips["hopper"], given.out / "faces", given)
+    work = scale.Work.on("extract", short_clips["hopper"], given.out / "faces", given)
     started = time.monotonic()
     assert not work.run(0.2)
     assert time.monotonic() - started < 2
@@ -52,7 +52,7 @@ def test_killed_work_says_what_is_kept_and_goes_on(given, short_clips):
 
 
 def test_work_that_fails_is_named(given):
-    work = scale.Work("convert", given.clip, given.out / "swap.mp4", given)
+    work = scale.Work.on("convert", given.clip, given.out / "swap.mp4", given)
     work.command = [sys.executable, "-c", "raise SystemExit(3)"]
     with pytest.raises(OSError, match=r"convert failed; .*swap.log says why"):
         work.run()
