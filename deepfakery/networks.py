@@ -230,10 +230,15 @@ class LatentBounds(layers.Layer):
     The latents of a person's faces lie in a few of their thousand dimensions. Somebody
     else's expression, which this person never showed, lies outside, and there a decoder
     generates blotches. So a latent is projected onto the principal axes of the known
-    ones, and on each it is clipped to their range.
+    ones, and on each it is clipped to their range. An axis along which people differ on
+    average is none of them: it says whose face is seen, not what the face does.
 
     Args:
         dimensions: Number of principal axes.
+
+    Reference:
+        Ravfogel et al. 2020, "Null It Out: Guarding Protected Attributes by Iterative
+        Nullspace Projection".
     """
 
     def __init__(self, dimensions: int = 40, **kwargs):
@@ -247,14 +252,19 @@ class LatentBounds(layers.Layer):
             weight = self.add_weight(shape=of, initializer="zeros", name=name)
             setattr(self, name, weight)
 
-    def adapt(self, latents: np.ndarray) -> None:
-        """Learn where latents (N, ...) lie; N may be smaller than `dimensions`."""
+    def adapt(self, latents: np.ndarray, others=()) -> None:
+        """Learn where a person's latents (N, ...) lie; `others` are other people's
+        means, each (length,). N may be smaller than `dimensions`."""
         flat = latents.reshape(len(latents), -1)
         mean = flat.mean(0)
-        _, _, axes = np.linalg.svd(flat - mean, full_matrices=False)
+        known = flat - mean
+        if len(others):
+            apart, _ = np.linalg.qr((np.stack(others) - mean).T)
+            known = known - known @ apart @ apart.T
+        _, _, axes = np.linalg.svd(known, full_matrices=False)
         axes = axes[: self.dimensions]
         axes = np.pad(axes, ((0, self.dimensions - len(axes)), (0, 0)))
-        places = (flat - mean) @ axes.T
+        places = known @ axes.T
         self.set_weights([mean, axes, places.min(0), places.max(0), np.ones(())])
 
     def reset(self) -> None:

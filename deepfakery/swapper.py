@@ -319,13 +319,22 @@ class FaceSwapper(keras.Model):
                 at its end; of whom it gives none, nothing changes. None: forget
                 them all.
         """
-        for name, bounds in self.bounds.items():
-            if facesets is None:
+        if facesets is None:
+            for bounds in self.bounds.values():
                 bounds.reset()
-            elif name in facesets:
+            return
+        latents, means = {}, {}
+        for name, bounds in self.bounds.items():
+            if name in facesets:
                 faces = facesets[name].images(self.size, 512)
                 faces = batches.prepare(faces, self.size)
-                bounds.adapt(networks.predict(self.encoder, faces))
+                latents[name] = networks.predict(self.encoder, faces)
+                means[name] = latents[name].mean(0).ravel()
+            elif float(bounds.adapted):
+                means[name] = ops.convert_to_numpy(bounds.mean)
+        for name, known in latents.items():
+            others = [mean for other, mean in means.items() if other != name]
+            self.bounds[name].adapt(known, others)
 
     def swap(self, faces: np.ndarray, identity: str, batch: int = 64):
         """Generate another person's face with the same pose and expression.

@@ -251,6 +251,21 @@ def test_a_latent_outside_comes_to_the_nearest_known_one(bounded):
     assert np.isclose(np.abs(held), np.abs(places).max(0), atol=0.5).any()
 
 
+def test_what_sets_people_apart_on_average_is_left_out(bounded):
+    layer, known = bounded
+    apart = np.random.default_rng(4).normal(size=known.shape[1:])
+    layer.adapt(known, [(known.mean(0) + apart).ravel(), known.mean(0).ravel() + 1])
+    own = array(layer(known))
+    for share in (0.3, 1.0):  # the other's face, whatever it does
+        made = array(layer(known + share * np.float32(apart)))
+        np.testing.assert_allclose(made, own, atol=1e-4)
+        np.testing.assert_allclose(array(layer(known + share)), own, atol=1e-4)
+    # All else of a latent is kept.
+    axes = np.linalg.qr(np.stack([apart.ravel(), np.ones(32)]).T)[0]
+    lost = (known - own).reshape(40, -1)
+    np.testing.assert_allclose(lost, lost @ axes @ axes.T, atol=1e-4)
+
+
 def test_few_latents_are_enough_to_stay_within(bounded):
     layer, known = bounded
     layer.adapt(known[:3])

@@ -139,7 +139,8 @@ def test_a_face_is_generated_alike_in_a_batch_of_any_size():
 
 def test_a_swap_stays_within_what_the_decoder_knows(make_swapper, facesets):
     swapper = make_swapper(precision="float32")
-    calm = {n: FaceSet(f.folder, f.records[:6]) for n, f in facesets.items()}
+    folder, records = facesets["hopper"].folder, facesets["hopper"].records
+    calm = {"hopper": FaceSet(folder, records[:6])}
     known = prepare(calm["hopper"].images(swapper.size), swapper.size)
     noise = np.float32(np.random.default_rng(1).uniform(size=known.shape))
 
@@ -154,6 +155,28 @@ def test_a_swap_stays_within_what_the_decoder_knows(make_swapper, facesets):
     swapper.adapt(None)
     expected = array(swapper.decoders["hopper"](latent))[..., :3]
     np.testing.assert_allclose(swapper.swap(noise, "hopper")[0], expected, atol=1e-5)
+
+
+def test_people_are_told_apart_by_the_decoder_alone(make_swapper, facesets, aligned):
+    swapper = make_swapper(precision="float32")
+    swapper.adapt(facesets)
+    latents = {n: array(swapper.encoder(faces)) for n, faces in aligned.items()}
+    means = {n: array(b.mean) for n, b in swapper.bounds.items()}
+    for name, other in (("collins", "hopper"), ("hopper", "collins")):
+        bounds = swapper.bounds[name]
+        apart = (means[other] - means[name]).reshape(latents[name].shape[1:])
+        np.testing.assert_allclose(
+            array(bounds(latents[name] + apart)),
+            array(bounds(latents[name])),
+            atol=1e-3,
+        )
+    # Who is added later leaves the others as they are, and is told from them, too.
+    before = array(swapper.bounds["collins"].axes)
+    swapper.adapt({"hopper": facesets["hopper"]})
+    np.testing.assert_array_equal(array(swapper.bounds["collins"].axes), before)
+    apart = means["collins"] - means["hopper"]
+    along = array(swapper.bounds["hopper"].axes) @ (apart / np.linalg.norm(apart))
+    assert np.abs(along).max() < 1e-3
 
 
 def test_swapping_shows_the_weights_of_this_moment(swapper, aligned, facesets):

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
     """A painted face, ready to be laid over its frame."""
 
     transform: np.ndarray  # (2, 3), frame pixels → pixels of `rgb`
-    rgb: np.ndarray  # (S, S, 3) float32 in [0, 1], as it was painted
+    rgb: np.ndarray  # (S, S, 3) float32 in [0, 1], its colours smoothed
     alpha: np.ndarray  # (M, M) float32 in [0, 1], where it shows
     colours: np.ndarray  # for `colour.apply`
     detail: np.ndarray  # for `sharpness.sharpen` and `.finish`
@@ -69,7 +69,7 @@ def lay(frame, landmarks, painted, mask, **look) -> Layer:
     """
     if unknown := look.keys() - LOOK.keys():
         raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
-    look = LOOK | look
+    look, painted = LOOK | look, sharpness.smooth_colour(np.float32(painted))
     if upscaler := upscaler_of(look):
         painted, mask = _enlarged(upscaler, landmarks, painted, mask)
         look |= {"sharpen": 0.0}  # done

@@ -7,6 +7,9 @@ was. Either way it looks pasted on.
 import cv2
 import numpy as np
 
+#: Pixels by which colours are blurred: about what video leaves of them, at half size.
+COLOUR = 1.0
+
 #: Beyond doubling its detail a soft face is not sharper, only ringed.
 MOST = 1.0
 
@@ -42,6 +45,17 @@ def fit(painted, own, weight, grains: bool = True) -> np.ndarray:
     blurs = np.arange(0.25, 4, 0.25)
     left = [abs(_crispness(_blur(a, sigma), inside) - wanted) for sigma in blurs]
     return np.float32([-blurs[np.argmin(left)], grain])
+
+
+def smooth_colour(painted: np.ndarray) -> np.ndarray:
+    """Blur the colours of a face, (S, S, 3) float32 in [0, 1], not its brightness.
+
+    A sub-pixel convolution gives neighbouring pixels colours of their own, which show
+    as specks on skin and as fringes along rims.
+    """
+    parts = cv2.cvtColor(painted, cv2.COLOR_RGB2YCrCb)
+    parts[..., 1:] = _blur(parts[..., 1:], COLOUR)
+    return cv2.cvtColor(parts, cv2.COLOR_YCrCb2RGB).clip(0, 1)
 
 
 def sharpen(painted: np.ndarray, fitted: np.ndarray) -> np.ndarray:

@@ -37,6 +37,20 @@ def test_a_face_sharper_than_its_frame_is_softened(picture):
     assert detail(made / 255) == pytest.approx(detail(soft), rel=0.25)
 
 
+def test_colours_are_smoothed_and_brightness_is_not(picture):
+    image, _ = picture
+    rows, columns = np.indices((SIDE, SIDE))
+    sign = np.where((rows + columns) % 2, 1, -1)[..., None]
+    specks = 0.1 * sign * np.float32([0.587, -0.299, 0])  # of no brightness
+    clean = np.clip(image, 0.1, 0.9)
+    made, wanted = map(sharpness.smooth_colour, (np.float32(clean + specks), clean))
+    assert np.abs(made - wanted).max() < 0.005
+    greys = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (clean, wanted)]
+    np.testing.assert_allclose(*greys, atol=0.02)
+    flat = np.full_like(image, (0.8, 0.4, 0.2))
+    np.testing.assert_allclose(sharpness.smooth_colour(flat), flat, atol=1e-3)
+
+
 def test_grain_is_matched(picture):
     image, weight = picture
     clean = cv2.GaussianBlur(image, (0, 0), 1)
