@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deepfakery import batches
+from deepfakery.checkpoints import base_weights
 from deepfakery.evaluate import metrics, trials
 from deepfakery.faces import detect, extraction, geometry
 from deepfakery.notebook.run import ROOT
@@ -64,12 +65,11 @@ def measure(clips: Path, ninth: Path, out: Path, steps: int) -> dict:
 
 
 def train(folder: Path, names, people, steps, start=None, only=None) -> FaceSwapper:
-    """An autoencoder of those people, from nothing or from another run."""
+    """An autoencoder of those people, from the base weights or from another run."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     swapper = FaceSwapper(names, PRESET)
-    if start:
-        swapper.start_from(start)
+    swapper.start_from(start or base_weights(PRESET))
     swapper.compile(only=only)
     run = Run(folder, swapper, steps=steps, every=25)
     run.fit({name: people[name] for name in ([only] if only else names)})
