@@ -14,7 +14,7 @@ CORE = $(patsubst %,tests/%.py,test_networks test_losses test_adversarial test_o
 .PHONY: demo swap evaluate imagine enlarge upscale inspect detect bench compare check test test-long test-backends notebooks help
 
 help:
-	@echo "make demo                      the whole way on the built-in people, about 8 minutes [GPU=1]"
+	@echo "make demo                      the whole way on the built-in people, about 10 minutes [GPU=1]"
 	@echo "make swap FACE=… TARGET=…      your own footage [MINUTES=5] [PRESET=light] [OUT=data/output/swap]"
 	@echo "make evaluate SWAP=… TARGET=… FACE=…  score any tool's swap [TRUTH=…] [OUT=data/output/swap]"
 	@echo "make imagine                   faces from noise, step by step [PHOTOS=…] [OUT=data/output/imagine]"

@@ -3,8 +3,9 @@
 python -m tools.many --clips <folder of the GRID corpus' clips> --ninth studio_a.mp4
 python -m tools.many --speed
 
-Interrupted, the first goes on from there. `matrix.png` shows who over whom; it stays
-out of the repository, for the people in it did not agree to stand there.
+Everybody starts from the base weights. Interrupted, the first goes on from there.
+`matrix.png` shows who over whom; it stays out of the repository, for the people in it
+did not agree to stand there.
 """
 
 import argparse

@@ -69,7 +69,8 @@ def lay(frame, landmarks, painted, mask, **look) -> Layer:
     """
     if unknown := look.keys() - LOOK.keys():
         raise ValueError(f"There is no {sorted(unknown)}; choose from {list(LOOK)}.")
-    look, painted = LOOK | look, sharpness.smooth_colour(np.float32(painted))
+    look = LOOK | look
+    painted = sharpness.smooth_colour(np.float32(painted))
     if upscaler := upscaler_of(look):
         painted, mask = _enlarged(upscaler, landmarks, painted, mask)
         look |= {"sharpen": 0.0}  # done
