@@ -112,7 +112,7 @@ class Run(keras.callbacks.Callback):
         if patience is not None and (held_out is None or patience < 1):
             raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
-            minutes, steps, every = None, min(steps or 20, 20), 5
+            minutes, steps, every = None, min(steps or 6, 6), 2
         self.folder = Path(folder)
         made = getattr(model, "config", {}) | getattr(model, "objective", {})
         config = made | (config or {})

@@ -188,6 +188,19 @@ def untrained(make_swapper):
 
 
 @pytest.fixture
+def eager():
+    """Steps that are not compiled to a graph: a few of them take less than that."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def swapper(make_swapper):
     """An untrained tiny swapper of the test's own."""
     return make_swapper()

@@ -55,6 +55,7 @@ def test_each_decoder_paints_its_own_person(trained, aligned):
 
 
 @pytest.mark.parametrize("train", ["autoencoder", "both"])
+@pytest.mark.usefixtures("eager")
 def test_a_decoder_learns_nothing_from_other_peoples_faces(
     make_swapper, facesets, train
 ):
@@ -179,6 +180,7 @@ def test_people_are_told_apart_by_the_decoder_alone(make_swapper, facesets, alig
     assert np.abs(along).max() < 1e-3
 
 
+@pytest.mark.usefixtures("eager")
 def test_swapping_shows_the_weights_of_this_moment(swapper, aligned, facesets):
     before, _ = swapper.swap(aligned["collins"], "hopper")
     swapper.train_on_batch(*next(batches(facesets, 32, batch=4)))
@@ -191,6 +193,7 @@ def test_a_person_nobody_trained_is_named(untrained, aligned):
         untrained.swap(aligned["collins"], "lovelace")
 
 
+@pytest.mark.usefixtures("eager")
 def test_any_number_of_people_of_any_name(tiny, tmp_path, facesets):
     names = ("my clip (1)", "Zoë·2", "encoder")  # people are named after their files
     swapper = FaceSwapper(names, tiny)
@@ -254,6 +257,7 @@ def test_a_run_folder_gives_the_swapper_back(trained, aligned):
 
 
 @pytest.mark.parametrize("train", ["autoencoder", "discriminator", "both"])
+@pytest.mark.usefixtures("eager")
 def test_only_what_was_chosen_trains(make_swapper, facesets, train):
     swapper = make_swapper(train=train)
     generator = [swapper.encoder, *swapper.decoders.values()]
@@ -285,6 +289,7 @@ def test_a_discriminator_learns_to_tell_real_from_generated(
         assert real.shape == (6,) and np.median(real) > np.median(made)
 
 
+@pytest.mark.usefixtures("eager")
 def test_one_backward_pass_gives_each_side_its_own_gradient(make_swapper, facesets):
     """No side's step depends on whether the other learns."""
     x, y = next(batches(facesets, 32, batch=4))
@@ -341,6 +346,7 @@ def test_each_networks_gradient_is_clipped_as_a_whole_and_by_itself(make_swapper
         assert norm == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_look_at_held_out_faces_changes_nothing(make_swapper, facesets):
     swapper = make_swapper(train="both")
     batch = next(batches(facesets, 32, batch=4))
@@ -352,6 +358,7 @@ def test_a_look_at_held_out_faces_changes_nothing(make_swapper, facesets):
 
 
 @pytest.mark.parametrize("kind", ["hinge", "least_squares"])
+@pytest.mark.usefixtures("eager")
 def test_adversarial_training_runs_saves_and_resumes(
     make_swapper, facesets, tmp_path, kind
 ):
@@ -507,6 +514,7 @@ def test_whoever_is_added_changes_nobody_else(known, add, aligned, train):
         assert near < far
 
 
+@pytest.mark.usefixtures("eager")
 def test_whoever_is_added_may_be_learned_by_all(known, add):
     """Without `only` the encoder learns on, and the others with it."""
     before, after = FaceSwapper.from_preset(known), add(steps=4).trained
@@ -515,6 +523,7 @@ def test_whoever_is_added_may_be_learned_by_all(known, add):
         assert not same(weights(after.decoders[name]), weights(before.decoders[name]))
 
 
+@pytest.mark.usefixtures("eager")
 def test_adding_somebody_resumes_exactly(add):
     whole = add("whole", steps=8, train="both", only="lovelace")
     add("halves", steps=4, train="both", only="lovelace")
@@ -525,6 +534,7 @@ def test_adding_somebody_resumes_exactly(add):
     assert same(*state)
 
 
+@pytest.mark.usefixtures("eager")
 def test_who_learns_is_part_of_a_run(add, swapper):
     add(steps=4, only="lovelace")
     with pytest.raises(ValueError, match="only='lovelace', not 'hopper'"):

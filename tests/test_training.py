@@ -231,6 +231,7 @@ def test_a_run_with_another_configuration_is_refused(whole, make_swapper, tmp_pa
     assert training.read(whole.folder)["step"] == STEPS
 
 
+@pytest.mark.usefixtures("eager")
 def test_face_sets_are_made_into_batches_and_written_down(
     make_swapper, facesets, tmp_path
 ):
@@ -258,6 +259,7 @@ def test_face_sets_are_made_into_batches_and_written_down(
     assert training.read(first.folder)["step"] == 4
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_the_decoders_know_is_learned_at_the_end_and_forgotten_on_the_way(
     make_swapper, facesets, tmp_path
 ):
@@ -290,6 +292,7 @@ def test_what_the_decoders_know_is_learned_at_the_end_and_forgotten_on_the_way(
     assert known(FaceSwapper.from_preset(tmp_path / "run")) == [1, 1]
 
 
+@pytest.mark.usefixtures("eager")
 def test_held_out_face_sets_are_looked_at(make_swapper, facesets, tmp_path):
     swapper = make_swapper()
     watched = {"held_out": facesets, "known": facesets}
@@ -300,6 +303,7 @@ def test_held_out_face_sets_are_looked_at(make_swapper, facesets, tmp_path):
     assert last["held_out_loss"] != last["loss"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_minutes_are_a_budget_too(make_swapper, facesets, tmp_path):
     swapper = make_swapper()
     run = training.Run(tmp_path / "run", swapper, {}, minutes=2 / 60, every=2)
@@ -332,6 +336,7 @@ def test_a_spent_budget_trains_nothing_more(whole, make_swapper, facesets, capsy
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_larger_budget_goes_on(whole, make_swapper, facesets, tmp_path):
     folder = shutil.copytree(whole.folder, tmp_path / "run")
     run = start(folder, make_swapper(), steps=44)
@@ -352,46 +357,50 @@ def staged(folder, facesets, make_swapper, steps):
     return run
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_run_that_another_goes_on_from_is_over(
     make_swapper, facesets, tmp_path, capsys
 ):
-    short = staged(tmp_path, facesets, make_swapper, 8)
+    short = staged(tmp_path, facesets, make_swapper, 2)
     first = training.read(tmp_path / "first")["sha256"]
     assert short.config["after"] == f"first {first}"
     capsys.readouterr()
     # More is trained where the training stopped, and what came before stays.
-    longer = staged(tmp_path, facesets, make_swapper, 12)
+    longer = staged(tmp_path, facesets, make_swapper, 3)
     said = capsys.readouterr().out
-    assert "Nothing to train at step 8: second went on from here" in said
-    assert longer.step == 12 and training.read(tmp_path / "first")["sha256"] == first
+    assert "Nothing to train at step 2: second went on from here" in said
+    assert longer.step == 3 and training.read(tmp_path / "first")["sha256"] == first
     # Without its successor it may be trained on.
     shutil.rmtree(tmp_path / "second")
-    assert staged(tmp_path, facesets, make_swapper, 12).step == 12
-    assert training.read(tmp_path / "first")["step"] == 12
+    assert staged(tmp_path, facesets, make_swapper, 3).step == 3
+    assert training.read(tmp_path / "first")["step"] == 3
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_later_stage_bears_a_damaged_checkpoint_of_an_earlier(
     make_swapper, facesets, tmp_path
 ):
-    staged(tmp_path, facesets, make_swapper, 8)
+    staged(tmp_path, facesets, make_swapper, 2)
     kept = training.read(tmp_path / "second")["sha256"]
     (training.latest(tmp_path / "first") / "model.weights.h5").write_bytes(b"spoiled")
     with pytest.warns(UserWarning, match="first.*is damaged"):
-        again = staged(tmp_path, facesets, make_swapper, 8)
-    assert again.step == 8 and training.read(tmp_path / "second")["sha256"] == kept
+        again = staged(tmp_path, facesets, make_swapper, 2)
+    assert again.step == 2 and training.read(tmp_path / "second")["sha256"] == kept
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_run_is_not_laid_over_another_start(make_swapper, facesets, tmp_path):
-    staged(tmp_path, facesets, make_swapper, 4)
+    staged(tmp_path, facesets, make_swapper, 2)
     shutil.rmtree(tmp_path / "first")
     kept = training.read(tmp_path / "second")["sha256"]
     with pytest.raises(ValueError, match="second did not begin where .*first is now"):
-        staged(tmp_path, facesets, make_swapper, 8)
+        staged(tmp_path, facesets, make_swapper, 4)
     assert training.read(tmp_path / "second")["sha256"] == kept
     with pytest.raises(FileNotFoundError, match="nowhere holds no checkpoint"):
         start(tmp_path / "third", make_swapper(), after=tmp_path / "nowhere")
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_face_folder_that_shrank_is_named(make_swapper, facesets, tmp_path):
     def run(people):
         config = {"faces": {n: f.fingerprint() for n, f in people.items()}}
@@ -425,10 +434,10 @@ def test_previews_are_drawn_while_training_goes_on(sitting):
     assert drawn == [*range(4, 41, EVERY), STEPS]
 
 
-def test_previews_are_drawn_as_often_as_asked(make_swapper, facesets, tmp_path):
-    run, drawn = start(tmp_path / "run", make_swapper()), []
+def test_previews_are_drawn_as_often_as_asked(tmp_path):
+    run, drawn = run_of(tmp_path / "run"), []
     preview = watching.Preview(lambda: drawn.append(run.step), steps=10)
-    go_on(run, facesets, [preview])
+    run.fit(sums, [preview])
     assert drawn == [12, 24, 36, 40]  # at the first entry's end after ten steps
 
 

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+import deepfakery
 from deepfakery import adversarial, checkpoints, losses, networks
 from deepfakery.adversarial import Adam, for_each
 from deepfakery.networks import LAST
@@ -163,7 +164,8 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        super().compile(optimizer or Adam(2e-4, 0.5), **kwargs)
+        smoke = {"run_eagerly": deepfakery.SMOKE}
+        super().compile(optimizer or Adam(2e-4, 0.5), **smoke | kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":
