@@ -1,7 +1,10 @@
 """What is costly to make and is used by several test files: made once a session."""
 
+import fcntl
 import json
+import os
 import shutil
+from contextlib import contextmanager
 
 import cv2
 import keras
@@ -39,14 +42,30 @@ def signer(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory):
+def shared(tmp_path_factory):
+    """A context in which no other worker is: it gives a folder of all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @contextmanager
+    def alone():
+        with (folder / "shared.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield folder / "shared"
+
+    return alone
+
+
+@pytest.fixture(scope="session")
+def clips(shared):
     """Name → a clip of 72 frames, both people under the same motion."""
-    folder = tmp_path_factory.mktemp("clips")
-    moves = samples.motion(72, seed=0)
-    return {
-        name: samples.write_clip(folder / f"{name}.mp4", name, moves)
-        for name in samples.PEOPLE
-    }
+    moves, made = samples.motion(72, seed=0), {}
+    with shared() as folder:
+        for name in samples.PEOPLE:
+            made[name] = folder / f"{name}.mp4"
+            if not made[name].exists():
+                samples.write_clip(made[name], name, moves)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +80,13 @@ def short_clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def facesets(clips, tmp_path_factory):
+def facesets(clips, shared):
     """Name → the faces of that clip. Not to be changed; copy the folder first."""
-    folder = tmp_path_factory.mktemp("faces")
-    return {
-        name: extraction.extract(clip, folder / name, workers=2)
-        for name, clip in clips.items()
-    }
+    with shared() as folder:
+        return {
+            name: extraction.extract(clip, folder / "faces" / name, workers=2)
+            for name, clip in clips.items()
+        }
 
 
 @pytest.fixture(scope="session")

@@ -330,8 +330,10 @@ def train(
         if "fade" in stage:  # in full by the same share of the stage
             stage["fade"] = max(1, round(times * stage["fade"]))
         upscaler.compile(**stage)
-        options = {"steps": steps, "after": after}
-        run = training.Run(Path(folder) / name, upscaler, config, **options)
+        # However short a stage is, its curve has some fifteen points.
+        options = {"every": min(20, max(1, steps // 15)), "after": after}
+        place = Path(folder) / name
+        run = training.Run(place, upscaler, config, steps=steps, **options)
         run.fit(partial(feed, factors=stage["factors"], seed=seed, **fed))
         histories[name], after = run.history, run.folder
     return histories

@@ -156,7 +156,8 @@ def test_every_network_that_had_a_hand_in_it_is_named(clip, untrained, tmp_path)
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory, run_notebook):
     folder = tmp_path_factory.mktemp("enlarge")
-    return run_notebook("06_upscaling", folder, study=False, measured=4)
+    given = {"measured": 4, "width": 960, "height": 540}
+    return run_notebook("06_upscaling", folder, study=False, **given)
 
 
 def test_the_notebook_runs_and_says_nothing_of_where(workspace, pictures_of):
@@ -165,7 +166,7 @@ def test_the_notebook_runs_and_says_nothing_of_where(workspace, pictures_of):
 
 def test_the_notebook_leaves_signed_pictures_and_figures(workspace):
     large = workspace / "portrait_large.png"
-    assert images.read_image(large).shape == (1080, 1920, 3)
+    assert images.read_image(large).shape == (540, 960, 3)
     said = provenance.inspect(large)
     assert said["source_type"] == "compositeWithTrainedAlgorithmicMedia"
     said = provenance.inspect(workspace / "imagined.png")
