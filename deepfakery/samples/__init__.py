@@ -226,7 +226,7 @@ def footage(who: str, folder, unseen: bool = False) -> Path:
         return Path(who)
     clip = Path(folder) / f"{who}_{'unseen' if unseen else 'train'}.mp4"
     if not clip.exists():
-        frames = (12 if unseen else 60) if deepfakery.SMOKE else 300
+        frames = (12 if unseen else 72) if deepfakery.SMOKE else 300
         # No label: it would be trained on. But that it is no footage is signed.
         with provenance.signing(clip, {"kind": "animated", "target": who}) as aside:
             write_clip(aside, who, motion(frames, seed=int(unseen)))

@@ -32,7 +32,7 @@ def test_every_way_trains_its_stages_and_swaps_a_clip(made):
     for way in WAYS:
         folder, stages = out / f"small_{way}_1_min", WAYS[way]
         assert {f.name for f in folder.iterdir() if f.is_dir()} == set(stages)
-        assert all(training.read(folder / stage)["step"] == 20 for stage in stages)
+        assert all(training.read(folder / stage)["step"] == 6 for stage in stages)
         assert images.count_frames(folder / "swap.mp4") == 12
 
 
