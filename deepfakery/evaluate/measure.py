@@ -26,7 +26,7 @@ from deepfakery.evaluate.metrics import MEASURES, PERSON, TARGET, TRUTH
 from deepfakery.faces import detect, geometry, tracking
 from deepfakery.faces.faceset import FaceSet
 from deepfakery.media import images
-from deepfakery.media.workers import FED, how_many, in_order, pool
+from deepfakery.media.workers import FED, how_many, in_order, own_pages, pool
 
 
 def _look(sources, described: int | None, workers: int | None) -> dict:
@@ -34,6 +34,7 @@ def _look(sources, described: int | None, workers: int | None) -> dict:
     workers = min(how_many(None), FED) if workers is None else workers
     counts = {source: images.count_frames(source) or 0 for source in sources}
     bar, seen = tqdm(total=sum(counts.values()), unit="frame", desc="looking"), {}
+    own_pages()
     with bar, pool(workers) as crew:
         for source, count in counts.items():
             step = max(1, math.ceil(count / described)) if described else 1

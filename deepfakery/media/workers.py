@@ -7,6 +7,7 @@ They are loky's (https://loky.readthedocs.io): not forked, and without the calle
 module, so that a script needs no `if __name__ == "__main__":`. They use no GPU.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cv2
 import loky
@@ -37,6 +38,16 @@ ENVIRONMENT = {
 def how_many(workers: int | None) -> int:
     """How many workers: as many as asked for, or one a core this process may use."""
     return loky.cpu_count() if workers is None else workers
+
+
+def own_pages() -> None:
+    """Let each picture lie in memory pages of its own, from now on.
+
+    Else the C library puts it among small things, such as its landmarks. Where they are
+    kept and the picture is not, holes are left, and memory grows with a clip's length.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD
 
 
 @contextmanager
