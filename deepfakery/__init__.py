@@ -28,8 +28,7 @@ __version__ = "0.3.0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-#: DEEPFAKERY_SMOKE=1 shrinks every run to seconds; the tests run the notebooks so. Its
-#: few steps are not compiled to a graph: that takes longer than they do.
+#: DEEPFAKERY_SMOKE=1 shrinks every run to seconds; the tests run the notebooks so.
 SMOKE = os.environ.get("DEEPFAKERY_SMOKE", "") == "1"
 
 # A container's user may have no home, which Jupyter and the signing of exports ask for.

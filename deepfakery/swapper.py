@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-import deepfakery
 from deepfakery import adversarial, batches, checkpoints, losses, networks
 from deepfakery.presets import PRESETS, look_up, name_of
 
@@ -136,8 +135,7 @@ class FaceSwapper(keras.Model):
             self.decoders[name].trainable = learns and train != "discriminator"
             self.discriminators[name].trainable = learns and train != "autoencoder"
         with networks.devices_of(self):
-            smoke = {"run_eagerly": deepfakery.SMOKE}
-            super().compile(optimizer or self._default_optimizer(), **smoke | kwargs)
+            super().compile(optimizer or self._default_optimizer(), **kwargs)
 
     def _default_optimizer(self):
         # Clipped: one odd batch must not undo what a thousand taught. Each network by

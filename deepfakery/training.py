@@ -1,6 +1,5 @@
 """A training within a budget: its folder holds it, and it goes on where it stopped."""
 
-import ctypes
 import inspect
 import itertools
 import json
@@ -10,7 +9,7 @@ import re
 import shutil
 import time
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tqdm import tqdm
 import deepfakery
 from deepfakery import batches, checkpoints, networks
 from deepfakery.checkpoints import fingerprint, latest, load, read
-from deepfakery.media import records
+from deepfakery.media import records, workers
 
 __all__ = ["Run", "fingerprint", "latest", "load", "read"]
 
@@ -113,6 +112,7 @@ class Run(keras.callbacks.Callback):
             raise ValueError("patience, 1 or more, needs a held_out batch to watch.")
         if deepfakery.SMOKE:
             minutes, steps, every = None, min(steps or 6, 6), 2
+            model.run_eagerly = True  # tracing a graph takes longer than these steps
         self.folder = Path(folder)
         made = getattr(model, "config", {}) | getattr(model, "objective", {})
         config = made | (config or {})
@@ -477,10 +477,7 @@ def _keep_memory():
     # TensorFlow's data set of a generator tells the C library to give every freed
     # buffer back to the system, from the first batch on; a step then spends a sixth of
     # its time, and more, on being handed the same pages again. Said anew, it is undone.
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        library.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+    workers.mallopt(mmap_threshold=1 << 30, trim_threshold=(1 << 31) - 1)
 
 
 def _number(variable) -> float:

@@ -46,8 +46,15 @@ def own_pages() -> None:
     Else the C library puts it among small things, such as its landmarks. Where they are
     kept and the picture is not, holes are left, and memory grows with a clip's length.
     """
+    mallopt(mmap_threshold=1 << 17)
+
+
+def mallopt(**options: int) -> None:
+    """Set glibc's `mmap_threshold` or `trim_threshold`, in bytes; else nothing."""
+    numbers = {"trim_threshold": -1, "mmap_threshold": -3}
     with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD
+        for name, size in options.items():
+            ctypes.CDLL(None).mallopt(numbers[name], size)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-import deepfakery
 from deepfakery import adversarial, checkpoints, losses, networks
 from deepfakery.adversarial import Adam, for_each
 from deepfakery.networks import LAST
@@ -164,8 +163,7 @@ class DCGAN(keras.Model):
         if kind not in losses.KINDS:
             raise ValueError(f"{kind!r} is unknown; choose from {losses.KINDS}.")
         self.kind, self.augment, self.average = kind, augment, average
-        smoke = {"run_eagerly": deepfakery.SMOKE}
-        super().compile(optimizer or Adam(2e-4, 0.5), **smoke | kwargs)
+        super().compile(optimizer or Adam(2e-4, 0.5), **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder) -> "DCGAN":

@@ -25,7 +25,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-import deepfakery
 from deepfakery import adversarial, checkpoints, losses, networks, training
 from deepfakery.adversarial import Adam
 from deepfakery.checkpoints import WEIGHTS
@@ -216,7 +215,7 @@ class Upscaler(keras.Model):
         if optimizer is None:
             # All kernels together, as the project's weights were trained.
             optimizer = Adam(*ADAM[train], global_clipnorm=1.0)
-        super().compile(optimizer, **{"run_eagerly": deepfakery.SMOKE} | kwargs)
+        super().compile(optimizer, **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_path) -> "Upscaler":
