@@ -246,7 +246,7 @@ def extract(footage, out, who, each, scheduler):
     option("--swap", required=True, help="clip or folder of frames"),
     option("--target", required=True, help="what it was made from"),
     option("--face", required=True, help="face folder or footage"),
-    option("--truth", help="the same motion by the painted person"),
+    option("--truth", help="the same motion by the generated person"),
     output("swap"),
 )
 def evaluate(swap, target, face, truth, out):
@@ -282,7 +282,7 @@ def compare(face, target, presets, minutes, out):
         table = tables.summarise(frames)
         table.to_csv(out / "comparison.csv", index=False)
     print(tables.side_by_side(table).T.to_string())
-    print(f"\nIn {os.path.relpath(out)}: comparison.csv, painted.png, and a")
+    print(f"\nIn {os.path.relpath(out)}: comparison.csv, frames.png, and a")
     print("folder a combination with its clip.")
 
 

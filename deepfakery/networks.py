@@ -367,8 +367,8 @@ def has_gpu() -> bool:
 
 def device() -> str:
     """What the networks run on, in a sentence; of a GPU left unused, what to do."""
-    backend, place = keras.backend.backend(), "a GPU" if has_gpu() else "the processor"
-    said = f"{backend} computes on {place}, in {best_precision()}."
+    backend, place = keras.backend.backend(), "a GPU" if has_gpu() else "the CPU"
+    said = f"{backend} runs on {place}, in {best_precision()}."
     there = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()
     if has_gpu() or not there:
         return said

@@ -200,7 +200,7 @@ def test_a_gpu_that_is_not_used_is_spoken_of(monkeypatch, tmp_path):
     monkeypatch.setattr(networks, "has_gpu", lambda: False)
     monkeypatch.setattr(networks, "Path", lambda _: tmp_path / "no driver")
     backend, precision = keras.backend.backend(), best_precision()
-    alone = f"{backend} computes on the processor, in {precision}."
+    alone = f"{backend} runs on the CPU, in {precision}."
     assert networks.device() == alone
     (tmp_path / "nvidia-smi").touch(mode=0o755)
     advice = "GPU=1" if backend == "tensorflow" else f"install {backend} for CUDA"
@@ -210,7 +210,7 @@ def test_a_gpu_that_is_not_used_is_spoken_of(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert networks.device().endswith("unset CUDA_VISIBLE_DEVICES=-1, which hides it.")
     monkeypatch.setattr(networks, "has_gpu", lambda: True)
-    assert networks.device() == f"{backend} computes on a GPU, in mixed_bfloat16."
+    assert networks.device() == f"{backend} runs on a GPU, in mixed_bfloat16."
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from deepfakery.notebook import plots
 from deepfakery.swapper import FaceSwapper
 from deepfakery.training import SETTINGS, Run
 from tools import keep
+from tools.peers import head
 
 PRESET, FIRST = "small", 100
 
@@ -181,21 +182,29 @@ def _enlarged(picture, side: int):
 
 def draw(out: Path, swapper, marks) -> None:
     """Finished faces of both people after so many steps; a row a number of steps."""
-    rows = {"target": [], **{f"{m:,} steps": [] for m in marks}, "true swap": []}
-    stills = {
-        name: images.stills(samples.footage(name, out / "clips", unseen=True), 4)
-        for name in samples.PEOPLE
-    }
+    rows = {"target": [], **{f"{m:,}\nsteps": [] for m in marks}, "ground truth": []}
+    titles, stills = (
+        [],
+        {
+            name: images.stills(samples.footage(name, out / "clips", unseen=True), 4)
+            for name in samples.PEOPLE
+        },
+    )
     for face in samples.PEOPLE[::-1]:
         (target,) = set(samples.PEOPLE) - {face}
-        rows["target"] += stills[target]
-        rows["true swap"] += stills[face]
+        places = [detect.detect(image)[0].landmarks for image in stills[target]]
+        side = max(round(1.2 * np.ptp(place, axis=0).max()) for place in places)
+        shown = {"target": stills[target], "ground truth": stills[face]}
         for mark in marks:
             load(out, swapper, mark)
-            rows[f"{mark:,} steps"] += [
+            shown[f"{mark:,}\nsteps"] = [
                 merge.paint_image(image, swapper, face) for image in stills[target]
             ]
-    sheet = plots.strips(rows, size=192, width=14)
+        for name, pictures in shown.items():
+            pairs = zip(pictures, places, strict=True)
+            rows[name] += [head(image, place, side) for image, place in pairs]
+        titles += [f"{face} over {target}, {n + 1}" for n in range(len(places))]
+    sheet = plots.strips(rows, size=192, width=14, columns=titles)
     export.save_figure(sheet, keep.RESULTS / "overtraining.jpg", swapper)
 
 

@@ -36,7 +36,7 @@ PEERS = {
 
 #: What the README shows of it.
 GLANCE = [
-    *("distance to painted ↓", "SSIM ↑", "landmark error, % ↓"),
+    *("identity distance ↓", "SSIM ↑", "landmark error, % ↓"),
     *("mouth opening error, % ↓", "eye opening error, % ↓", "sharpness ratio → 1"),
 ]
 
@@ -93,6 +93,12 @@ def refuse_others(clip: Path, target: Path) -> None:
         raise ValueError(f"{clip} is not {target}; run `make compare` anew.")
 
 
+def head(image: np.ndarray, face: np.ndarray, side: int) -> np.ndarray:
+    """A square of a frame, `side` pixels wide, around a face's landmarks."""
+    centre = face.mean(0) - (0, 0.12 * np.ptp(face[:, 1]))
+    return cv2.getRectSubPix(image, (side, side), tuple(map(float, centre)))
+
+
 def draw(rows: dict, path: Path, made: list[Path], target: Path) -> None:
     """Write the same moments of every clip, a clip a row under its name."""
     stills = {name: images.stills(clip, MOMENTS) for name, clip in rows.items()}
@@ -104,9 +110,8 @@ def draw(rows: dict, path: Path, made: list[Path], target: Path) -> None:
         top = row * (side + high)
         ImageDraw.Draw(sheet).text((4, top + 2), name, "black", font)
         for column, (image, face) in enumerate(zip(pictures, faces, strict=True)):
-            centre = face.mean(0) - (0, 0.12 * np.ptp(face[:, 1]))
-            part = cv2.getRectSubPix(image, (side, side), tuple(map(float, centre)))
-            sheet.paste(Image.fromarray(part), (column * side, top + high))
+            part = Image.fromarray(head(image, face, side))
+            sheet.paste(part, (column * side, top + high))
     below = provenance.label(np.full((20, sheet.width, 3), 40, np.uint8))
     sheet = Image.fromarray(np.vstack([sheet, below]))
     for quality in range(90, 30, -5):

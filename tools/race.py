@@ -3,8 +3,8 @@
 python -m tools.race --seconds 5 10 20 40
 
 A swapper is trained for each of those times, the autoencoder alone, once from random
-weights and once from base weights; it swaps the same clip, and its mean SSIM, distance
-to the painted person, landmark error and mouth opening error are compared with those of
+weights and once from base weights; it swaps the same clip, and its mean SSIM, identity
+distance, landmark error and mouth opening error are compared with those of
 DeepFaceLab's clips. Kept in data/results/04_evaluation.json. Interrupted, it goes on.
 """
 
@@ -23,7 +23,7 @@ from deepfakery.notebook import compare
 from tools import keep, peers
 
 #: What must be better, and the sign of what is better.
-ASKED = {"ssim": 1, "distance_painted": -1, "landmark_error": -1, "mouth_error": -1}
+ASKED = {"ssim": 1, "identity_distance": -1, "landmark_error": -1, "mouth_error": -1}
 TOOL, FACE, OVER = "DeepFaceLab", "hopper", "collins"
 
 

@@ -87,7 +87,7 @@ class TrueFaces:
     What is then lost is lost in the merge.
 
     Args:
-        truth: The clip to be painted into, as played by the painted person. A face is
+        truth: The clip to be painted into, as played by the generated person. A face is
             in every frame of both.
         size: Side of the faces in pixels.
     """

@@ -3,8 +3,8 @@
     frames = measure("swap.mp4", "target.mp4", "data/faces/hopper", truth="true.mp4")
     tables.side_by_side(tables.summarise(frames))
 
-What is measured is defined in `metrics.MEASURES`. The target as it was, the true swap
-and real footage of the painted person are measured likewise, to compare with.
+What is measured is defined in `metrics.MEASURES`. The target as it was, the ground
+truth and real footage of the generated person are measured likewise, to compare with.
 """
 
 import itertools
@@ -125,8 +125,8 @@ def measure(
             or in part, of any size and frame rate; or {name: such}, to compare several.
             What `matching.match` makes of it is printed.
         target: The clip, or folder of frames, as it was before.
-        face: The painted person: a face folder, footage, or (N, 128) descriptors.
-        truth: The same motion played by the painted person, where that exists.
+        face: The generated person: a face folder, footage, or (N, 128) descriptors.
+        truth: The same motion played by the generated person, where that exists.
         gallery: (N, 128) descriptors of other people, from `gallery`.
         described: Frames of a clip, evenly spread, whose identity is read (a tenth of
             a second each); None for all.
@@ -221,16 +221,16 @@ def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
 
 def _verdicts(distances: np.ndarray, asked) -> dict:
     """What distances to (painted, target person, others) say, where it was asked."""
-    to_painted, to_target = distances[:, :2].T
-    verified = (to_painted < detect.SAME_PERSON) & (to_painted < to_target)
+    to_person, to_target = distances[:, :2].T
+    verified = (to_person < detect.SAME_PERSON) & (to_person < to_target)
     columns = {
-        "distance_painted": to_painted,
+        "identity_distance": to_person,
         "distance_target": to_target,
-        "margin": to_target - to_painted,
+        "margin": to_target - to_person,
         "verified": np.where(asked, verified, np.nan),
     }
     if distances.shape[1] > 2:
-        first = to_painted < distances[:, 1:].min(1)
+        first = to_person < distances[:, 1:].min(1)
         columns["retrieved"] = np.where(asked, first, np.nan)
     return columns
 
@@ -305,7 +305,7 @@ def _score(name, clip, before, now, after) -> dict:
     if mine.face is None:
         return {}
     wanted, figures = truth or target, {}
-    if clip.is_swap:  # the true swap has surroundings of its own
+    if clip.is_swap:  # the ground truth has surroundings of its own
         trio = mine.image, target.image, mine.place
         figures["background_ssim"] = metrics.background_ssim(*trio)
         figures["seam"] = metrics.seam(*trio)

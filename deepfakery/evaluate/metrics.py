@@ -19,7 +19,7 @@ from skimage.metrics import structural_similarity
 from deepfakery.faces import geometry
 
 #: What the tables call that with which a swap is compared.
-TARGET, TRUTH, PERSON = "target", "true swap", "painted person"
+TARGET, TRUTH, PERSON = "target", "ground truth", "generated person"
 
 #: Side in pixels of the aligned faces that are compared.
 SIZE = 128
@@ -51,21 +51,21 @@ MEASURES = {m.name: m for m in (
             "Share of frames whose descriptor lies under 0.6 from the painted "
             "person's mean descriptor and nearer to it than to the target person's. "
             "A frame without a face counts against."),
-    Measure("distance_painted", "distance to painted", "", "0 to about 1", "lower",
+    Measure("identity_distance", "identity distance", "", "0 to about 1", "lower",
             "Euclidean distance of dlib's 128-number identity descriptor to the mean "
-            "descriptor of the painted person's footage."),
+            "descriptor of the generated person's footage."),
     Measure("distance_target", "distance to target", "", "0 to about 1", "higher",
             "The same distance to the person who was there before."),
     Measure("margin", "identity margin", "", "about -1 to 1", "higher",
             "Distance to the target person minus distance to the painted one; above "
-            "0 the face is nearer to the painted person."),
+            "0 the face is nearer to the generated person."),
     Measure("retrieved", "retrieved first", "share", "0 to 1", "higher",
-            "Share of frames to which, among the painted person, the target person "
-            "and everybody in a gallery of other people, the painted person is "
+            "Share of frames to which, among the generated person, the target person "
+            "and everybody in a gallery of other people, the generated person is "
             "nearest."),
     Measure("ssim", "SSIM", "", "-1 to 1", "higher",
-            "Structural similarity to the true swap inside the true face's outline "
-            "(brows to chin), at 128 × 128 pixels. The true swap is aligned by its "
+            "Structural similarity to the ground truth inside the true face's outline "
+            "(brows to chin), at 128 × 128 pixels. The ground truth is aligned by its "
             "own landmarks, the swap by the target's, where the face belongs."),
     Measure("psnr", "PSNR", "dB", "0 to 108", "higher",
             "Peak signal-to-noise ratio on the same pixels."),
@@ -74,24 +74,24 @@ MEASURES = {m.name: m for m in (
             "2 can just be seen."),
     Measure("landmark_error", "landmark error", "%", "0 up", "lower",
             "Mean distance of the 51 inner landmarks (brows, eyes, nose, mouth) to "
-            "the true swap's, both aligned as for SSIM, as a share of the distance "
+            "the ground truth's, both aligned as for SSIM, as a share of the distance "
             "between the eyes."),
     Measure("eye_error", "eye opening error", "%", "0 up", "lower",
             "Difference of the eyes' opening (lid to lid, both eyes) from the true "
             "swap's, as a share of the distance between the eyes."),
     Measure("mouth_error", "mouth opening error", "%", "0 up", "lower",
             "Difference of the mouth's opening (inner lip to inner lip) from the "
-            "true swap's, likewise."),
+            "ground truth's, likewise."),
     Measure("pose_error", "pose error", "°", "0 to 180", "lower",
             "Mean of the differences in yaw, pitch and roll (a rigid head fitted to "
-            "the landmarks) from the true swap where there is one, else the target. "
+            "the landmarks) from the ground truth where there is one, else the target. "
             "From the target, which has another head, less the clip's mean "
             "difference."),
     Measure("expression_error", "expression error", "%", "0 up", "lower",
             "Eye opening, mouth opening, mouth width and brow height, each as its "
             "deviation from that clip's own mean so that two people can be compared: "
-            "mean difference from the true swap where there is one, else the target, "
-            "as a share of the distance between the eyes."),
+            "mean difference from the ground truth where there is one, else the "
+            "target, as a share of the distance between the eyes."),
     Measure("sharpness_ratio", "sharpness ratio", "", "0 up", "near 1",
             "Mean absolute Laplacian inside the aligned face over that of the true "
             "swap where there is one, else the target. Below 1: softer; above 1: "
@@ -106,7 +106,7 @@ MEASURES = {m.name: m for m in (
     Measure("flicker", "flicker", "grey levels", "0 to 255", "as real",
             "Mean difference of the face, aligned as for SSIM and slightly blurred, "
             "from the mean of the frames before and after it. A real face moves, too: "
-            "best is the true swap's value, else the target's."),
+            "best is the ground truth's value, else the target's."),
 )}
 # fmt: on
 
@@ -149,7 +149,7 @@ def _filled(outline, shape) -> np.ndarray:
 
 
 def landmark_error(mine: np.ndarray, place: np.ndarray, true: np.ndarray) -> float:
-    """Distance of landmarks from the true swap's, the swap's aligned by `place`, the
+    """Distance of landmarks from the ground truth's, the swap's aligned by `place`, the
     target's; in percent of the distance between the eyes.
     """
     mine = geometry.transform_points(mine, geometry.alignment(place, SIZE))

@@ -3,12 +3,14 @@
     frames, pictures = stages.look("unseen.mp4", swapper, "hopper", truth="true.mp4")
     stages.table(frames)
 
-With ground truth (the same motion by the painted person) four pictures of every frame
-are measured alike: the *bare crop*, as the decoder generates it from the target's face;
-*rebuilt*, likewise from the ground truth's face; the *upper bound*, the ground truth's
-face at the network's size, laid into the frame by the same merge; and the *finished*
-frame. Latent: bare against rebuilt. Decoder: rebuilt against the bound. Merge: the
-bound against 1.
+With ground truth (the same motion by the generated person) four pictures of every frame
+are measured alike. Three are a chain from a perfect face, 1, to the *finished* frame:
+the *reconstruction*, as the decoder generates it from the ground truth's face (what is
+missing to 1 is lost in decoder and resolution); the *bare crop*, likewise from the
+target's face (what it lacks of the reconstruction is lost in the latent); the finished
+frame (what it lacks of the bare crop is lost in the merge). The *upper bound* stands
+beside them: the ground truth's face at the network's size, laid into the frame by the
+same merge, so what the merge costs a face without error.
 """
 
 import itertools
@@ -25,7 +27,7 @@ from deepfakery.evaluate import baselines, eyes, metrics
 from deepfakery.faces import detect, geometry
 
 #: What is measured, in the order of the tables.
-STAGES = ("bare crop", "rebuilt", "upper bound", "finished")
+STAGES = ("bare crop", "reconstruction", "upper bound", "finished")
 
 
 def look(
@@ -44,7 +46,7 @@ def look(
         target: The clip to paint into.
         swapper: A trained `FaceSwapper`.
         identity: Whose decoder generates.
-        truth: The same motion played by the painted person, in step with the target.
+        truth: The same motion played by the generated person, in step with the target.
             Without it there is nothing but the finished frame, beside the target.
         shut: As from `eyes.fit`, for that person; needs `truth`.
         frames: How many, from the first; all by default.

@@ -60,7 +60,7 @@ def score(
     }
 
 
-def rebuilt(swapper, targets: FaceSet, identity: str, limit: int = 40) -> float:
+def reconstruction(swapper, targets: FaceSet, identity: str, limit: int = 40) -> float:
     """How well a person's own faces are reconstructed by their own decoder.
 
     Args:

@@ -22,8 +22,8 @@ KINDS = {
         ),
     ),
     "pitch": ("degrees", (-10, 10), ("looking down", "level", "looking up")),
-    "mouth": ("of its width", (0.08, 0.3), ("closed", "half open", "wide open")),
-    "eyes": ("of their width", (0.14, 0.3), ("closed", "open", "wide open")),
+    "mouth": ("opening / width", (0.08, 0.3), ("closed", "half open", "wide open")),
+    "eyes": ("opening / width", (0.14, 0.3), ("closed", "open", "wide open")),
     "light": ("grey level", (70, 130, 180), ("dark", "dim", "bright", "very bright")),
     "sharpness": ("", (15, 60), ("soft", "sharp", "very sharp")),
 }

@@ -327,7 +327,7 @@ def survey(clip, asked: dict, workers: int | None = None) -> tuple:
         workers: 0 works in this process.
 
     Returns:
-        A `pandas.DataFrame`, a row a person: `frames`, `painted` of them, median
+        A `pandas.DataFrame`, a row a person: `frames`, `swapped` of them, median
         `distance` from whom to replace, and `rival`, the same from the nearest other
         person known. And {person: (N, 96, 96, 3) uint8 faces, 8 at most}.
     """
@@ -345,10 +345,10 @@ def survey(clip, asked: dict, workers: int | None = None) -> tuple:
     groups = group(np.float32([*last.values()]).reshape(-1, 128))
     groups = [f"person_{n}" if n else "unsure" for n in groups]
     names = dict(zip(last, groups, strict=True))
-    columns = ["track", "frames", "painted", "distance", "rival"]
+    columns = ["track", "frames", "swapped", "distance", "rival"]
     table = pd.DataFrame(rows, columns=columns)
     table = table.groupby(table.track.map(names).rename("person"), as_index=False).agg(
-        {"frames": "sum", "painted": "sum", "distance": "median", "rival": "median"}
+        {"frames": "sum", "swapped": "sum", "distance": "median", "rival": "median"}
     )
     shown = {}
     for name in table.person:

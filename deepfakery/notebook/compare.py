@@ -35,13 +35,13 @@ def compare(
         face: Whose face to generate: a built-in person, a clip or a folder of either.
         target: The footage that it goes into: a built-in person or a clip.
         workspace: For a folder a combination, with its runs and `swap.mp4`, and
-            `painted.png`, the same frames of all of them.
+            `frames.png`, the same frames of all of them.
         presets: Names in `presets.PRESETS`.
         minutes: Of training.
 
     Returns:
         As `measure.measure`, with the landmark warp and, between built-in people, the
-        upper bounds and the true swap.
+        upper bounds and the ground truth.
     """
     workspace, sets = Path(workspace), {}
     clips = workspace / "clips"
@@ -67,10 +67,10 @@ def compare(
         name, best = f"upper bound, {size} px", baselines.TrueFaces(truth, size)
         swaps[name] = workspace / f"upper_bound_{size}.mp4"
         export.swap_clip(clip, best, face_name, swaps[name])
-    shown = {"target": clip, **swaps} | ({"true swap": truth} if truth else {})
+    shown = {"target": clip, **swaps} | ({"ground truth": truth} if truth else {})
     rows = {name: images.stills(source) for name, source in shown.items()}
     sheet = plots.strips(rows, size=256, width=16)
-    export.save_figure(sheet, workspace / "painted.png", list(swaps.values()), clip)
+    export.save_figure(sheet, workspace / "frames.png", list(swaps.values()), clip)
     return measure.measure(swaps, clip, sets[face_name].descriptors(), truth)
 
 

@@ -6,6 +6,7 @@ Wherever it can be given, `title` stands above the figure and `width` is in inch
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from skimage.util import montage
 
 from deepfakery.batches import restore
@@ -119,6 +120,10 @@ def _draw_curves(axes, history, names, scale="log") -> None:
         style = {"color": COLOURS.get(name.removeprefix(seen)), "ls": LINES.get(seen)}
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, **style)
     axes.set(xlabel="step", yscale=scale)
+    if scale == "log":  # 0.15, not 1.5 × 10⁻¹
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
     axes.grid(alpha=0.3, which="both")
     axes.legend(ncols=min(len(names), 4), **LEGEND)
 
@@ -228,7 +233,7 @@ def evaluation(table) -> Figure:
         part = table[table["measure"] == m.name]
         if m.unit == "share":
             ax.set_xlim(-0.05, 1.05)
-        if m.unit == "dB":  # of the true swap itself it has no end
+        if m.unit == "dB":  # of the ground truth itself it has no end
             part = part[part["clip"] != TRUTH]
         at, colour = part["clip"].map(clips.index), part["clip"].map(colours)
         ax.hlines(at, part["low"], part["high"], colour, linewidth=2, alpha=0.5)

@@ -139,7 +139,7 @@ def test_the_background_differs_no_more_than_the_codec_makes_it(
     assert painted < 1.2 * copied
 
 
-def test_only_painted_frames_are_labelled_in_their_lower_left_corner(swapped):
+def test_only_swapped_frames_are_labelled_in_their_lower_left_corner(swapped):
     labelled, plain = (swapped[label][0] / "frames" for label in (True, False))
     for i in range(9):
         name = f"{i:06d}.png"

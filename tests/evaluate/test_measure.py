@@ -22,7 +22,7 @@ FRAMES = 14
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """A clip of Collins to paint into, and the true swap: Hopper doing the same."""
+    """A clip of Collins to paint into, and the ground truth: Hopper doing the same."""
     folder = tmp_path_factory.mktemp("pair")
     moves = samples.motion(300, seed=1)[60 : 60 + 3 * FRAMES : 3]
     return [
@@ -120,7 +120,7 @@ def test_the_true_swap_is_perfect(figure):
     for name, best in perfect.items():
         assert figure((TRUTH, name)) == pytest.approx(best, abs=1e-6), name
     assert figure((TRUTH, "psnr")) > 100
-    assert figure((TRUTH, "distance_painted")) < 0.4 < figure((TRUTH, "margin")) + 0.2
+    assert figure((TRUTH, "identity_distance")) < 0.4 < figure((TRUTH, "margin")) + 0.2
 
 
 def test_the_true_swap_has_surroundings_of_its_own(figure):
@@ -134,7 +134,7 @@ def test_the_target_as_it_was_is_the_baseline(figure):
     assert figure((TARGET, "seam")) == 0
     for name in ("ssim", "psnr", "margin"):
         assert figure((TARGET, name)) < figure(("good", name)) < figure((TRUTH, name))
-    for name in ("colour_error", "landmark_error", "mouth_error", "distance_painted"):
+    for name in ("colour_error", "landmark_error", "mouth_error", "identity_distance"):
         assert figure((TARGET, name)) > figure(("good", name)), name
 
 
@@ -148,7 +148,7 @@ def test_a_perfect_network_comes_near_the_true_swap(figure):
 def test_the_painted_person_is_not_compared_with_the_same_frames(figure, frames):
     rows = frames[frames["clip"] == PERSON]
     assert len(rows) == 72 and rows["verified"].eq(1).all()
-    assert 0.1 < figure((PERSON, "distance_painted")) < 0.4
+    assert 0.1 < figure((PERSON, "identity_distance")) < 0.4
     assert rows["ssim"].isna().all()
 
 
@@ -187,7 +187,7 @@ def test_a_known_damage_moves_its_figure(damage, measure, least, figure):
     [
         ("blurred", "landmark_error", 1),
         ("blurred", "background_ssim", 0.03),
-        ("shifted", "distance_painted", 0.1),
+        ("shifted", "identity_distance", 0.1),
         ("cast", "landmark_error", 1),
         ("cast", "background_ssim", 0.03),
         ("cast", "sharpness_ratio", 0.15),
@@ -195,7 +195,7 @@ def test_a_known_damage_moves_its_figure(damage, measure, least, figure):
         ("noise around", "colour_error", 1),
         ("noise around", "seam", 3),
         ("flickering", "landmark_error", 1),
-        ("backwards", "distance_painted", 0.05),
+        ("backwards", "identity_distance", 0.05),
     ],
 )
 def test_a_known_damage_leaves_other_figures_alone(damage, measure, most, figure):
@@ -286,7 +286,7 @@ def test_nobody_is_no_swap(pair, facesets, tmp_path):
 
 
 def test_a_swap_may_not_be_called_what_it_is_compared_with(pair, facesets):
-    with pytest.raises(ValueError, match="true swap"):
+    with pytest.raises(ValueError, match="ground truth"):
         score({TRUTH: pair[1]}, pair, facesets)
 
 
@@ -395,7 +395,7 @@ def test_the_command_leaves_a_table_and_a_figure(
     said = capsys.readouterr().out
     assert "SSIM ↑" in said
     plain = f"{FRAMES} of {FRAMES} frames of collins.mp4 matched in order"
-    assert said.count("matched") == 1 and f"good.mp4, true swap: {plain}\n" in said
+    assert said.count("matched") == 1 and f"good.mp4, ground truth: {plain}\n" in said
     assert images.read_image(tmp_path / "evaluation.png").std() > 5
 
 

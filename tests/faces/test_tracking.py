@@ -271,7 +271,7 @@ def test_a_survey_tells_who_is_painted_and_who_is_not(footage, facesets, tmp_pat
     asked = {"hopper": who_is(facesets, "collins")}
     asked[None] = who_is(facesets, "hopper").mean(0)[None]
     table, pictures = people.survey(tmp_path / "pair.mp4", asked, workers=0)
-    assert table.frames.tolist() == [12, 8] and table.painted.tolist() == [12, 0]
+    assert table.frames.tolist() == [12, 8] and table.swapped.tolist() == [12, 0]
     assert table.distance[0] < table.rival[0] and table.rival[1] < table.distance[1]
     assert set(pictures) == set(table.person)
     assert all(p.shape[1:] == (96, 96, 3) for p in pictures.values())

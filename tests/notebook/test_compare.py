@@ -41,7 +41,7 @@ def test_the_table_has_baselines_and_bounds(made):
     values = table.pivot(index="clip", columns="measure", values="value")
     ways = [f"small, {way}, 1 min" for way in WAYS]
     # Likeness to a person is no bound: twelve frames of a mask may be more like it.
-    like, away = values["ssim"], values["distance_painted"]
+    like, away = values["ssim"], values["identity_distance"]
     assert like["upper bound, 64 px"] > max(like[ways]) > like["target"]
     assert max(*away[ways], away["landmark warp"]) < away["target"]
-    assert images.read_image(out / "painted.png").shape[1] > 1000
+    assert images.read_image(out / "frames.png").shape[1] > 1000

@@ -84,11 +84,11 @@ def test_the_demo_says_how_good_it_is(made):
     figures = json.loads((out / "demo.json").read_text())
     assert figures["painted"] == "hopper" and figures["target"] == "collins"
     count = images.count_frames(out / "swap.mp4")
-    assert 0.9 * count <= figures["painted_frames"] == figures["frames"] <= count
+    assert 0.9 * count <= figures["swapped_frames"] == figures["frames"] <= count
     assert figures["frames_per_s"] > 0
     for share in ("found_fraction", "verified_fraction", "nearer_fraction"):
         assert 0 <= figures[share] <= 1
-    for distance in ("distance_painted", "distance_target"):
+    for distance in ("identity_distance", "distance_target"):
         assert 0 < figures[distance] < 1.5
     for key in ("truth", "truth_unswapped"):
         assert 0 < figures[key]["ssim"] < 1 and figures[key]["psnr"] > 0

@@ -129,5 +129,5 @@ def test_a_comparison_is_kept_in_the_readme_too(kept, tmp_path):
     assert name == "04_evaluation.json"
     assert figures["hopper → collins"]["figures"]["target"]["ssim"] == [0.5, 0.4, 0.6]
     lines = (tmp_path / "README.md").read_text().splitlines()
-    assert lines[1].startswith("|  | verified, share ↑ | distance to painted ↓ | SSIM")
+    assert lines[1].startswith("|  | verified, share ↑ | identity distance ↓ | SSIM")
     assert "| target | 0.50 | 0.50 | 0.50 | 0.5 | 0.5 | 0.5 | 0.50 |" in lines

@@ -21,7 +21,7 @@ def speed(frames: int = 300) -> dict:
 
     Returns:
         `evaluate.300_frames_s`, seconds; the swap is scored beside its target and the
-        true swap, all three looked through from their beginning.
+        ground truth, all three looked through from their beginning.
     """
     with tempfile.TemporaryDirectory() as folder:
         moves = samples.motion(frames, seed=1)
