@@ -182,7 +182,7 @@ def _enlarged(picture, side: int):
 
 def draw(out: Path, swapper, marks) -> None:
     """Finished faces of both people after so many steps; a row a number of steps."""
-    rows = {"target": [], **{f"{m:,}\nsteps": [] for m in marks}, "ground truth": []}
+    rows = {"target": [], **{f"{m:,}\nsteps": [] for m in marks}, "ground\ntruth": []}
     titles, stills = (
         [],
         {
@@ -194,7 +194,7 @@ def draw(out: Path, swapper, marks) -> None:
         (target,) = set(samples.PEOPLE) - {face}
         places = [detect.detect(image)[0].landmarks for image in stills[target]]
         side = max(round(1.2 * np.ptp(place, axis=0).max()) for place in places)
-        shown = {"target": stills[target], "ground truth": stills[face]}
+        shown = {"target": stills[target], "ground\ntruth": stills[face]}
         for mark in marks:
             load(out, swapper, mark)
             shown[f"{mark:,}\nsteps"] = [
