@@ -21,10 +21,10 @@ help:
 	@echo "make enlarge                   learn to enlarge, step by step [PHOTOS=…] [OUT=data/output/enlarge]"
 	@echo "make upscale IN=… OUT=… SIZE=1920x1080  any photo or clip, at exactly that size [FIT=pad|crop|stretch]"
 	@echo "make inspect FILE=…            what made a file, and is it as it was signed"
-	@echo "make detect                    which faces were painted? the detector's notebook, on the demo's workspace [OTHERS=\"clips and photo folders\"]"
+	@echo "make detect                    which faces were generated? the detector's notebook, on the demo's workspace [OTHERS=\"clips and photo folders\"]"
 	@echo "make compare                   presets and minutes, plain and adversarial [FACE=…] [TARGET=…] [MINUTES=\"2 5\"]"
 	@echo "make bench                     how fast this machine does it all [ONLY=train|extract|convert|evaluate|dcgan|upscale|provenance]"
-	@echo "make check                     lint and the tests of the core, before every commit: about a minute"
+	@echo "make check                     lint and the tests of the core, before every commit: about two minutes"
 	@echo "make test                      everything that is checked"
 	@echo "make test-long                 slow searches: hundreds of damaged inputs"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
@@ -63,11 +63,11 @@ demo: $(READY)
 	@$(PY) -m deepfakery demo
 
 swap: $(READY)
-	@test -n "$$FACE" && test -n "$$TARGET" || { echo "Usage: make swap FACE=<footage of the person to paint> TARGET=<footage to paint into>" >&2; exit 2; }
+	@test -n "$$FACE" && test -n "$$TARGET" || { echo "Usage: make swap FACE=<footage of the person whose face is generated> TARGET=<footage that it goes into>" >&2; exit 2; }
 	@$(PY) -m deepfakery swap --face="$$FACE" --target="$$TARGET" --minutes="$${MINUTES:-5}" --preset="$${PRESET:-light}" --out="$${OUT:-data/output/swap}"
 
 evaluate: $(READY)
-	@test -n "$$SWAP" && test -n "$$TARGET" && test -n "$$FACE" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the painted person>" >&2; exit 2; }
+	@test -n "$$SWAP" && test -n "$$TARGET" && test -n "$$FACE" || { echo "Usage: make evaluate SWAP=<clip or folder of frames> TARGET=<what it was made from> FACE=<face folder or footage of the generated person>" >&2; exit 2; }
 	@$(PY) -m deepfakery evaluate --swap="$$SWAP" --target="$$TARGET" --face="$$FACE" $${TRUTH:+--truth="$$TRUTH"} --out="$${OUT:-data/output/swap}"
 
 bench: $(READY)

@@ -23,6 +23,7 @@ def main(minutes: float = 3) -> None:
         name: df.extract(clip, OUT / "faces" / name) for name, clip in clips.items()
     }
     swapper = df.FaceSwapper.from_preset("light", identities=faces)
+    swapper.start_from(df.base_weights("light"))  # it knows faces in general
 
     # 1. Encoder and decoders learn to reconstruct faces; 2. the discriminators learn to
     # tell real faces from generated ones; 3. both train against each other.
