@@ -358,14 +358,11 @@ class FaceSwapper(keras.Model):
         mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
         return out[..., :3], mask
 
-    def discriminate(self, faces: np.ndarray, identity: str, batch: int = 64):
-        """How real faces look to an identity's discriminator.
-
-        Args:
-            faces, identity, batch: As of `swap`.
+    def discriminate(self, faces: np.ndarray, identity: str) -> np.ndarray:
+        """How real faces, as of `swap`, look to an identity's discriminator.
 
         Returns:
             (N,) float32, the mean score of each face's patches; higher for real.
         """
-        scores = networks.predict(self.discriminators[identity], faces, batch)
+        scores = networks.predict(self.discriminators[identity], faces)
         return scores.mean((1, 2, 3))

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 import deepfakery
 from deepfakery import batches, checkpoints, networks
-from deepfakery.checkpoints import fingerprint, latest, load, read
+from deepfakery.checkpoints import latest, load, read
 from deepfakery.media import records, workers
 
-__all__ = ["Run", "fingerprint", "latest", "load", "read"]
+__all__ = ["Run", "latest", "load", "read"]
 
 #: Entries of the history between two looks at the held-out batch: 0.3 % of a training.
 LOOK = 5
