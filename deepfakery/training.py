@@ -148,7 +148,7 @@ class Run(keras.callbacks.Callback):
                 function: `faces(start=n)` gives an endless iterator over batches that
                 begins at number n. A rollback calls it again.
             callbacks: More Keras callbacks, such as a `Preview`.
-            **settings: Of `batches.batches`: batch, seed, warp, flip, colour.
+            **settings: Of `batches.batches`, but for `start`.
 
         Raises:
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.
