@@ -9,10 +9,7 @@ minimised at once: each network gets the gradient of its own loss alone. Written
 `compute_loss`, it works on every backend, with mixed precision and under distribution.
 
 Reference:
-    Goodfellow et al. 2014, "Generative Adversarial Nets"; Isola et al. 2017,
-    "Image-to-Image Translation with Conditional Adversarial Networks" (PatchGAN); Wang
-    et al. 2018, "High-Resolution Image Synthesis and Semantic Manipulation with
-    Conditional GANs" (feature matching).
+    Goodfellow et al. 2014, "Generative Adversarial Nets".
 """
 
 from typing import Any, NamedTuple

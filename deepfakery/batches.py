@@ -140,12 +140,11 @@ def skin_beyond(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (alpha * image + (1 - alpha) * skin).round().astype(np.uint8)
 
 
-def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
+def rarity(faceset: FaceSet) -> np.ndarray:
     """How far each face's eyes and mouth look from those of the others.
 
     Returns:
-        (N,), 1 on average: how far the `neighbours`-th nearest look is, of the eyes and
-        of the mouth.
+        (N,), 1 on average: how far the eighth nearest look is, of eyes and of mouth.
     """
     side = 96
     places = geometry.mean_landmarks(side)[19:]
@@ -162,8 +161,8 @@ def rarity(faceset: FaceSet, neighbours: int = 8) -> np.ndarray:
         looks -= looks.mean(0)
         _, _, axes = np.linalg.svd(looks, full_matrices=False)
         looks = looks @ axes[:8].T
-        count = min(neighbours + 1, len(looks))
-        far = cKDTree(looks).query(looks, [count])[0][:, 0] + 1e-3
+        eighth = min(9, len(looks))  # a look is itself the first
+        far = cKDTree(looks).query(looks, [eighth])[0][:, 0] + 1e-3
         total += far / far.mean()
     return total / 2
 

@@ -223,7 +223,6 @@ class DepthToSpace(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-@keras.saving.register_keras_serializable("deepfakery")
 class LatentBounds(layers.Layer):
     """The nearest latent that a decoder knows; as it comes until `adapt` was called.
 
@@ -281,9 +280,6 @@ class LatentBounds(layers.Layer):
     def compute_output_shape(self, shape):
         return shape
 
-    def get_config(self):
-        return {**super().get_config(), "dimensions": self.dimensions}
-
 
 @keras.saving.register_keras_serializable("deepfakery")
 class SpectralConv2D(layers.Layer):
@@ -303,19 +299,12 @@ class SpectralConv2D(layers.Layer):
         self.strides, self.padding = strides, padding
 
     def build(self, shape):
-        side = self.kernel_size
-        self.kernel = self.add_weight(
-            shape=(side, side, shape[-1], self.filters), name="kernel"
-        )
-        self.bias = self.add_weight(
-            shape=(self.filters,), initializer="zeros", name="bias"
-        )
-        self.direction = self.add_weight(
-            shape=(1, self.filters),
-            initializer="random_normal",
-            trainable=False,
-            name="direction",
-        )
+        side, width = self.kernel_size, self.filters
+        kernel = side, side, shape[-1], width
+        self.kernel = self.add_weight(shape=kernel, name="kernel")
+        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
+        own = {"initializer": "random_normal", "trainable": False}
+        self.direction = self.add_weight(shape=(1, width), name="direction", **own)
 
     def call(self, inputs, training=False):
         kernel = ops.convert_to_tensor(self.kernel)

@@ -290,20 +290,12 @@ class FaceSwapper(keras.Model):
             if self.trains != "autoencoder":
                 # Only the face is scored: what surrounds it is the same in both.
                 fake = mask * generated + (1 - mask) * rgb
-                total += self._adversarial_loss(name, rgb, fake, training)
+                D = self._with_features[name]
+                how = {"generator": self.trains == "both", "training": training}
+                step = adversarial.step(D, rgb, fake, self.kind, **how)
+                step.record(self.adversarial)
+                total += step.loss(self.weight["adversarial"], self.weight["matching"])
         return losses.per_replica(total)
-
-    def _adversarial_loss(self, name, real, fake, training):
-        step = adversarial.step(
-            self._with_features[name],
-            real,
-            fake,
-            self.kind,
-            generator=self.trains == "both",
-            training=training,
-        )
-        step.record(self.adversarial)
-        return step.loss(self.weight["adversarial"], self.weight["matching"])
 
     def fit(self, *args, **kwargs):
         """As of `keras.Model`. Once the encoder trains, no latent is known."""
@@ -366,14 +358,11 @@ class FaceSwapper(keras.Model):
         mask = out[..., 3:] if out.shape[-1] == 4 else np.ones_like(out[..., :1])
         return out[..., :3], mask
 
-    def discriminate(self, faces: np.ndarray, identity: str, batch: int = 64):
-        """How real faces look to an identity's discriminator.
-
-        Args:
-            faces, identity, batch: As of `swap`.
+    def discriminate(self, faces: np.ndarray, identity: str) -> np.ndarray:
+        """How real faces, as of `swap`, look to an identity's discriminator.
 
         Returns:
             (N,) float32, the mean score of each face's patches; higher for real.
         """
-        scores = networks.predict(self.discriminators[identity], faces, batch)
+        scores = networks.predict(self.discriminators[identity], faces)
         return scores.mean((1, 2, 3))

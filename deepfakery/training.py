@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 import deepfakery
 from deepfakery import batches, checkpoints, networks
-from deepfakery.checkpoints import fingerprint, latest, load, read
+from deepfakery.checkpoints import latest, load, read
 from deepfakery.media import records, workers
 
-__all__ = ["Run", "fingerprint", "latest", "load", "read"]
+__all__ = ["Run", "latest", "load", "read"]
 
 #: Entries of the history between two looks at the held-out batch: 0.3 % of a training.
 LOOK = 5
@@ -148,7 +148,7 @@ class Run(keras.callbacks.Callback):
                 function: `faces(start=n)` gives an endless iterator over batches that
                 begins at number n. A rollback calls it again.
             callbacks: More Keras callbacks, such as a `Preview`.
-            **settings: Of `batches.batches`: batch, seed, warp, flip, colour.
+            **settings: Of `batches.batches`, but for `start`.
 
         Raises:
             KeyboardInterrupt: It was stopped by hand; what was learned is saved.

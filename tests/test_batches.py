@@ -104,7 +104,7 @@ def test_rare_looks_of_eyes_and_mouth_are_drawn_more_often(facesets):
     # One face in a hundred and the same one a hundred times over.
     common, other = faces.records[0], faces.records[len(faces.records) // 2]
     many = FaceSet(faces.folder, [common] * 60 + [other] * 3)
-    weights = rarity(many, 4)
+    weights = rarity(many)
     assert weights[60:].min() > 5 * weights[:60].max()
     assert np.isclose(weights.mean(), 1)
 

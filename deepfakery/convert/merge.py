@@ -189,7 +189,11 @@ def paint_stream(
     linked = tracking.link(found) if steady else _apart(found)
     choose = tracking.largest if isinstance(identity, str) else people.recognised
     chosen = choose(linked, identity)
-    laid = _painted(tracking.steady(chosen) if steady else chosen, swapper, look)
+    made = generated(tracking.steady(chosen) if steady else chosen, swapper)
+    laid = (
+        (frame, {t: lay(frame.image, *face, **look) for t, face in faces.items()})
+        for frame, faces in made
+    )
     for frame, layers in _evened(laid) if steady else laid:
         layers = list(layers.values())
         yield frame, blend(frame.image, layers, seed=frame.index), layers
@@ -214,15 +218,15 @@ def _apart(stream):
         yield frame, {next(numbers): face for face in found}
 
 
-def _painted(stream, swapper, look):
-    """(frame, {track: Chosen}) → (frame, {track: Layer})."""
+def generated(stream: Iterable[tuple], swapper) -> Iterator[tuple]:
+    """(frame, {track: `Chosen`}) → (frame, {track: (landmarks, face, its mask)})."""
     size = swapper.size
-    # The network likes company: faces are painted a batch at a time.
+    # The network likes company: faces are generated a batch at a time.
     while chunk := list(itertools.islice(stream, FILLED)):
         out = [(frame, {}) for frame, _ in chunk]
         jobs = [
-            (frame.image, track, chosen, layers)
-            for (_, found), (frame, layers) in zip(chunk, out, strict=True)
+            (frame.image, track, chosen, faces)
+            for (_, found), (frame, faces) in zip(chunk, out, strict=True)
             for track, chosen in found.items()
         ]
         for identity in dict.fromkeys(chosen.identity for *_, chosen, _ in jobs):
@@ -231,10 +235,9 @@ def _painted(stream, swapper, look):
                 geometry.crop(image, geometry.alignment(chosen.landmarks, size), size)
                 for image, _, chosen, _ in mine
             ]
-            painted = swapper.swap(batches.prepare(crops, size), identity)
-            for job, *face in zip(mine, *painted, strict=True):
-                image, track, chosen, layers = job
-                layers[track] = lay(image, chosen.landmarks, *face, **look)
+            made = swapper.swap(batches.prepare(crops, size), identity)
+            for (_, track, chosen, faces), *face in zip(mine, *made, strict=True):
+                faces[track] = chosen.landmarks, *face
         yield from out
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from deepfakery import networks
+from deepfakery.batches import restore
 
 #: Side of an enlarged tile in pixels, its neighbourhood included, at most.
 SIDE = 1200
@@ -54,8 +55,7 @@ def enlarge(picture: np.ndarray, upscaler, factor: int, side=None) -> np.ndarray
     for (rows, own_y, to_y), (columns, own_x, to_x) in itertools.product(*spans):
         tile = np.float32(picture[None, rows, columns]) / 255
         [large] = networks.predict(upscaler.pyramid[factor], tile)
-        large = large[own_y, own_x].clip(0, 1) * 255
-        out[to_y, to_x] = large.round().astype(np.uint8)
+        out[to_y, to_x] = restore(large[own_y, own_x])
     return out
 
 

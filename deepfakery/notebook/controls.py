@@ -16,9 +16,8 @@ import cv2
 import ipywidgets as widgets
 import numpy as np
 
-from deepfakery import batches
 from deepfakery.convert import colour, export, masks, merge
-from deepfakery.faces import detect, extraction, faceset, geometry, people, tracking
+from deepfakery.faces import detect, extraction, faceset, people, tracking
 from deepfakery.media import images
 from deepfakery.notebook import plots
 from deepfakery.studies.upscaler import shipped
@@ -110,19 +109,15 @@ class Panel(widgets.HBox):
         self.image.value = _jpeg(picture)
 
     def _paint(self, index: int, name: str | None):
-        """A frame and its generated faces: (frame, [(landmarks, rgb, mask)])."""
+        """A frame and its generated faces: (frame, [(landmarks, face, mask)])."""
         frame = next(images.read_source(self.source, index), None)
         if frame is None:  # the header promised more
             *_, frame = images.read_source(self.source)
         found = [(frame, dict(enumerate(detect.detect(frame.image))))]
         choose = tracking.largest if name else people.recognised
-        [(_, chosen)] = choose(found, name or self._identity)
-        painted, size = [], self.swapper.size
-        for who, landmarks in chosen.values():
-            crop = geometry.crop(frame.image, geometry.alignment(landmarks, size), size)
-            rgb, mask = self.swapper.swap(batches.prepare([crop], size), who)
-            painted.append((landmarks, rgb[0], mask[0]))
-        return frame, painted
+        chosen = choose(found, name or self._identity)
+        [(_, faces)] = merge.generated(chosen, self.swapper)
+        return frame, list(faces.values())
 
 
 class Chooser(widgets.VBox):

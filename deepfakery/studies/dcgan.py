@@ -127,7 +127,7 @@ class DCGAN(keras.Model):
     def __init__(self, preset="small", latent: int = 100, precision=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.preset = preset = look_up(preset, PRESETS)
-        self.latent = latent
+        self.preset_name, self.latent = name_of(preset, PRESETS), latent
         with networks.precision(precision):
             self.generator = build_generator(latent, **preset["generator"])
             self.size = self.generator.output_shape[1]
@@ -187,11 +187,6 @@ class DCGAN(keras.Model):
             (self.generator, Adam(generator, momentum)),
             (self.discriminator, Adam(discriminator, momentum)),
         )
-
-    @property
-    def preset_name(self) -> str:
-        """Name of the preset, or "custom"."""
-        return name_of(self.preset, PRESETS)
 
     def sha256(self) -> str:
         """Fingerprint of what imagines, hexadecimal."""
@@ -254,14 +249,14 @@ class DCGAN(keras.Model):
         hole = ops.cast(hole, "float32")[..., None]
         return images * (1 - hole) + 0.5 * hole
 
-    def imagine(self, noise: np.ndarray, batch: int = 64) -> np.ndarray:
+    def imagine(self, noise: np.ndarray) -> np.ndarray:
         """Noise (N, latent) → faces (N, S, S, 3) in [0, 1], by the averaged network."""
         noise = np.asarray(noise, np.float32)
-        return networks.predict(self.averaged, noise, batch).clip(0, 1)
+        return networks.predict(self.averaged, noise).clip(0, 1)
 
-    def discriminate(self, faces: np.ndarray, batch: int = 64) -> np.ndarray:
+    def discriminate(self, faces: np.ndarray) -> np.ndarray:
         """Faces (N, S, S, 3) in [0, 1] → (N,) scores, higher for real."""
-        return networks.predict(self.discriminator, faces, batch)[:, 0]
+        return networks.predict(self.discriminator, faces)[:, 0]
 
 
 def invert(
