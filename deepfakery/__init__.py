@@ -4,6 +4,7 @@
 
     faces = {name: df.extract(clip, folder / name) for name, clip in clips.items()}
     swapper = df.FaceSwapper.from_preset("light", identities=faces)
+    swapper.start_from(df.base_weights("light"))
     swapper.compile()
     df.Run(folder / "run", swapper, minutes=3).fit(faces)
     df.swap_clip(clips["collins"], swapper, "hopper", folder / "swap.mp4")

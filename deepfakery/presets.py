@@ -34,8 +34,8 @@ PRESETS = {
         "decoder": {"widths": [64]},
         "discriminator": {"widths": [32, 64, 128]},
     },
-    # Two CPU cores train it in minutes: none of its convolutions sees a map of more
-    # than 32 × 32, and the last one gives 16 pixels at each place.
+    # Two CPU cores train it in minutes: after the first, none of its convolutions sees
+    # a map of more than 32 × 32, and the last one gives 16 pixels at each place.
     "light": {
         "size": 128,
         "rate": 2e-3,

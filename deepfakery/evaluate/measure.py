@@ -150,16 +150,16 @@ def measure(
         known = FaceSet.load(face).descriptors()
     looked = dict.fromkeys([*sources.values(), *([face] if known is None else [])])
     seen = _look(looked, described, workers)
-    painted = _known(seen[face].descriptors if known is None else known)
+    generated = _known(seen[face].descriptors if known is None else known)
     before = _known(seen[target].descriptors)
-    for descriptors, source in ((painted, face), (before, target)):
+    for descriptors, source in ((generated, face), (before, target)):
         if not len(descriptors):
             raise ValueError(f"{source} shows no face to compare with.")
     for source in sources.values():
         sizes = [f"{w} × {h}" for w, h in sorted(seen[source].sizes)]
         if sizes[1:]:
             raise ValueError(f"{source} has {' and '.join(sizes)}; export one size.")
-    people = [painted.mean(0), before.mean(0), *([] if gallery is None else gallery)]
+    people = [generated.mean(0), before.mean(0), *([] if gallery is None else gallery)]
 
     clips, here, said = {}, seen[target], {}
     for name, source in sources.items():
@@ -195,9 +195,9 @@ def measure(
         rows |= _verdicts(clip.distances, clip.asked) | {"found": clip.found}
         rows |= _geometry(clip, clips[TARGET], clips.get(TRUTH), size)
         parts.append(pd.DataFrame(rows).join(pd.DataFrame(pixels[name])))
-    distances = cdist(painted, people)
-    distances[:, 0] = _from_other_half(painted)
-    rows = {"clip": PERSON, "frame": np.arange(len(painted))}
+    distances = cdist(generated, people)
+    distances[:, 0] = _from_other_half(generated)
+    rows = {"clip": PERSON, "frame": np.arange(len(generated))}
     parts.append(pd.DataFrame(rows | _verdicts(distances, True)))
     columns = ["clip", "frame", "time", *MEASURES]
     numbers = dict.fromkeys(columns[2:], float)
@@ -220,7 +220,7 @@ def _from_other_half(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _verdicts(distances: np.ndarray, asked) -> dict:
-    """What distances to (painted, target person, others) say, where it was asked."""
+    """What distances to (generated, target person, others) say, where it was asked."""
     to_person, to_target = distances[:, :2].T
     verified = (to_person < detect.SAME_PERSON) & (to_person < to_target)
     columns = {

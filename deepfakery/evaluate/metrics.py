@@ -48,7 +48,7 @@ MEASURES = {m.name: m for m in (
     Measure("found", "face found", "share", "0 to 1", "higher",
             "Share of frames in which dlib finds a face."),
     Measure("verified", "verified", "share", "0 to 1", "higher",
-            "Share of frames whose descriptor lies under 0.6 from the painted "
+            "Share of frames whose descriptor lies under 0.6 from the generated "
             "person's mean descriptor and nearer to it than to the target person's. "
             "A frame without a face counts against."),
     Measure("identity_distance", "identity distance", "", "0 to about 1", "lower",
@@ -57,7 +57,7 @@ MEASURES = {m.name: m for m in (
     Measure("distance_target", "distance to target", "", "0 to about 1", "higher",
             "The same distance to the person who was there before."),
     Measure("margin", "identity margin", "", "about -1 to 1", "higher",
-            "Distance to the target person minus distance to the painted one; above "
+            "Distance to the target person minus distance to the generated one; above "
             "0 the face is nearer to the generated person."),
     Measure("retrieved", "retrieved first", "share", "0 to 1", "higher",
             "Share of frames to which, among the generated person, the target person "
@@ -100,7 +100,7 @@ MEASURES = {m.name: m for m in (
             "Structural similarity to the target outside its face (outline widened "
             "by a quarter), in grey, longest side 256 pixels."),
     Measure("seam", "seam", "ΔE", "0 to about 100", "lower",
-            "Where the painted face ends: on the way out through the face's outline, "
+            "Where the generated face ends: on the way out through the face's outline, "
             "the largest step of the difference from the target (in CIE L*a*b*) "
             "within 2 % of the way, after a mean over 60° of the outline."),
     Measure("flicker", "flicker", "grey levels", "0 to 255", "as real",
@@ -211,7 +211,7 @@ def background_ssim(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) ->
 
 
 def seam(made: np.ndarray, own: np.ndarray, landmarks: np.ndarray) -> float:
-    """How abruptly the painted face ends, ΔE; 0 where nothing was changed.
+    """How abruptly the generated face ends, ΔE; 0 where nothing was changed.
 
     The difference from the target is unrolled into a ribbon around the face's outline,
     and averaged along it: an edge that follows the outline stays.

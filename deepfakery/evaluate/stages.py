@@ -27,7 +27,7 @@ from deepfakery.evaluate import baselines, eyes, metrics
 from deepfakery.faces import detect, geometry
 
 #: What is measured, in the order of the tables.
-STAGES = ("bare crop", "reconstruction", "upper bound", "finished")
+STAGES = ("reconstruction", "bare crop", "finished", "upper bound")
 
 
 def look(
@@ -129,9 +129,9 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
 
 def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
     """((image, landmarks) of target and truth, {stage: picture}) of each frame."""
-    painted = merge.paint_frames(target, swapper, identity, **options)
+    swapped = merge.paint_frames(target, swapper, identity, **options)
     if truth is None:
-        for frame, image, layers in painted:
+        for frame, image, layers in swapped:
             for layer in layers[:1]:
                 own = frame.image, layer.landmarks
                 yield own, own, {"finished": image}
@@ -139,16 +139,16 @@ def _parts(target, swapper, identity, truth, options) -> Iterator[tuple]:
     size = swapper.size
     bound = baselines.TrueFaces(truth, size)
     bound = merge.paint_frames(target, bound, identity, **options)
-    trio = zip(painted, bound, baselines.faces_of(truth), strict=True)
+    trio = zip(swapped, bound, baselines.faces_of(truth), strict=True)
     for (frame, image, layers), (_, best, _), true in trio:
         own = frame.image, layers[0].landmarks
         crops = [
             geometry.crop(picture, geometry.alignment(points, size), size)
-            for picture, points in (own, true)
+            for picture, points in (true, own)
         ]
         generated, _ = swapper.swap(batches.prepare(crops, size), identity)
         crops = batches.restore(generated)
-        yield own, true, dict(zip(STAGES, (*crops, best, image), strict=True))
+        yield own, true, dict(zip(STAGES, (*crops, image, best), strict=True))
 
 
 def _flicker(course: list, face, inside) -> float:
@@ -158,7 +158,7 @@ def _flicker(course: list, face, inside) -> float:
 
 
 def _landmarks(image, place):
-    """The landmarks of a painted face, looked for where the target's was."""
+    """The landmarks of a generated face, looked for where the target's was."""
     reach = 0.6 * np.ptp(place, axis=0).max()
     x0, y0 = np.maximum(place.min(0) - reach, 0).astype(int)
     x1, y1 = (place.max(0) + reach).astype(int)

@@ -92,10 +92,10 @@ def compare(stream: Iterable[tuple]) -> dict:
     """Does a swap show? By the first face of each frame.
 
     Args:
-        stream: (frame, painted image, layers), as `merge.paint_frames` gives.
+        stream: (frame, generated image, layers), as `merge.paint_frames` gives.
 
     Returns:
-        `frames`: how many were painted. `seam` of `metrics.MEASURES`, in ΔE; its
+        `frames`: how many were generated. `seam` of `metrics.MEASURES`, in ΔE; its
         `flicker`, as a multiple of the untouched footage's.
     """
     seams, flickers, last = [], [], deque(maxlen=3)
@@ -111,7 +111,7 @@ def compare(stream: Iterable[tuple]) -> dict:
             (*courses, insides) = zip(*last, strict=True)
             flickers.append([metrics.flicker(*c, insides[1]) for c in courses])
     if not seams:
-        raise ValueError("No frame was painted; there is nothing to compare.")
+        raise ValueError("No frame was generated; there is nothing to compare.")
     made, untouched = np.mean(flickers, 0) if flickers else (np.nan, np.nan)
     flicker = float(made / untouched)
     return {"seam": float(np.mean(seams)), "flicker": flicker, "frames": len(seams)}

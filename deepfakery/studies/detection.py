@@ -1,10 +1,10 @@
-"""A discriminator as a detector of painted faces; scores are higher for real.
+"""A discriminator as a detector of generated faces; scores are higher for real.
 
     seen = pairs("clip.mp4", {"swap": (swapper, "hopper", {})})
     detector = build_detector()
     run = training.Run("data/output/detector", detector, {"seed": 0}, steps=200)
-    run.fit(partial(batches, seen.real, seen.painted["swap"]))
-    metrics.auc(judge(detector, seen.real), judge(detector, seen.painted["swap"]))
+    run.fit(partial(batches, seen.real, seen.generated["swap"]))
+    metrics.auc(judge(detector, seen.real), judge(detector, seen.generated["swap"]))
 
 Reference:
     Rössler et al. 2019, "FaceForensics++: Learning to Detect Manipulated Facial Images"
@@ -42,10 +42,10 @@ SIZE = 128
 
 @dataclass(frozen=True)
 class Pairs:
-    """The same faces untouched and painted: nothing but the painting differs."""
+    """The same faces untouched and generated: nothing but the painting differs."""
 
     real: np.ndarray  # (N, SIZE, SIZE, 3) uint8 RGB
-    painted: dict[str, np.ndarray]  # swapper → the same faces by it, likewise
+    generated: dict[str, np.ndarray]  # swapper → the same faces by it, likewise
     frames: np.ndarray  # (N,) the frames' indices
     landmarks: np.ndarray  # (N, 68, 2) pixels of the faces as they are here
 
@@ -84,13 +84,13 @@ def pairs(
         crops = zip(pictures, places, strict=True)
         return np.stack([geometry.crop(image, place, size) for image, place in crops])
 
-    painted = {}
+    generated = {}
     for name, (swapper, identity, look) in swappers.items():
         made = merge.paint_stream(found, swapper, identity, steady=is_clip, **look)
-        painted[name] = cut(image for _, image, _ in made)
+        generated[name] = cut(image for _, image, _ in made)
     return Pairs(
         cut(frame.image for frame, _ in found),
-        painted,
+        generated,
         np.array([frame.index for frame, _ in found]),
         np.stack([*map(geometry.transform_points, points, places)]),
     )
@@ -117,31 +117,32 @@ def build_detector(size: int = SIZE, widths=(32, 64, 128, 128)) -> keras.Model:
 
 def batches(
     real: np.ndarray,
-    painted: np.ndarray,
+    generated: np.ndarray,
     batch: int = 16,
     *,
     seed: int = 0,
     start: int = 0,
-    sturdy: bool = False,
+    augmented: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless batches, half real and half painted; the n-th is always the same.
+    """Endless batches, half real and half generated; the n-th is always the same.
 
     Args:
-        real, painted: (N, S, S, 3) and (M, S, S, 3) uint8.
+        real, generated: (N, S, S, 3) and (M, S, S, 3) uint8.
         batch: Faces of each kind.
         seed: The only source of randomness.
         start: Number of the first batch.
-        sturdy: Degrade two of three faces by one of `DEGRADATIONS`, at random strength.
+        augmented: Degrade two of three faces by one of `DEGRADATIONS`, at random
+            strength.
 
     Yields:
         (faces (2 · batch, S, S, 3) float32 in [0, 1], (2 · batch, 1): 1 for real).
     """
-    labels, kinds = np.repeat(np.float32([[1], [0]]), batch, axis=0), (real, painted)
+    labels, kinds = np.repeat(np.float32([[1], [0]]), batch, axis=0), (real, generated)
     while True:
         random = np.random.default_rng((seed, start))
         chosen = [kind[random.integers(len(kind), size=batch)] for kind in kinds]
         chosen = np.concatenate(chosen)
-        if sturdy:
+        if augmented:
             chosen = np.stack([_worn(face, random) for face in chosen])
         mirrored = random.random((2 * batch, 1, 1, 1)) < 0.5
         chosen = np.where(mirrored, chosen[:, :, ::-1], chosen)
@@ -164,7 +165,7 @@ def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
 
 
 #: Name → (function, whose defaults are a test, and the range of its strength that a
-#: sturdy detector is trained on).
+#: augmented detector is trained on).
 DEGRADATIONS = {
     "JPEG 50": (photos.jpeg, (30, 95)),
     "half size": (shrink, (0.4, 1.0)),
@@ -197,12 +198,12 @@ def spectrum(pictures: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.mean(np.log(p + 1e-3), radius, rings) for p in power])
 
 
-def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
+def build_spectral(real: np.ndarray, generated: np.ndarray) -> Callable:
     """A detector without a network: Fisher's linear discriminant on `spectrum`.
 
     Both kinds (N, S, S, 3) uint8 → a function: faces, likewise → scores (N,).
     """
-    kinds = [spectrum(kind) for kind in (real, painted)]
+    kinds = [spectrum(kind) for kind in (real, generated)]
     means = [kind.mean(0) for kind in kinds]
     within = sum(np.cov(kind.T) for kind in kinds)
     # Shrunk towards a sphere, for neighbouring rings are correlated.
@@ -212,10 +213,10 @@ def build_spectral(real: np.ndarray, painted: np.ndarray) -> Callable:
 
 
 def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
-    """How well detectors tell real from painted, with intervals.
+    """How well detectors tell real from generated, with intervals.
 
     Args:
-        cases: Name → (real, painted, frames in a block of the bootstrap); the faces
+        cases: Name → (real, generated, frames in a block of the bootstrap); the faces
             are the same in both, in order of time.
         judges: Detector → a function: faces → scores, higher for real.
         draws, seed: As for `tables.interval`.
@@ -225,11 +226,11 @@ def measure(cases: dict, judges: dict, draws: int = 1000, seed: int = 0):
         (95 %), `faces` of each kind, `block`.
     """
     rows = []
-    for case, (real, painted, block) in cases.items():
+    for case, (real, generated, block) in cases.items():
         block = max(1, min(block, len(real) // 4))
         samples = tables.draw_blocks(len(real), block, draws, seed)
         for name, judging in judges.items():
-            a, b = judging(real), judging(painted)
+            a, b = judging(real), judging(generated)
             drawn = [metrics.auc(a[chosen], b[chosen]) for chosen in samples]
             spread = np.percentile(drawn, (2.5, 97.5))
             rows.append((case, name, metrics.auc(a, b), *spread, len(real), block))
@@ -247,7 +248,7 @@ def occlusion(judging: Callable, pictures: np.ndarray, patch=24, step=8) -> np.n
 
     Returns:
         (N, S, S): by how much the score rises, on average, where the pixel is hidden:
-        high where it spoke for painted.
+        high where it spoke for generated.
     """
     count, side = pictures.shape[:2]
     before = judging(pictures)

@@ -82,7 +82,7 @@ def test_the_frames_are_as_notebook_3_says(made):
 def test_the_demo_says_how_good_it_is(made):
     out, said = made
     figures = json.loads((out / "demo.json").read_text())
-    assert figures["painted"] == "hopper" and figures["target"] == "collins"
+    assert figures["generated"] == "hopper" and figures["target"] == "collins"
     count = images.count_frames(out / "swap.mp4")
     assert 0.9 * count <= figures["swapped_frames"] == figures["frames"] <= count
     assert figures["frames_per_s"] > 0

@@ -15,7 +15,7 @@ random = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def textures():
-    """(40, 32, 32, 3) uint8 of noise, and the same out of focus: real and painted."""
+    """(40, 32, 32, 3) uint8 of noise, and the same out of focus: real and generated."""
     noise = np.random.default_rng(1).integers(0, 256, (40, 16, 16, 3), np.uint8)
     sharp = noise.repeat(2, 1).repeat(2, 2)
     return sharp, np.stack([detection.blur(face, 2.0) for face in sharp])
@@ -37,19 +37,19 @@ def test_pairs_are_the_same_faces_and_only_painting_differs(pairs):
     # What leaves every face as it was changes next to nothing; noise does.
     differs = {
         name: np.abs(faces.astype(float) - pairs.real).mean()
-        for name, faces in pairs.painted.items()
+        for name, faces in pairs.generated.items()
     }
     assert differs["copy"] < 2 < 10 < differs["noise"]
     # The corners lie outside every mask.
     corners = np.s_[:, :6, :6]
-    assert (pairs.painted["noise"][corners] == pairs.real[corners]).all()
+    assert (pairs.generated["noise"][corners] == pairs.real[corners]).all()
 
 
 def test_pairs_of_photos_are_spread_over_the_folder(posed, untrained, tmp_path):
     for number in range(4):
         write_image(tmp_path / f"{number}.png", posed("hopper", yaw=5 * number))
     found = detection.pairs(tmp_path, {"x": (untrained, "collins", {})}, 32, limit=2)
-    assert found.real.shape == found.painted["x"].shape == (2, 32, 32, 3)
+    assert found.real.shape == found.generated["x"].shape == (2, 32, 32, 3)
 
 
 def test_footage_without_a_face_is_named(tmp_path):
@@ -61,25 +61,27 @@ def test_footage_without_a_face_is_named(tmp_path):
 
 
 def test_batches_are_half_real_and_the_nth_is_always_the_same(textures):
-    for sturdy in (False, True):
-        stream = detection.batches(*textures, batch=4, seed=3, sturdy=sturdy)
+    for augmented in (False, True):
+        stream = detection.batches(*textures, batch=4, seed=3, augmented=augmented)
         next(stream)
         x, y = next(stream)
         assert x.shape == (8, 32, 32, 3) and x.dtype == np.float32
         assert 0 <= x.min() and x.max() <= 1
         assert y.ravel().tolist() == [1] * 4 + [0] * 4
-        later = detection.batches(*textures, batch=4, seed=3, start=1, sturdy=sturdy)
+        later = detection.batches(
+            *textures, batch=4, seed=3, start=1, augmented=augmented
+        )
         assert (next(later)[0] == x).all()
     plain = next(detection.batches(*textures, batch=4, seed=3, start=1))[0]
     assert (plain != x).any()
 
 
 def test_a_detector_learns_to_tell_apart_what_it_has_not_seen(textures, tmp_path):
-    real, painted = textures
+    real, generated = textures
     detector = detection.build_detector(32, (8, 16))
     before = [detection.judge(detector, kind[30:]) for kind in textures]
     run = training.Run(tmp_path / "run", detector, {"seed": 0}, steps=60)
-    run.fit(lambda start: detection.batches(real[:30], painted[:30], start=start))
+    run.fit(lambda start: detection.batches(real[:30], generated[:30], start=start))
     after = [detection.judge(detector, kind[30:]) for kind in textures]
     assert before[0].shape == (10,)
     assert metrics.auc(*after) > 0.95
@@ -111,15 +113,15 @@ def test_a_spectrum_says_how_fine_a_picture_is():
 
 
 def test_the_classical_detector_parts_sharp_from_soft(textures):
-    real, painted = textures
-    judging = detection.build_spectral(real[:30], painted[:30])
-    assert metrics.auc(judging(real[30:]), judging(painted[30:])) == 1
-    assert judging(real[30:]).mean() > 0 > judging(painted[30:]).mean()
+    real, generated = textures
+    judging = detection.build_spectral(real[:30], generated[:30])
+    assert metrics.auc(judging(real[30:]), judging(generated[30:])) == 1
+    assert judging(real[30:]).mean() > 0 > judging(generated[30:]).mean()
 
 
 def test_what_is_hidden_shows_where_a_detector_looks():
     pictures = np.full((2, 48, 48, 3), 128, np.uint8)
-    pictures[:, 30:44, 4:18] = 0  # dark there: painted
+    pictures[:, 30:44, 4:18] = 0  # dark there: generated
 
     def judging(faces):
         return faces[:, 30:44, 4:18].mean((1, 2, 3)) / 255

@@ -21,7 +21,7 @@ def test_it_leaves_a_row_for_every_case_and_detector(workspace):
     figures = json.loads((workspace / "detection.json").read_text())
     cases = ["same kind", "other network", "other blending", "other method"]
     cases += ["other person", "JPEG 50", "half size", "blur"]
-    detectors = ["naive", "careful", "sturdy", "spectrum"]
+    detectors = ["naive", "careful", "augmented", "spectrum"]
     found = [(row["case"], row["detector"]) for row in figures["table"]]
     assert found == [(case, name) for case in cases for name in detectors]
     for row in figures["table"]:
