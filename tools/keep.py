@@ -5,6 +5,7 @@ python -m tools.keep compare --minutes 2 5
 python -m tools.keep run 05_dcgan -p steps=1000 -p folder=<photos>
 """
 
+import itertools
 import json
 import os
 import platform
@@ -14,6 +15,9 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from deepfakery import __main__ as cli
 from deepfakery import samples
@@ -81,6 +85,8 @@ def keep_notebooks() -> int:
     RESULTS.mkdir(exist_ok=True)
     for name in PICTURES:
         shutil.copy(DEMO / name, RESULTS)
+    clips = [DEMO / f"clips/{name}_unseen.mp4" for name in ("collins", "hopper")]
+    side_by_side(clips[0], DEMO / "swap.mp4", clips[1], RESULTS / "swap.webp")
     for name in (*cli.SWAP, *FURTHER):
         shutil.copy(DEMO / f"{name}.ipynb", NOTEBOOKS)
         for picture in DEMO.glob(f"{name}.jpg"):  # the first one that it shows
@@ -91,6 +97,29 @@ def keep_notebooks() -> int:
     choices = _read(DEMO / "choices/figures.json")
     note("03_prediction", "choices", "make notebooks", choices)
     return 0
+
+
+def side_by_side(target, swap, truth, path: Path, every=3, count=20, side=256) -> None:
+    """A small moving picture of three clips in step: target, swap, ground truth."""
+    from PIL import Image
+
+    from deepfakery.convert import export
+    from deepfakery.media import provenance, video
+
+    trios = zip(*map(video.read_frames, (target, swap, truth)), strict=True)
+    pictures = [
+        Image.fromarray(np.hstack([_small(frame.image, side) for frame in trio]))
+        for trio in itertools.islice(trios, 0, every * count, every)
+    ]
+    rate = {"duration": round(1000 * every / video.probe(swap).fps), "loop": 0}
+    kept = {"save_all": True, "append_images": pictures[1:], "quality": 70}
+    pictures[0].save(path, **kept, **rate, method=6)
+    facts = {"kind": "composite", "label": provenance.LABEL}
+    provenance.sign(path, **facts, **export.facts_of(swap, target))
+
+
+def _small(image, side: int):
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def keep_notebook(name: str, texts: list[str]) -> None:

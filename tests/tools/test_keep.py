@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepfakery.evaluate.metrics import MEASURES
+from deepfakery.media import provenance
 from tools import keep
 
 
@@ -41,6 +44,7 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
     monkeypatch.setattr(keep, "DEMO", demo)
     monkeypatch.setattr(keep, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(keep, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(keep, "side_by_side", lambda *clips: clips[-1].touch())
 
     def execute(name, given, path, study=True):
         ran[name] = study
@@ -131,3 +135,15 @@ def test_a_comparison_is_kept_in_the_readme_too(kept, tmp_path):
     lines = (tmp_path / "README.md").read_text().splitlines()
     assert lines[1].startswith("|  | verified, share ↑ | identity distance ↓ | SSIM")
     assert "| target | 0.50 | 0.50 | 0.50 | 0.5 | 0.5 | 0.5 | 0.50 |" in lines
+
+
+def test_target_swap_and_ground_truth_move_side_by_side(short_clips, tmp_path):
+    target, truth, path = *short_clips.values(), tmp_path / "swap.webp"
+    keep.side_by_side(target, target, truth, path, every=2, count=3, side=64)
+    with Image.open(path) as moving:
+        assert moving.size == (192, 64) and moving.n_frames == 3
+        shown = np.asarray(moving.convert("RGB"), np.int16)
+    left, middle, right = np.split(shown, 3, axis=1)
+    assert np.abs(left - middle).mean() < 3 < np.abs(left - right).mean()
+    said = provenance.inspect(path)
+    assert said["state"] == "Valid" and said["label"] == provenance.LABEL
