@@ -77,8 +77,8 @@ MEASURES = {m.name: m for m in (
             "the ground truth's, both aligned as for SSIM, as a share of the distance "
             "between the eyes."),
     Measure("eye_error", "eye opening error", "%", "0 up", "lower",
-            "Difference of the eyes' opening (lid to lid, both eyes) from the true "
-            "swap's, as a share of the distance between the eyes."),
+            "Difference of the eyes' opening (lid to lid, both eyes) from the ground "
+            "truth's, as a share of the distance between the eyes."),
     Measure("mouth_error", "mouth opening error", "%", "0 up", "lower",
             "Difference of the mouth's opening (inner lip to inner lip) from the "
             "ground truth's, likewise."),
@@ -93,8 +93,8 @@ MEASURES = {m.name: m for m in (
             "mean difference from the ground truth where there is one, else the "
             "target, as a share of the distance between the eyes."),
     Measure("sharpness_ratio", "sharpness ratio", "", "0 up", "near 1",
-            "Mean absolute Laplacian inside the aligned face over that of the true "
-            "swap where there is one, else the target. Below 1: softer; above 1: "
+            "Mean absolute Laplacian inside the aligned face over that of the ground "
+            "truth where there is one, else the target. Below 1: softer; above 1: "
             "harder, or noisier."),
     Measure("background_ssim", "background SSIM", "", "-1 to 1", "higher",
             "Structural similarity to the target outside its face (outline widened "
@@ -242,11 +242,14 @@ def flicker(before: np.ndarray, now: np.ndarray, after: np.ndarray, inside) -> f
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates at every threshold, from the highest down."""
-    cuts = np.unique(np.concatenate([real, fake]))[::-1]
+    """False and true positive rates at every threshold; a generated face is positive.
+
+    Real faces score high: at each threshold, what scores no more is called generated.
+    """
+    cuts = np.unique(np.concatenate([real, fake]))
     wrong, right = (
-        np.append(0, 1 - np.searchsorted(np.sort(kind), cuts) / len(kind))
-        for kind in (fake, real)
+        np.append(0, np.searchsorted(np.sort(kind), cuts, "right") / len(kind))
+        for kind in (real, fake)
     )
     return wrong, right
 

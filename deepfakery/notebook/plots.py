@@ -254,15 +254,11 @@ def evaluation(table) -> Figure:
 
 
 def roc(scores: dict, title: str = "") -> Figure:
-    """ROC curves of finding generated faces, which are the positives.
-
-    Args:
-        scores: Name → (scores of real faces, of generated ones), higher for real.
-    """
+    """ROC curves: name → (scores of real faces, of generated ones), higher for real."""
     figure, axes = _figure((5, 4), title)
     for name, kinds in scores.items():
         label = f"{name}, area {metrics.auc(*kinds):.2f}"
-        axes.plot(*metrics.roc(*(-np.asarray(k) for k in kinds[::-1])), label=label)
+        axes.plot(*metrics.roc(*kinds), label=label)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     axes.set_xlabel("false positive rate (real faces called generated)")
     axes.set_ylabel("true positive rate (generated faces found)")
