@@ -101,25 +101,18 @@ def keep_notebooks() -> int:
 
 def side_by_side(target, swap, truth, path: Path, every=3, count=20, side=256) -> None:
     """A small moving picture of three clips in step: target, swap, ground truth."""
-    from PIL import Image
-
     from deepfakery.convert import export
-    from deepfakery.media import provenance, video
+    from deepfakery.media import animation, provenance, video
 
     trios = zip(*map(video.read_frames, (target, swap, truth)), strict=True)
-    pictures = [
-        Image.fromarray(np.hstack([_small(frame.image, side) for frame in trio]))
+    how = {"dsize": (side, side), "interpolation": cv2.INTER_AREA}
+    pictures = (
+        np.hstack([cv2.resize(frame.image, **how) for frame in trio])
         for trio in itertools.islice(trios, 0, every * count, every)
-    ]
-    rate = {"duration": round(1000 * every / video.probe(swap).fps), "loop": 0}
-    kept = {"save_all": True, "append_images": pictures[1:], "quality": 70}
-    pictures[0].save(path, **kept, **rate, method=6)
+    )
     facts = {"kind": "composite", "label": provenance.LABEL}
-    provenance.sign(path, **facts, **export.facts_of(swap, target))
-
-
-def _small(image, side: int):
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    facts |= export.facts_of(swap, target)
+    animation.write(pictures, path, video.probe(swap).fps / every, facts, target)
 
 
 def keep_notebook(name: str, texts: list[str]) -> None:

@@ -33,8 +33,7 @@ def animate(
             `provenance.signing`.
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".webp", ".gif"):
+    if path.suffix.lower() not in (".webp", ".gif"):
         raise ValueError(f"{path} must end in .webp or .gif.")
     pictures, origin = [], None
     for frame in video.read_frames(source):
@@ -48,23 +47,26 @@ def animate(
         small = cv2.resize(
             frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
         )
-        small = Image.fromarray(small)
-        if kind == ".gif":
-            small = small.quantize(dither=Image.Dither.NONE)
         pictures.append(small)
     if not pictures:
         raise ValueError(f"{source} is over before {start} seconds.")
+    write(pictures, path, fps, _facts(source), source)
+
+
+def write(pictures, path: Path, fps: float, facts: dict | None, *sources) -> None:
+    """Write pictures, (H, W, 3) uint8 RGB, as a `.webp` or `.gif` that moves.
+
+    `facts` and `sources` are those of `provenance.signing`.
+    """
+    kind, pictures = path.suffix.lower(), [Image.fromarray(one) for one in pictures]
     options = {"quality": 80, "method": 4} if kind == ".webp" else {"optimize": True}
+    if kind == ".gif":
+        pictures = [one.quantize(dither=Image.Dither.NONE) for one in pictures]
     options |= images.noted(kind, provenance.NAME)
-    with provenance.signing(path, _facts(source), source) as aside:
-        pictures[0].save(
-            aside,
-            save_all=True,
-            append_images=pictures[1:],
-            duration=round(1000 / fps),
-            loop=0,
-            **options,
-        )
+    rate = {"duration": round(1000 / fps), "loop": 0}
+    with provenance.signing(path, facts, *sources) as aside:
+        first, *rest = pictures
+        first.save(aside, save_all=True, append_images=rest, **rate, **options)
 
 
 def _facts(source):
