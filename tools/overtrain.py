@@ -183,13 +183,11 @@ def _enlarged(picture, side: int):
 def draw(out: Path, swapper, marks) -> None:
     """Finished faces of both people after so many steps; a row a number of steps."""
     rows = {"target": [], **{f"{m:,}\nsteps": [] for m in marks}, "ground\ntruth": []}
-    titles, stills = (
-        [],
-        {
-            name: images.stills(samples.footage(name, out / "clips", unseen=True), 4)
-            for name in samples.PEOPLE
-        },
-    )
+    stills = {
+        name: images.stills(samples.footage(name, out / "clips", unseen=True), 4)
+        for name in samples.PEOPLE
+    }
+    titles = []
     for face in samples.PEOPLE[::-1]:
         (target,) = set(samples.PEOPLE) - {face}
         places = [detect.detect(image)[0].landmarks for image in stills[target]]

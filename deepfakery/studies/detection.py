@@ -42,7 +42,7 @@ SIZE = 128
 
 @dataclass(frozen=True)
 class Pairs:
-    """The same faces untouched and generated: nothing but the painting differs."""
+    """The same faces untouched and generated: nothing else differs."""
 
     real: np.ndarray  # (N, SIZE, SIZE, 3) uint8 RGB
     generated: dict[str, np.ndarray]  # swapper → the same faces by it, likewise
@@ -164,7 +164,7 @@ def blur(face: np.ndarray, sigma: float = 1.5) -> np.ndarray:
     return cv2.GaussianBlur(face, (0, 0), sigma)
 
 
-#: Name → (function, whose defaults are a test, and the range of its strength that a
+#: Name → (function, whose defaults are a test, and the range of its strength that an
 #: augmented detector is trained on).
 DEGRADATIONS = {
     "JPEG 50": (photos.jpeg, (30, 95)),
