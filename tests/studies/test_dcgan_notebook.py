@@ -27,7 +27,7 @@ def test_it_leaves_signed_clips_and_figures(workspace):
     assert said["source_type"] == "compositeSynthetic"
     assert video.probe(workspace / "moving.mp4").frames == 300
     figures = json.loads((workspace / "imagine.json").read_text())["figures"]
-    small, large = figures.pop("photos (floor)"), figures.pop("photos, 64 px")
+    small, large = figures.pop("photos (baseline)"), figures.pop("photos, 64 px")
     assert set(figures) == {"corrected", "improved", "for longer"}
     for name, row in figures.items():
         photos = large if name == "for longer" else small
