@@ -2,7 +2,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 # What a user gives goes to the commands through the environment, letter by letter: were
 # it written into a recipe, make and the shell would read its $, quotes and backticks.
-GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS ONLY KEEP
+GIVEN = FACE TARGET MINUTES PRESET OUT SWAP TRUTH IN SIZE FIT FILE OTHERS PHOTOS PEOPLE ONLY KEEP
 $(foreach name,$(GIVEN),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 export $(GIVEN)
 # With KEEP=1 the project keeps what a command found, in data/results.
@@ -28,7 +28,7 @@ help:
 	@echo "make test                      everything that is checked"
 	@echo "make test-long                 slow searches: hundreds of damaged inputs"
 	@echo "make test-backends             networks and training once more, on JAX and PyTorch"
-	@echo "make notebooks                 run the notebooks in full and keep their outputs"
+	@echo "make notebooks                 run the notebooks in full and keep their outputs; goes on where it was stopped [PHOTOS=<CelebA>] [PEOPLE=<LFW>]"
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -112,4 +112,4 @@ test-backends: .venv-backends/installed
 	done
 
 notebooks: $(READY)
-	@$(PY) -m tools.keep notebooks
+	@$(PY) -m tools.keep notebooks "$${PHOTOS:-}" "$${PEOPLE:-}"

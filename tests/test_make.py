@@ -104,4 +104,4 @@ def test_what_is_not_given_is_the_commands_own(made):
         "--out=data/output/compare",
     ]
     assert made("bench", {"KEEP": "1"}) == ["-m", "tools.bench", "--keep"]
-    assert made("notebooks", {}) == ["-m", "tools.keep", "notebooks"]
+    assert made("notebooks", {}) == ["-m", "tools.keep", "notebooks", "", ""]

@@ -1,6 +1,6 @@
 """Run a command, and keep what it measured in the project with what it was made by.
 
-python -m tools.keep notebooks                  the demo afresh, notebooks 2b, 4 and 7
+python -m tools.keep notebooks [<photos> <people>]         all of them, in full
 python -m tools.keep compare --minutes 2 5
 python -m tools.keep run 05_dcgan -p steps=1000 -p folder=<photos>
 """
@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -52,8 +53,8 @@ GLANCE = [
 
 def main(arguments: list[str]) -> int:
     """Run a command, keep its figures; returns the exit status."""
-    if arguments == ["notebooks"]:
-        return keep_notebooks()
+    if arguments[:1] == ["notebooks"]:
+        return keep_notebooks(*arguments[1:])
     given = cli.read(arguments)
     if given["command"] not in ("compare", "run"):
         raise SystemExit("There is nothing to keep but of compare, run and notebooks.")
@@ -67,21 +68,55 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def keep_notebooks() -> int:
-    """Run the demo afresh, then `FURTHER` and the solutions on it; keep them all.
+def keep_notebooks(photos: str = "", people: str = "") -> int:
+    """Run all notebooks in full and keep them; goes on where it was stopped.
 
-    A demo's workspace that is there is moved aside.
+    The demo is run afresh: a workspace that is there is moved aside.
+
+    Args:
+        photos: Folder of CelebA's photos, for notebook 5; "" leaves it out.
+        people: Folder of LFW's people, for notebook 6; "" leaves it out.
     """
-    if DEMO.exists():
+    kept = DEMO.with_name("notebooks kept")  # a line for each; gone at the end
+    if DEMO.exists() and not kept.exists():
         aside = DEMO.with_name(f"demo before {time.strftime('%Y-%m-%d %H.%M.%S')}")
         os.rename(DEMO, aside)
         print(f"What was in {os.path.relpath(DEMO)} is now in {os.path.relpath(aside)}")
-    cli.swap_in(DEMO, {}, "demo.json", study=True)
-    for name in FURTHER:
-        if status := cli.main(["run", name]):
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
+    print("On two cores: 45 minutes; notebook 5 adds 60, notebook 6 adds 20.")
+    for name, step in _steps(photos, people).items():
+        if name in kept.read_text().splitlines():
+            print(f"{name}: done before")
+            continue
+        if status := step():
             return status
+        with kept.open("a") as file:
+            file.write(f"{name}\n")
+    _keep_demo()
+    kept.unlink()
+    return 0
+
+
+def _steps(photos: str, people: str) -> dict:
+    """What `keep_notebooks` does: {name: a function that returns the exit status}."""
+    steps = {"demo": partial(cli.swap_in, DEMO, {}, "demo.json", study=True)}
+    steps |= {name: partial(cli.main, ["run", name]) for name in FURTHER}
+    for name, given in (
+        ("05_dcgan", photos and [f"folder={photos}", "steps=1000"]),
+        ("06_upscaling", people and [f"folder={people}"]),
+    ):
+        texts = [word for text in given for word in ("-p", text)]
+        if given:
+            steps[name] = partial(main, ["run", name, *texts])
     for file in sorted(NOTEBOOKS.glob("solutions/0*.ipynb")):
-        cli.notebooks.execute(f"solutions/{file.stem}", {"workspace": DEMO}, file)
+        name = f"solutions/{file.stem}"
+        steps[name] = partial(cli.notebooks.execute, name, {"workspace": DEMO}, file)
+    return steps
+
+
+def _keep_demo() -> None:
+    """Pictures, figures and notebooks of the demo, into the project."""
     RESULTS.mkdir(exist_ok=True)
     for name in PICTURES:
         shutil.copy(DEMO / name, RESULTS)
@@ -96,7 +131,6 @@ def keep_notebooks() -> int:
             note(name, key, "make notebooks", _read(DEMO / REPORTS[name]))
     choices = _read(DEMO / "choices/figures.json")
     note("03_prediction", "choices", "make notebooks", choices)
-    return 0
 
 
 def side_by_side(target, swap, truth, path: Path, every=3, count=20, side=256) -> None:

@@ -1,6 +1,7 @@
 """What the project keeps of its own results."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,9 +70,42 @@ def test_every_notebook_is_kept_with_its_studies(tmp_path, monkeypatch):
         kept = tmp_path / "notebooks" / f"{name}.ipynb"
         assert kept.read_text() == f"{name} as run"
     assert all((tmp_path / "results" / name).exists() for name in keep.PICTURES)
+    assert not (tmp_path / "notebooks kept").exists()
     # The demo leaves the studies out: they take longer than all the rest.
     keep.cli.swap_in(demo, {}, "demo.json")
     assert not any(ran[name] for name in keep.cli.SWAP)
+
+
+def test_a_run_of_all_notebooks_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    demo, ran = tmp_path / "demo", []
+    monkeypatch.setattr(keep, "DEMO", demo)
+
+    def step(name):
+        ran.append(name)
+        (demo / name).mkdir(parents=True)
+        return name == "third" and len(ran) == 3
+
+    names = ("first", "second", "third")
+    steps = {name: partial(step, name) for name in names}
+    monkeypatch.setattr(keep, "_steps", lambda *folders: steps)
+    monkeypatch.setattr(keep, "_keep_demo", lambda: ran.append("kept"))
+    assert keep.main(["notebooks"]) == 1
+    (demo / "third").rmdir()
+    assert keep.main(["notebooks"]) == 0
+    assert ran == [*names, "third", "kept"]
+    assert [folder.name for folder in tmp_path.iterdir()] == ["demo"]
+
+
+def test_photos_that_are_given_add_notebooks_5_and_6():
+    def added(*folders):
+        steps = keep._steps(*folders).items()
+        return {name: step.args[0] for name, step in steps if name[:2] in ("05", "06")}
+
+    assert added("", "") == {}
+    assert added("celeba", "lfw") == {
+        "05_dcgan": ["run", "05_dcgan", "-p", "folder=celeba", "-p", "steps=1000"],
+        "06_upscaling": ["run", "06_upscaling", "-p", "folder=lfw"],
+    }
 
 
 @pytest.fixture
