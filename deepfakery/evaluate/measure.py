@@ -305,10 +305,13 @@ def _score(name, clip, before, now, after) -> dict:
     if mine.face is None:
         return {}
     wanted, figures = truth or target, {}
-    if clip.is_swap:  # the ground truth has surroundings of its own
+    if clip.is_swap:  # the ground truth has surroundings and landmarks of its own
         trio = mine.image, target.image, mine.place
         figures["background_ssim"] = metrics.background_ssim(*trio)
         figures["seam"] = metrics.seam(*trio)
+        faces = [at[name].face if at else None for at in (before, now, after)]
+        if all(face is not None for face in faces):
+            figures["flicker"] = metrics.flicker(*faces, mine.inside)
     if wanted.face is not None:
         ours, theirs = (metrics.detail(x.face, x.inside) for x in (mine, wanted))
         figures["sharpness_ratio"] = ours / max(theirs, 1e-6)
@@ -317,7 +320,4 @@ def _score(name, clip, before, now, after) -> dict:
             figures["ssim"] = metrics.ssim(*trio)
             figures["psnr"] = metrics.psnr(*trio)
             figures["colour_error"] = metrics.colour_error(*trio)
-    faces = [at[name].face if at else None for at in (before, now, after)]
-    if all(face is not None for face in faces):
-        figures["flicker"] = metrics.flicker(*faces, mine.inside)
     return figures

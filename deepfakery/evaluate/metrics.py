@@ -104,9 +104,10 @@ MEASURES = {m.name: m for m in (
             "the largest step of the difference from the target (in CIE L*a*b*) "
             "within 2 % of the way, after a mean over 60° of the outline."),
     Measure("flicker", "flicker", "grey levels", "0 to 255", "as real",
-            "Mean difference of the face, aligned as for SSIM and slightly blurred, "
-            "from the mean of the frames before and after it. A real face moves, too: "
-            "best is the ground truth's value, else the target's."),
+            "Mean difference of the face, aligned by the target's landmarks and "
+            "slightly blurred, from the mean of the frames before and after it. A real "
+            "face moves, too: best is the target's value. The ground truth has none: "
+            "its own landmarks tremble in their own way, most behind glasses."),
 )}
 # fmt: on
 

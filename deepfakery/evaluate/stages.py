@@ -57,7 +57,7 @@ def look(
         beside the truth's (or target's). The columns: `stage`, `frame`; `sharpness`, a
         share of the truth's (or target's); `mouth` and `true_mouth`, in % of the
         distance between the eyes; `shut` and `true_shut`; and of `metrics.MEASURES`
-        `ssim`, `landmark_error`, `seam`, `flicker`, and `true_flicker`.
+        `ssim`, `landmark_error`, `seam`, `flicker`, and `target_flicker`.
     """
     rows, last, shown = [], defaultdict(list), defaultdict(list)
     beside = "target" if truth is None else "ground truth"
@@ -65,7 +65,8 @@ def look(
     for number, (own, true, pictures) in enumerate(itertools.islice(parts, frames)):
         real, inside = metrics.align(*true)
         same = {"frame": number, "true_mouth": metrics.expression(true[1])[1]}
-        same["true_flicker"] = _flicker(last[beside], real, inside)
+        before, place = metrics.align(*own)
+        same["target_flicker"] = _flicker(last["target"], before, place)
         if shut and truth is not None:
             same["true_shut"] = shut(*true)
         fine, faces = metrics.detail(real, inside), {beside: real}
@@ -77,7 +78,7 @@ def look(
                 made, _ = metrics.align(image, own[1])
             faces[stage] = made
             row["sharpness"] = metrics.detail(made, inside) / fine
-            row["flicker"] = _flicker(last[stage], made, inside)
+            row["flicker"] = _flicker(last[stage], made, place)
             if truth is not None:
                 row["ssim"] = metrics.ssim(made, real, inside)
             seen = None if is_crop else _landmarks(image, own[1])
@@ -103,7 +104,8 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
         Means; `of_bound`, the SSIM as a share of the upper bound's; `mouth`, the
         correlation of its opening with the truth's (or target's); `eyes`, the share of
         frames with shut eyes that show them shut, and `eyes_wrong`, of open ones;
-        `seam` as a share of the upper bound's, `flicker` of the truth's.
+        `seam` as a share of the upper bound's, `flicker` of the target's: both are
+        aligned by the target's landmarks, while the truth's tremble in their own way.
     """
     asked = ["ssim", "landmark_error", "mouth", "seam", "shut", "true_shut"]
     frames = frames.reindex(columns=frames.columns.union(asked))
@@ -117,7 +119,7 @@ def table(frames: pd.DataFrame) -> pd.DataFrame:
             "eyes": shows[shut].mean(),
             "eyes_wrong": shows[~shut].mean(),
             **part[["sharpness", "seam"]].mean(),
-            "flicker": part.flicker.mean() / part.true_flicker.mean(),
+            "flicker": part.flicker.mean() / part.target_flicker.mean(),
         }
     found = pd.DataFrame(out).T.reindex([s for s in STAGES if s in out])
     if "upper bound" in found.index:

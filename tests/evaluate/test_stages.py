@@ -35,3 +35,13 @@ def test_without_ground_truth_the_finished_frame_stands_beside_the_target(
     table = stages.table(found)
     assert list(table.index) == ["finished"]
     assert np.isnan(table.ssim["finished"]) and table.sharpness["finished"] > 0
+
+
+def test_the_landmarks_of_the_ground_truth_do_not_count_as_flicker(
+    looked, untrained, short_clips
+):
+    """They tremble behind glasses; a steady swap would look too still beside them."""
+    alone, _ = stages.look(short_clips["collins"], untrained, "hopper", frames=8)
+    alone, beside = stages.table(alone), stages.table(looked)
+    finished = alone.flicker["finished"]
+    assert beside.flicker["finished"] == pytest.approx(finished, rel=1e-6)
