@@ -160,10 +160,26 @@ def keep_notebook(name: str, texts: list[str]) -> None:
             key, given[parameter] = word, f"<{word}>"
     command += "".join(f" -p {one}={value}" for one, value in given.items())
     if key != "others":
-        shutil.copy(out / f"{name}.ipynb", NOTEBOOKS)
+        told = with_parameters_as_text(_read(out / f"{name}.ipynb"))
+        text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+        (NOTEBOOKS / f"{name}.ipynb").write_text(text)
     for picture in out.glob("faces.jpg"):
         shutil.copy(picture, RESULTS)
     note(name, key, command, _read(out / REPORTS[name]))
+
+
+def with_parameters_as_text(notebook: dict) -> dict:
+    """A notebook that tells the values that its run was given, and does not set them:
+    whoever runs it has other folders, or none."""
+    for cell in notebook.get("cells", ()):
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            values = "".join(cell["source"]).removeprefix("# Parameters\n")
+            told = f"The run shown here was given\n\n```python\n{values}\n```"
+            cell.update(cell_type="markdown", source=told.splitlines(True))
+            cell["metadata"]["tags"] = []
+            for key in ("outputs", "execution_count"):
+                cell.pop(key, None)
+    return notebook
 
 
 def keep_comparison(given: dict, command: str) -> None:

@@ -3,12 +3,14 @@
 import json
 from functools import partial
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
 from deepfakery.evaluate.metrics import MEASURES
 from deepfakery.media import provenance
+from deepfakery.notebook.run import NOTEBOOKS
 from tools import keep
 
 
@@ -149,6 +151,23 @@ def test_a_study_of_photos_is_kept_without_them(kept, tmp_path):
     command = "python -m tools.keep run 05_dcgan -p steps=9 -p folder=<photos>"
     assert figures["photos"]["command"] == command
     assert (tmp_path / "notebooks/05_dcgan.ipynb").exists()
+
+
+def test_a_kept_notebook_tells_its_parameters_and_does_not_set_them():
+    tags = {"tags": ["injected-parameters"]}
+    given = {"cell_type": "code", "metadata": tags, "outputs": [], "execution_count": 2}
+    given |= {"id": "a", "source": ["# Parameters\n", 'folder = "photos"']}
+    notebook = {"cells": [given], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook = keep.with_parameters_as_text(notebook)
+    nbformat.validate(notebook)
+    [cell] = notebook["cells"]
+    assert cell["cell_type"] == "markdown" and "folder =" in "".join(cell["source"])
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0*.ipynb")))
+def test_no_notebook_sets_a_folder_that_only_its_run_had(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        assert "injected-parameters" not in cell["metadata"].get("tags", ())
 
 
 def test_of_other_people_figures_alone_are_kept(kept, tmp_path):
