@@ -65,8 +65,8 @@ def look(
     for number, (own, true, pictures) in enumerate(itertools.islice(parts, frames)):
         real, inside = metrics.align(*true)
         same = {"frame": number, "true_mouth": metrics.expression(true[1])[1]}
-        before, place = metrics.align(*own)
-        same["target_flicker"] = _flicker(last["target"], before, place)
+        untouched, there = metrics.align(*own)
+        same["target_flicker"] = _flicker(last["target"], untouched, there)
         if shut and truth is not None:
             same["true_shut"] = shut(*true)
         fine, faces = metrics.detail(real, inside), {beside: real}
@@ -78,7 +78,7 @@ def look(
                 made, _ = metrics.align(image, own[1])
             faces[stage] = made
             row["sharpness"] = metrics.detail(made, inside) / fine
-            row["flicker"] = _flicker(last[stage], made, place)
+            row["flicker"] = _flicker(last[stage], made, there)
             if truth is not None:
                 row["ssim"] = metrics.ssim(made, real, inside)
             seen = None if is_crop else _landmarks(image, own[1])

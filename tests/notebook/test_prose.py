@@ -33,7 +33,7 @@ def shown(cells):
 
 
 def described(cell):
-    """What a cell says of the output above it, without formulas, code and addresses."""
+    """What a cell says of the output above it, without formulas and addresses."""
     text = "".join(cell["source"])
     if cell["cell_type"] != "markdown" or not text.startswith("*What to see"):
         return ""
