@@ -9,10 +9,15 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from scipy.optimize import brentq
 from scipy.spatial import cKDTree
+from scipy.special import softmax
 
 from deepfakery.faces import geometry
 from deepfakery.faces.faceset import FaceSet
+
+#: Highest power of a rarity. Where all faces look alike, noise is not to decide.
+MOST_POWER = 8
 
 
 def batches(
@@ -26,7 +31,7 @@ def batches(
     flip: float = 0.0,
     colour: float = 0.05,
     relight: float = 0.3,
-    rare: float = 1.5,
+    effective: float = 0.4,
 ) -> Iterator[tuple[dict, dict]]:
     """Endless batches; the n-th is the same whenever and wherever it is asked for.
 
@@ -48,9 +53,9 @@ def batches(
         relight: Standard deviation, as a power of e, of a further change of brightness
             that the encoder alone sees; each channel's own is half of it. Whose colours
             a face has must not enter the latent.
-        rare: Faces are drawn by their `rarity` to this power; 0: all alike. A blink is
-            three frames in a hundred, and a decoder that has hardly seen one keeps the
-            eyes open.
+        effective: Effective share of the faces, as for `draw_shares`; 1: all are drawn
+            alike. A blink is three frames in a hundred, and a decoder that has hardly
+            seen one keeps the eyes open.
 
     Yields:
         ({identity: warped (batch, size, size, 3)},
@@ -62,9 +67,8 @@ def batches(
     pictures = {n: f.images(large) for n, f in facesets.items()}
     targets = {n: _targets(f, size) for n, f in facesets.items()}
     shares = dict.fromkeys(facesets)  # None: all alike
-    if rare:
-        weights = {n: rarity(f) ** rare for n, f in facesets.items()}
-        shares = {n: weight / weight.sum() for n, weight in weights.items()}
+    if effective < 1:
+        shares = {n: draw_shares(rarity(f), effective) for n, f in facesets.items()}
     middles = np.mgrid[:size, :size][::-1].transpose(1, 2, 0) + np.float32(0.5)
     middles = middles.astype(np.float32)  # (size, size, 2), x and y of each pixel
     step = start
@@ -165,6 +169,33 @@ def rarity(faceset: FaceSet) -> np.ndarray:
         far = cKDTree(looks).query(looks, [eighth])[0][:, 0] + 1e-3
         total += far / far.mean()
     return total / 2
+
+
+def draw_shares(rarities: np.ndarray, effective: float) -> np.ndarray:
+    """How often each face is drawn: by a power of its rarity.
+
+    The power is chosen for each face set: behind glasses a blink changes less of a
+    picture than it does of bare eyes.
+
+    Args:
+        rarities: (N,), above 0, as of `rarity`. The highest two per cent count alike:
+            one of them may be a mistake.
+        effective: Kish's effective sample size, 1 / Σ share², that the draw is to have,
+            as a share of N, 0 to 1.
+
+    Returns:
+        (N,), 1 in all.
+
+    Reference:
+        Kish 1965, "Survey Sampling".
+    """
+    logs = np.log(np.minimum(rarities, np.quantile(rarities, 0.98)))
+
+    def excess(power):
+        return 1 / np.square(softmax(power * logs)).sum() / len(logs) - effective
+
+    reached = excess(MOST_POWER) < 0
+    return softmax(logs * (brentq(excess, 0, MOST_POWER) if reached else MOST_POWER))
 
 
 def _targets(faceset: FaceSet, size: int) -> np.ndarray:

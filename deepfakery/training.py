@@ -470,7 +470,7 @@ class Run(keras.callbacks.Callback):
 
 def _batch_of(faces: dict, model) -> tuple:
     """Thirty-two of each person's faces, not warped."""
-    return next(batches.batches(faces, model.size, 32, warp=0, relight=0, rare=0))
+    return next(batches.batches(faces, model.size, 32, warp=0, relight=0, effective=1))
 
 
 def _keep_memory():

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfakery.batches import batches, prepare, rarity, skin_beyond
+from deepfakery import samples
+from deepfakery.batches import batches, draw_shares, prepare, rarity, skin_beyond
 from deepfakery.faces.faceset import FaceSet
 
 STILL = dict(warp=0, flip=0, colour=0, relight=0)
@@ -107,6 +108,30 @@ def test_rare_looks_of_eyes_and_mouth_are_drawn_more_often(facesets):
     weights = rarity(many)
     assert weights[60:].min() > 5 * weights[:60].max()
     assert np.isclose(weights.mean(), 1)
+
+
+def test_rare_faces_are_drawn_more_often_and_as_unevenly_of_everybody():
+    random = np.random.default_rng(0)
+    for spread in (0.2, 0.6):  # behind glasses looks differ less
+        rarities = np.exp(random.normal(0, spread, 300))
+        shares = draw_shares(rarities, 0.4)
+        assert np.isclose(shares.sum(), 1)
+        assert np.isclose(1 / np.square(shares).sum(), 0.4 * 300)
+        order = np.argsort(rarities)
+        assert (np.diff(shares[order]) >= 0).all()
+        assert shares[order[-9:]].min() > 2 / 300 > 1 / 300 > shares[order[:99]].max()
+        # One that is like no other may be a mistake, and is no lesson by itself.
+        rarities[order[-1]] *= 100
+        assert draw_shares(rarities, 0.4).max() < 12 / 300
+    assert np.allclose(draw_shares(np.ones(9), 0.4), 1 / 9)
+
+
+def test_blinks_are_drawn_more_often_of_both_people(facesets):
+    blink = samples.motion(72)[:, samples.MOTION.index("blink")]
+    for faces in facesets.values():
+        closed = blink[[record["frame"] for record in faces.records]] > 0.75
+        shares = draw_shares(rarity(faces), 0.4)
+        assert shares[closed].sum() > 1.5 * closed.mean() > 0
 
 
 def test_a_flip_mirrors(one):

@@ -367,7 +367,9 @@ def save_picture(image, path, facts: dict | None, label=True, errors=None) -> No
         errors.append(error)
 
 
-def save_figure(figure, path, model, target=None, kind: str | None = None) -> None:
+def save_figure(
+    figure, path, model, target=None, kind: str | None = None, label=True
+) -> None:
     """Write a figure with faces that a network made, labelled below, and signed.
 
     Args:
@@ -376,6 +378,7 @@ def save_figure(figure, path, model, target=None, kind: str | None = None) -> No
         model, target: As for `facts_of`.
         kind: As for `provenance.sign`; by default "composite" where there is a target,
             else "made".
+        label: As for `save_picture`.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
@@ -383,7 +386,7 @@ def save_figure(figure, path, model, target=None, kind: str | None = None) -> No
     below = max(16, round(0.04 * min(image.shape[:2])))
     image = np.pad(image, ((0, below), (0, 0), (0, 0)), constant_values=40)
     kind = kind or ("composite" if target else "made")
-    save_picture(image, path, {"kind": kind, **facts_of(model, target)})
+    save_picture(image, path, {"kind": kind, **facts_of(model, target)}, label)
 
 
 def facts_of(model, target=None) -> dict:

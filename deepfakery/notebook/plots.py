@@ -17,6 +17,13 @@ LEGEND = {"fontsize": 8, "frameon": False}
 #: A loss has one colour in all figures; seen on other faces, another line.
 COLOURS = {"loss": "C0", "d_loss": "C3", "g_loss": "C2", "d_accuracy": "C4"}
 LINES = {"held_out_": "--", "known_": ":"}
+#: What a metric is called, where its own name does not say it.
+NAMES = {
+    "d_accuracy": "accuracy",
+    "frechet": "Fréchet distance",
+    "x2_error": "error, ×2",
+    "x4_error": "error, ×4",
+}
 
 
 def _figure(size: tuple, title: str = "", shape: tuple = (1, 1), **how):
@@ -118,7 +125,8 @@ def _draw_curves(axes, history, names, scale="log") -> None:
         points = [(entry["step"], entry[name]) for entry in history if name in entry]
         seen = next((prefix for prefix in LINES if name.startswith(prefix)), "")
         style = {"color": COLOURS.get(name.removeprefix(seen)), "ls": LINES.get(seen)}
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, **style)
+        label = NAMES.get(name, name)
+        axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **style)
     axes.set(xlabel="step", yscale=scale)
     if scale == "log":  # 0.15, not 1.5 × 10⁻¹
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
@@ -133,7 +141,7 @@ def compared(histories: dict, key: str, title: str = "") -> Figure:
     figure, axes = _figure((10, 2.8), title)
     for name, history in histories.items():
         axes.plot([e["step"] for e in history], [e[key] for e in history], label=name)
-    axes.set(xlabel="step", ylabel=key.replace("_", " "))
+    axes.set(xlabel="step", ylabel=NAMES.get(key, key).replace("_", " "))
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
