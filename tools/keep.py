@@ -164,8 +164,8 @@ def keep_notebook(name: str, texts: list[str]) -> None:
         told = with_parameters_as_text(_read(out / f"{name}.ipynb"))
         text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
         (NOTEBOOKS / f"{name}.ipynb").write_text(text)
-    for picture in (*out.glob("faces.jpg"), *out.glob(f"{name}.jpg")):
-        shutil.copy(picture, RESULTS)
+        for picture in (*out.glob("faces.jpg"), *out.glob(f"{name}.jpg")):
+            shutil.copy(picture, RESULTS)
     note(name, key, command, _read(out / REPORTS[name]))
 
 

@@ -175,7 +175,7 @@ def long(given) -> list[dict]:
         clip = footage(given, 60 * minutes)
         info, frames = video.probe(clip), images.count_frames(clip)
         said = {"extract": extraction.FACE_BYTES}
-        said["convert"] = export.needed(info.width * info.height)
+        said["convert"] = resume.needed(info.width * info.height)
         for what in WORK:
             one = {"clip": clip.stem, "work": what, "frames": frames}
             if any(one.items() <= row.items() for row in rows):

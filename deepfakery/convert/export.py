@@ -34,9 +34,6 @@ ENLARGED = "AI-upscaled"
 #: Frames that an interrupted export may have to make again.
 PART = 250
 
-#: About how much a pixel takes in a clip of CRF 17, and in a PNG.
-CLIP_BYTES, PNG_BYTES = 1 / 32, 1.5
-
 
 def swap_clip(
     source: str | os.PathLike,
@@ -103,7 +100,8 @@ def swap_clip(
         stream = merge.paint_frames(source, swapper, identity, **options)
         total = images.count_frames(source)
         size = info.width * info.height * (1 + PANELS.index(panels))
-        records.room(path, needed(size * (total or done), size * done, crf, folder))
+        left = size * (total or done), size * done
+        records.room(path, resume.needed(*left, crf, folder))
         stream = tqdm(stream, "swapping", total, initial=done, unit="frame")
         for number, group in itertools.groupby(stream, lambda p: p[0].index // PART):
             alone = {"sound": False, "part": True} | writing
@@ -431,13 +429,6 @@ def _facts(source, swapper, look, panels, label) -> dict:
         raise ValueError(f"panels must be one of {PANELS}, not {panels!r}.")
     facts = facts_of((swapper, merge.upscaler_of(look)), source)
     return facts | {"label": provenance.LABEL if label else ""}
-
-
-def needed(pixels, done=0, crf=None, frames=False) -> float:
-    """Bytes still to be written for a clip of so many pixels, `done` of them made."""
-    clip = CLIP_BYTES * 2 ** ((17 - (17 if crf is None else crf)) / 6)
-    # In the end its parts, these joined, and the signed copy lie beside each other.
-    return clip * (3 * pixels - done) + PNG_BYTES * (pixels - done) * bool(frames)
 
 
 def _places(source, out, instead) -> dict:

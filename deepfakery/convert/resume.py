@@ -14,6 +14,9 @@ import numpy as np
 from deepfakery import __version__
 from deepfakery.media import provenance, records
 
+#: About how much a pixel takes in a clip of CRF 17, and in a PNG.
+CLIP_BYTES, PNG_BYTES = 1 / 32, 1.5
+
 
 @contextmanager
 def unfinished(path: Path, source: Path, settings: dict) -> Iterator[tuple]:
@@ -93,3 +96,10 @@ def _seal(aside, entry, number) -> str:
 def part_file(folder: Path, number: int) -> Path:
     """Where a part of a clip lies in the folder of what is under way."""
     return folder / f"{number:06d}.mp4"
+
+
+def needed(pixels, done=0, crf=None, frames=False) -> float:
+    """Bytes still to be written for a clip of so many pixels, `done` of them made."""
+    clip = CLIP_BYTES * 2 ** ((17 - (17 if crf is None else crf)) / 6)
+    # In the end its parts, these joined, and the signed copy lie beside each other.
+    return clip * (3 * pixels - done) + PNG_BYTES * (pixels - done) * bool(frames)

@@ -144,13 +144,15 @@ def kept(tmp_path, monkeypatch):
 
 def test_a_study_of_photos_is_kept_without_them(kept, tmp_path):
     given = ["run", "05_dcgan", "-p", "steps=9", "-p", "folder=/home/me/photos"]
-    files = {"05_dcgan.ipynb": "{}", "imagine.json": "[1]"}
+    pictures = {"faces.jpg": "", "05_dcgan.jpg": ""}
+    files = {"05_dcgan.ipynb": "{}", "imagine.json": "[1]", **pictures}
     seen, name, figures = kept([*given, "-p", "workspace=OUT"], files)
     assert "show_photos=False" in seen and name == "05_dcgan.json"
     assert figures["photos"]["figures"] == [1] and "me" not in str(figures).split("/")
     command = "python -m tools.keep run 05_dcgan -p steps=9 -p folder=<photos>"
     assert figures["photos"]["command"] == command
     assert (tmp_path / "notebooks/05_dcgan.ipynb").exists()
+    assert all((tmp_path / "results" / picture).exists() for picture in pictures)
 
 
 def test_a_kept_notebook_tells_its_parameters_and_does_not_set_them():
@@ -172,9 +174,11 @@ def test_no_notebook_sets_a_folder_that_only_its_run_had(path):
 
 def test_of_other_people_figures_alone_are_kept(kept, tmp_path):
     given = ["run", "07_detection", "-p", "others=them.mp4", "-p", "workspace=OUT"]
-    _, _, figures = kept(given, {"07_detection.ipynb": "{}", "detection.json": "[2]"})
+    files = {"07_detection.ipynb": "{}", "detection.json": "[2]"}
+    _, _, figures = kept(given, files | {"07_detection.jpg": "", "faces.jpg": ""})
     assert figures["others"]["figures"] == [2] and "them" not in str(figures)
     assert not (tmp_path / "notebooks/07_detection.ipynb").exists()
+    assert not [*(tmp_path / "results").glob("*.jpg")]
 
 
 def test_a_comparison_is_kept_in_the_readme_too(kept, tmp_path):
